@@ -1,0 +1,8 @@
+//! Tidegate: a live-video gateway. WHIP and RTMP in; Low-Latency HLS, WHEP and RTMP restreams out.
+//!
+//! Rooms, lowest first; a room imports only rooms below it (`tests/architecture.rs` checks that):
+//! [`media`] nouns and parsing · [`stream`] the hub · `pipeline` GStreamer · `hls`, `rtmp`, `webrtc` ·
+//! `restream` · `http` · `gateway`, `config`, `telemetry`.
+
+pub mod media;
+pub mod stream;

@@ -1,0 +1,22 @@
+//! One access unit or one audio frame.
+
+use super::{Epoch, MediaKind, MediaTime};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A coded frame on the frame lane.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The epoch it belongs to: a change of `id` announces new configurations.
+    pub epoch: Arc<Epoch>,
+    /// Which track.
+    pub kind: MediaKind,
+    /// When it is shown or heard.
+    pub pts: MediaTime,
+    /// When it is decoded; rises from frame to frame of a track, and equals `pts` without B-frames.
+    pub dts: MediaTime,
+    /// Video: an IDR access unit. Audio: always true.
+    pub keyframe: bool,
+    /// H.264: the access unit with NAL units prefixed by their length in 4 bytes. AAC: one raw frame.
+    pub data: Bytes,
+}

@@ -1,0 +1,19 @@
+//! The nouns of live media, and their parsing. Pure: no I/O, no clock, no runtime.
+
+mod codec;
+mod epoch;
+mod frame;
+mod name;
+mod packet;
+mod secret;
+mod time;
+mod track;
+
+pub use codec::{Codec, MediaKind};
+pub use epoch::Epoch;
+pub use frame::Frame;
+pub use name::{InvalidStreamName, StreamName};
+pub use packet::{Packet, PacketBatch};
+pub use secret::Secret;
+pub use time::MediaTime;
+pub use track::{AudioTrack, Tracks, VideoTrack};

@@ -1,0 +1,63 @@
+//! One elementary stream with one configuration.
+
+use super::{Codec, MediaKind};
+use bytes::Bytes;
+
+/// A video track's configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VideoTrack {
+    /// The coding format.
+    pub codec: Codec,
+    /// Width and height in pixels, once the bitstream or the sender has told them.
+    pub resolution: Option<(u32, u32)>,
+    /// Pictures a second, where the sender states a constant rate.
+    pub frame_rate: Option<f64>,
+    /// Frame lane: the decoder configuration record (`avcC` without box header). Packet lane: empty.
+    pub codec_data: Bytes,
+    /// Packet lane: the negotiated `a=fmtp` parameters (`level-asymmetry-allowed=1;…`). Frame lane: empty.
+    pub fmtp: String,
+    /// Whether pictures may be decoded in another order than they are shown (B-frames).
+    pub reordered: bool,
+}
+
+/// An audio track's configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AudioTrack {
+    /// The coding format.
+    pub codec: Codec,
+    /// Samples a second of the decoded sound; the RTP clock rate is 48 000 for Opus.
+    pub sample_rate: u32,
+    /// Number of channels.
+    pub channels: u16,
+    /// Frame lane: the AudioSpecificConfig. Packet lane: empty.
+    pub codec_data: Bytes,
+    /// Packet lane: the negotiated `a=fmtp` parameters. Frame lane: empty.
+    pub fmtp: String,
+}
+
+/// The tracks of one epoch; at least one is present.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tracks {
+    /// The video track, if there is one.
+    pub video: Option<VideoTrack>,
+    /// The audio track, if there is one.
+    pub audio: Option<AudioTrack>,
+}
+
+impl Tracks {
+    /// Whether there is a track of `kind`.
+    pub fn has(&self, kind: MediaKind) -> bool {
+        match kind {
+            MediaKind::Video => self.video.is_some(),
+            MediaKind::Audio => self.audio.is_some(),
+        }
+    }
+
+    /// The codec of the track of `kind`.
+    pub fn codec(&self, kind: MediaKind) -> Option<Codec> {
+        match kind {
+            MediaKind::Video => self.video.as_ref().map(|track| track.codec),
+            MediaKind::Audio => self.audio.as_ref().map(|track| track.codec),
+        }
+    }
+}

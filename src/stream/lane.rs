@@ -1,0 +1,229 @@
+//! One lane of a stream: a bounded broadcast with the latest group of pictures in front.
+
+use super::{LaneKind, Stream};
+use crate::media::{Epoch, Frame, MediaKind, PacketBatch};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
+
+/// Items a reader may lag behind before it loses the oldest: some 10 s of frames.
+const CAPACITY: usize = 1024;
+/// Bounds of the cached group of pictures; a longer one is not cached.
+const CACHE_ITEMS: usize = 8192;
+const CACHE_BYTES: usize = 16 << 20;
+
+/// What travels on a lane: [`Frame`] or [`PacketBatch`].
+pub trait Media: Clone + Send + Sync + 'static {
+    /// The lane it travels on.
+    const LANE: LaneKind;
+    /// The epoch it belongs to.
+    fn epoch(&self) -> &Arc<Epoch>;
+    /// Whether a decoder can start here.
+    fn starts_group(&self) -> bool;
+    /// Payload bytes.
+    fn size(&self) -> usize;
+    #[doc(hidden)]
+    fn lane(stream: &Stream) -> &Lane<Self>;
+}
+
+impl Media for Frame {
+    const LANE: LaneKind = LaneKind::Frames;
+    fn epoch(&self) -> &Arc<Epoch> {
+        &self.epoch
+    }
+    fn starts_group(&self) -> bool {
+        self.keyframe && (self.kind == MediaKind::Video || !self.epoch.tracks.has(MediaKind::Video))
+    }
+    fn size(&self) -> usize {
+        self.data.len()
+    }
+    fn lane(stream: &Stream) -> &Lane<Self> {
+        &stream.frames
+    }
+}
+
+impl Media for PacketBatch {
+    const LANE: LaneKind = LaneKind::Packets;
+    fn epoch(&self) -> &Arc<Epoch> {
+        &self.epoch
+    }
+    fn starts_group(&self) -> bool {
+        self.packets.first().is_some_and(|packet| packet.keyframe) || !self.epoch.tracks.has(MediaKind::Video)
+    }
+    fn size(&self) -> usize {
+        self.packets.iter().map(|packet| packet.payload.len()).sum()
+    }
+    fn lane(stream: &Stream) -> &Lane<Self> {
+        &stream.packets
+    }
+}
+
+/// One lane. Writers are [`Publisher`](super::Publisher) and [`BridgeWriter`](super::BridgeWriter).
+#[derive(Debug)]
+pub struct Lane<T> {
+    state: Mutex<State<T>>,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    /// `None` once the stream has ended.
+    sender: Option<broadcast::Sender<Arc<T>>>,
+    cache: VecDeque<Arc<T>>,
+    cache_bytes: usize,
+    epoch: Option<Arc<Epoch>>,
+}
+
+impl<T: Media> Lane<T> {
+    pub(super) fn new() -> Self {
+        let sender = Some(broadcast::channel(CAPACITY).0);
+        Self { state: Mutex::new(State { sender, cache: VecDeque::new(), cache_bytes: 0, epoch: None }) }
+    }
+
+    pub(super) fn write(&self, item: T) {
+        let item = Arc::new(item);
+        let mut state = self.state.lock();
+        if state.epoch.as_ref().is_none_or(|epoch| epoch.id != item.epoch().id) {
+            state.epoch = Some(item.epoch().clone());
+            state.clear_cache();
+        }
+        state.remember(&item);
+        if let Some(sender) = &state.sender {
+            // No receiver is no error: nobody reads this lane now.
+            let _ = sender.send(item);
+        }
+    }
+
+    /// The epoch of the latest item.
+    pub(super) fn epoch(&self) -> Option<Arc<Epoch>> {
+        self.state.lock().epoch.clone()
+    }
+
+    pub(super) fn subscribe(&self) -> (VecDeque<Arc<T>>, Option<broadcast::Receiver<Arc<T>>>) {
+        let state = self.state.lock();
+        (state.cache.clone(), state.sender.as_ref().map(broadcast::Sender::subscribe))
+    }
+
+    /// Forgets the cached group of pictures and the epoch: their source is gone.
+    pub(super) fn forget(&self) {
+        let mut state = self.state.lock();
+        state.clear_cache();
+        state.epoch = None;
+    }
+
+    /// Ends all subscriptions.
+    pub(super) fn close(&self) {
+        self.forget();
+        self.state.lock().sender = None;
+    }
+}
+
+impl<T: Media> State<T> {
+    fn remember(&mut self, item: &Arc<T>) {
+        if item.starts_group() {
+            self.clear_cache();
+        } else if self.cache.is_empty() {
+            return; // useless before a point where decoding can start
+        }
+        self.cache.push_back(item.clone());
+        self.cache_bytes += item.size();
+        if self.cache.len() > CACHE_ITEMS || self.cache_bytes > CACHE_BYTES {
+            self.clear_cache();
+        }
+    }
+
+    fn clear_cache(&mut self) {
+        self.cache.clear();
+        self.cache_bytes = 0;
+    }
+}
+
+/// A read half of one lane. It begins with the cached group of pictures and goes on with live media.
+///
+/// A reader that lags loses the oldest media; it is counted in [`Self::lost`], and reading goes on where
+/// a decoder can start. Compare [`Media::epoch`] of successive items to see configurations change.
+#[derive(Debug)]
+pub struct Subscriber<T: Media> {
+    stream: Arc<Stream>,
+    backlog: VecDeque<Arc<T>>,
+    receiver: Option<broadcast::Receiver<Arc<T>>>,
+    needs_group_start: bool,
+    lost: u64,
+}
+
+impl<T: Media> Subscriber<T> {
+    pub(super) fn new(stream: Arc<Stream>) -> Self {
+        stream.reader_came(T::LANE);
+        let (backlog, receiver) = T::lane(&stream).subscribe();
+        Self { stream, needs_group_start: backlog.is_empty(), backlog, receiver, lost: 0 }
+    }
+
+    /// The next item; `None` when the stream has ended. Cancel safe.
+    pub async fn recv(&mut self) -> Option<Arc<T>> {
+        if let Some(item) = self.backlog.pop_front() {
+            return Some(item);
+        }
+        let receiver = self.receiver.as_mut()?;
+        loop {
+            match receiver.recv().await {
+                Ok(item) if self.needs_group_start && !item.starts_group() => {}
+                Ok(item) => {
+                    self.needs_group_start = false;
+                    return Some(item);
+                }
+                Err(RecvError::Lagged(lost)) => {
+                    self.lost += lost;
+                    self.needs_group_start = true;
+                    self.stream.statistics().lagged(lost);
+                    self.stream.request_keyframe();
+                }
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// The next item if one is there now. `None` tells nothing about the end: `recv` does.
+    pub fn try_recv(&mut self) -> Option<Arc<T>> {
+        if let Some(item) = self.backlog.pop_front() {
+            return Some(item);
+        }
+        let receiver = self.receiver.as_mut()?;
+        loop {
+            match receiver.try_recv() {
+                Ok(item) if self.needs_group_start && !item.starts_group() => {}
+                Ok(item) => {
+                    self.needs_group_start = false;
+                    return Some(item);
+                }
+                Err(TryRecvError::Lagged(lost)) => {
+                    self.lost += lost;
+                    self.needs_group_start = true;
+                    self.stream.statistics().lagged(lost);
+                    self.stream.request_keyframe();
+                }
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// How many cached items are still to come before live media.
+    pub fn backlog(&self) -> usize {
+        self.backlog.len()
+    }
+
+    /// Items lost to lag so far.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// The stream that is read.
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+}
+
+impl<T: Media> Drop for Subscriber<T> {
+    fn drop(&mut self) {
+        self.stream.reader_left(T::LANE);
+    }
+}

@@ -1,0 +1,175 @@
+//! One live programme: its lanes, its publisher, its readers.
+
+use super::lane::{Lane, Media, Subscriber};
+use super::publisher::{BridgeWriter, Source};
+use super::statistics::{ReaderGuard, ReaderKind, Statistics};
+use crate::media::{Epoch, Frame, PacketBatch, StreamName};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// The two lanes of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LaneKind {
+    /// RTP packets ([`PacketBatch`]).
+    Packets,
+    /// Coded frames ([`Frame`]).
+    Frames,
+}
+
+/// What a bridge waits on: who publishes, and how many read each lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneWatch {
+    /// Rises with each publisher; with `native`, tells a returning publisher from the old one.
+    pub generation: u64,
+    /// The lane that the present publisher fills; `None` while there is no publisher.
+    pub native: Option<LaneKind>,
+    /// Subscribers of the packet lane.
+    pub packet_readers: usize,
+    /// Subscribers of the frame lane.
+    pub frame_readers: usize,
+    /// The stream is over.
+    pub ended: bool,
+}
+
+impl LaneWatch {
+    /// The lane that a bridge should fill now: the one the publisher doesn't, if somebody reads it.
+    pub fn wanted_bridge(&self) -> Option<LaneKind> {
+        match self.native? {
+            LaneKind::Packets if self.frame_readers > 0 => Some(LaneKind::Frames),
+            LaneKind::Frames if self.packet_readers > 0 => Some(LaneKind::Packets),
+            _ => None,
+        }
+    }
+}
+
+/// One live programme. Made by [`Hub::publish`](super::Hub::publish), gone after its grace period.
+#[derive(Debug)]
+pub struct Stream {
+    name: StreamName,
+    since: SystemTime,
+    pub(super) frames: Lane<Frame>,
+    pub(super) packets: Lane<PacketBatch>,
+    pub(super) lanes: watch::Sender<LaneWatch>,
+    pub(super) publisher: watch::Sender<Option<PublisherState>>,
+    keyframes_wanted: watch::Sender<u64>,
+    statistics: Statistics,
+    epochs: AtomicU64,
+}
+
+/// The present publisher, as others may know it.
+#[derive(Clone, Debug)]
+pub(super) struct PublisherState {
+    pub(super) source: Source,
+    pub(super) since: SystemTime,
+    pub(super) kicked: CancellationToken,
+}
+
+impl Stream {
+    pub(super) fn new(name: StreamName) -> Self {
+        Self {
+            name,
+            since: SystemTime::now(),
+            frames: Lane::new(),
+            packets: Lane::new(),
+            lanes: watch::Sender::new(LaneWatch::default()),
+            publisher: watch::Sender::new(None),
+            keyframes_wanted: watch::Sender::new(0),
+            statistics: Statistics::default(),
+            epochs: AtomicU64::new(0),
+        }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &StreamName {
+        &self.name
+    }
+
+    /// When the stream came to life.
+    pub fn since(&self) -> SystemTime {
+        self.since
+    }
+
+    /// Who publishes now and since when; `None` while the stream waits for its publisher's return.
+    pub fn source(&self) -> Option<(Source, SystemTime)> {
+        self.publisher.borrow().as_ref().map(|publisher| (publisher.source.clone(), publisher.since))
+    }
+
+    /// Reads a lane, from the cached group of pictures on. While it lives, a bridge fills the lane if
+    /// the publisher does not.
+    pub fn subscribe<T: Media>(self: &Arc<Self>) -> Subscriber<T> {
+        Subscriber::new(self.clone())
+    }
+
+    /// The configurations on a lane now; `None` before its first item.
+    pub fn epoch<T: Media>(&self) -> Option<Arc<Epoch>> {
+        T::lane(self).epoch()
+    }
+
+    /// The write half of the lane that the publisher does not fill, for a bridge.
+    pub fn bridge<T: Media>(self: &Arc<Self>) -> BridgeWriter<T> {
+        BridgeWriter::new(self.clone())
+    }
+
+    /// Changes of publisher and readers, for whoever starts bridges.
+    pub fn watch_lanes(&self) -> watch::Receiver<LaneWatch> {
+        self.lanes.subscribe()
+    }
+
+    /// Asks the publisher for a keyframe, as a viewer's PLI does. The ingest asks at most once a
+    /// second; where the protocol knows no such request (RTMP) nothing happens.
+    pub fn request_keyframe(&self) {
+        self.keyframes_wanted.send_modify(|count| *count += 1);
+    }
+
+    pub(super) fn watch_keyframe_requests(&self) -> watch::Receiver<u64> {
+        self.keyframes_wanted.subscribe()
+    }
+
+    /// Ends the present publisher's session. False if there is none.
+    pub fn kick_publisher(&self) -> bool {
+        let publisher = self.publisher.borrow();
+        publisher.as_ref().inspect(|publisher| publisher.kicked.cancel()).is_some()
+    }
+
+    /// Counters.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// Counts one reader of `kind` until the guard is dropped.
+    pub fn count_reader(self: &Arc<Self>, kind: ReaderKind) -> ReaderGuard {
+        ReaderGuard::new(self.clone(), kind)
+    }
+
+    /// A number for a new epoch of this stream.
+    pub(super) fn next_epoch(&self) -> u64 {
+        self.epochs.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) fn reader_came(&self, lane: LaneKind) {
+        self.lanes.send_modify(|lanes| *readers(lanes, lane) += 1);
+    }
+
+    pub(super) fn reader_left(&self, lane: LaneKind) {
+        self.lanes.send_modify(|lanes| *readers(lanes, lane) -= 1);
+    }
+
+    pub(super) fn close(&self) {
+        self.lanes.send_modify(|lanes| {
+            lanes.native = None;
+            lanes.ended = true;
+        });
+        self.frames.close();
+        self.packets.close();
+    }
+}
+
+fn readers(lanes: &mut LaneWatch, lane: LaneKind) -> &mut usize {
+    match lane {
+        LaneKind::Packets => &mut lanes.packet_readers,
+        LaneKind::Frames => &mut lanes.frame_readers,
+    }
+}
