@@ -12,6 +12,9 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 BINARY := $${CARGO_TARGET_DIR:-target}/release/tidegate
 NODE_MODULES := node_modules/.package-lock.json
 
+# The packages come before what needs them, whatever -j says.
+.NOTPARALLEL:
+
 .PHONY: help run test build bench fmt clean ready-to-build ready-to-run ready-to-test
 
 help: ## Lists these targets
