@@ -30,9 +30,9 @@ export class GeneratedSource {
     this.#ticker.postMessage(frameRate);
   }
 
-  /** Browsers let sound start only after a click: to be called from one. */
+  /** Browsers let sound start only after a click: to be called from one. Without one, the sound stays silent. */
   async resume() {
-    await this.#audio.resume();
+    await Promise.race([this.#audio.resume(), new Promise((resolve) => setTimeout(resolve, 500))]);
   }
 
   close() {

@@ -73,7 +73,9 @@ export class HlsPlayback extends EventTarget {
         hls.recoverMediaError();
         return;
       }
-      this.#fail(new Problem(data.response?.code ?? 0, 'HLS playback stopped.', `hls.js says ${data.details}.`, null));
+      const status = data.response?.code ?? 0;
+      const detail = status >= 400 ? `The server answered ${status} to a request for HLS.` : `hls.js reports ${data.details}.`;
+      this.#fail(new Problem(status, 'HLS playback stopped.', detail, null));
     });
     hls.loadSource(url);
     hls.attachMedia(this.#video);

@@ -77,21 +77,18 @@ export class Player extends EventTarget {
     this.#set({ state: this.state === 'playing' ? 'connecting' : this.state });
     const tried = this.transport;
     const end = await (tried === 'whep' ? this.#playWhep() : this.#playHls());
-    if (this.#closed || end.interrupted) {
+    if (this.#closed || end.interrupted || end.lost) {
       this.#set({ state: 'connecting', transport: this.#wanted });
-    } else if (end.ended || end.problem?.isNotLive) {
+    } else if (end.ended || (end.problem.isNotLive && !this.notice)) {
       this.#set({ state: 'waiting', transport: this.#wanted, notice: '' });
       await this.#backoff.wait(end.problem?.retryAfter ?? 0);
-    } else if (end.lost) {
-      this.#set({ state: 'connecting', transport: this.#wanted });
     } else if (tried === 'whep') {
       this.#set({ state: 'connecting', transport: 'hls', notice: `WebRTC did not work here: ${end.problem.message}` });
     } else {
-      const before = this.#wanted === 'whep' && this.notice ? `${this.notice} ` : '';
-      this.#set({ state: 'failed', notice: `${before}HLS did not work either: ${end.problem.message}` });
-      if (this.#wanted === 'hls') this.#set({ notice: end.problem.message });
+      const both = `${this.notice} HLS did not work either: ${end.problem.message}`;
+      this.#set({ state: 'failed', notice: this.#wanted === 'whep' ? both : end.problem.message });
       await this.#backoff.wait(end.problem.retryAfter ?? 0);
-      if (!this.#closed) this.#set({ transport: this.#wanted });
+      this.#set({ transport: this.#wanted, notice: '' });
     }
   }
 
