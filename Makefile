@@ -27,7 +27,7 @@ run: ready-to-run $(NODE_MODULES) ## Installs what is missing, builds, and start
 test: ready-to-test $(NODE_MODULES) ## Checks format and lints, then runs unit, integration and browser tests
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	TIDEGATE_CHROMIUM="$$(scripts/prepare chromium)" cargo test --locked $(TEST_ARGS)
+	CHROMIUM="$$(scripts/prepare chromium)" cargo test --locked $(TEST_ARGS)
 
 build: ready-to-build $(NODE_MODULES) ## Builds the release binary, target/release/tidegate
 	cargo build --release --locked

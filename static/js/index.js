@@ -71,11 +71,12 @@ function makeCard(name) {
   return card;
 }
 
-function fillCard(card, { since, tracks = [], readers = {} }) {
+function fillCard(card, { since, tracks = [], readers }) {
   const described = tracks.map(({ codec, width, height }) => (width ? `${codec} ${width} × ${height}` : codec));
   setText(card.tracks, described.join(' · ') || 'Waiting for media');
-  const watching = (readers.whep ?? 0) + (readers.hls ?? 0);
-  setText(card.readers, watching === 0 ? 'Nobody is watching' : `${watching} watching`);
+  // Not every server tells strangers how many watch.
+  const watching = readers ? (readers.whep ?? 0) + (readers.hls ?? 0) : null;
+  setText(card.readers, watching === null ? '' : `${watching || 'Nobody is'} watching`);
   setText(card.since, `Live ${formatDuration(Date.now() - Date.parse(since))}`);
 }
 

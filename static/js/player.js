@@ -103,13 +103,13 @@ export class Player extends EventTarget {
         resolve(detail.byServer ? { ended: true } : this.#lost('The connection was lost.'));
       });
       this.#whenPictured(abort.signal, () => clearTimeout(timer));
-      this.#video.srcObject = client.media;
-      this.#play();
       client
         .play(`/${this.#stream}/whep`, abort.signal)
         .then(() => {
           clearTimeout(timer);
-          if (this.state === 'playing') return;
+          // Not before its tracks are in it: an element that was given an empty stream never finds audio alone.
+          this.#video.srcObject = client.media;
+          this.#play();
           const late = new Problem(0, `No picture came within ${PICTURE_SECONDS} seconds.`, '', null);
           timer = setTimeout(() => resolve({ problem: late }), PICTURE_SECONDS * 1000);
         })

@@ -3,7 +3,7 @@
 /** A request that was not answered as hoped. `status` is 0 when there was no answer at all. */
 export class Problem extends Error {
   constructor(status, title, detail, retryAfter) {
-    super(detail || title);
+    super(sentence(detail || title));
     this.name = 'Problem';
     this.status = status;
     this.title = title;
@@ -44,4 +44,10 @@ export async function request(url, options) {
   }
   if (!response.ok) throw await Problem.from(response);
   return response;
+}
+
+/** Details are written to stand anywhere; on a page they stand alone. */
+function sentence(text) {
+  const begun = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
 }

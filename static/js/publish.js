@@ -199,8 +199,9 @@ function show() {
   for (const id of INPUTS) element(id).disabled = running;
   element('key').disabled = running;
   element('message').hidden = source !== null;
-  element('key').setAttribute('aria-invalid', String(status === 401));
-  if (problem) notify(status === 401 ? `${problem} Check the publish key.` : problem);
+  const keyRefused = status === 401 || status === 403;
+  element('key').setAttribute('aria-invalid', String(keyRefused));
+  if (problem) notify(keyRefused ? `The publish key is missing or wrong. ${problem}` : problem);
   else if (state !== 'idle') notify('');
 }
 

@@ -35,6 +35,7 @@ player.addEventListener('change', show);
 player.addEventListener('blocked', () => (element('play').hidden = false));
 video.addEventListener('playing', () => (element('play').hidden = true));
 video.addEventListener('volumechange', showSound);
+video.addEventListener('resize', show);
 for (const id of ['mute', 'unmute']) element(id).addEventListener('click', () => (video.muted = !video.muted));
 for (const transport of ['whep', 'hls']) element(transport).addEventListener('click', () => switchTo(transport));
 element('play').addEventListener('click', () => video.play());
@@ -63,9 +64,9 @@ function show() {
   setText(element('transport'), NAMES[transport]);
   for (const id of ['whep', 'hls']) element(id).setAttribute('aria-pressed', String(id === transport));
   setText(element('latency-label'), transport === 'hls' ? 'Latency' : 'Latency, from server');
-  const playing = state === 'playing';
-  element('message').hidden = playing;
-  element('spinner').hidden = state === 'failed';
+  const soundOnly = state === 'playing' && video.videoWidth === 0;
+  element('message').hidden = state === 'playing' && !soundOnly;
+  element('spinner').hidden = state === 'failed' || soundOnly;
   const [title, text] = message(state, transport, notice);
   setText(element('message-title'), title);
   setText(element('message-text'), text);
@@ -80,6 +81,8 @@ function message(state, transport, notice) {
       return [`${stream} is not live`, 'It starts here by itself as soon as it is.'];
     case 'failed':
       return ['This stream cannot be played here', `${notice} Trying again…`];
+    case 'playing':
+      return ['Sound only', 'This stream has no picture.'];
     default:
       return [`Connecting over ${NAMES[transport]}`, ''];
   }
