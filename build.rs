@@ -10,6 +10,8 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={HLS_JS}");
     if !Path::new(HLS_JS).is_file() {
-        println!("cargo::error={HLS_JS} is missing: run `npm ci` (or `make build`, which does) and build again");
+        println!(
+            "cargo::error={HLS_JS} is missing: run `npm ci` (or `make build`, which does) and build again"
+        );
     }
 }
