@@ -1,0 +1,19 @@
+//! GStreamer: the only room that names it.
+//!
+//! Owns the pipeline descriptions (`pipelines/*.launch`), the bridges that fill the lane a publisher does
+//! not fill, the muxer that makes CMAF parts, and the demo stream. Pipelines are small, one a track, and
+//! disposable: an error ends the epoch, and a new pipeline starts. Callbacks only try to send; stopping
+//! runs off the asynchronous runtime; no clock of GStreamer's decides a media time.
+
+mod caps;
+mod clock;
+mod description;
+mod error;
+mod graph;
+mod muxer;
+mod part;
+
+pub use description::Pipelines;
+pub use error::PipelineError;
+pub use muxer::{MuxSettings, MuxTrack, Muxer};
+pub use part::{MuxOutput, MuxedPart};
