@@ -9,6 +9,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::watch;
 
 /// Bytes that may wait in front of a pipeline; a whole cached group of pictures fits.
 const MAX_WAITING: u64 = 32 << 20;
@@ -136,6 +137,14 @@ impl Drop for Graph {
             Ok(runtime) => drop(runtime.spawn_blocking(move || stop(&pipeline))),
             Err(_) => stop(&pipeline),
         }
+    }
+}
+
+/// Completes when one of the pipelines that report to the other end of `failed` does.
+pub(super) async fn failure(failed: &mut watch::Receiver<Option<PipelineError>>) -> PipelineError {
+    match failed.wait_for(Option::is_some).await.map(|error| error.clone()) {
+        Ok(Some(error)) => error,
+        _ => std::future::pending().await,
     }
 }
 

@@ -5,14 +5,21 @@
 //! disposable: an error ends the epoch, and a new pipeline starts. Callbacks only try to send; stopping
 //! runs off the asynchronous runtime; no clock of GStreamer's decides a media time.
 
+mod assembler;
+mod bridge;
 mod caps;
 mod clock;
 mod description;
+mod encoded;
 mod error;
 mod graph;
 mod muxer;
 mod part;
+mod rtp;
+mod to_frames;
+mod to_packets;
 
+pub use bridge::run_bridges;
 pub use description::Pipelines;
 pub use error::PipelineError;
 pub use muxer::{MuxSettings, MuxTrack, Muxer};
