@@ -201,8 +201,8 @@ fn packet_audio() -> AudioTrack {
 fn level(resolution: Option<(u32, u32)>) -> u8 {
     let (width, height) = resolution.unwrap_or((1920, 1080));
     match width.div_ceil(16) * height.div_ceil(16) {
-        ..=3600 => 31,
-        ..=8192 => 40,
+        0..=3600 => 31,
+        3601..=8192 => 40,
         _ => 51,
     }
 }
