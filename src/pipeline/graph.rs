@@ -86,6 +86,12 @@ impl Graph {
         }
     }
 
+    /// Sends a serialised event after what was pushed so far.
+    pub(super) fn send(&self, event: gst::Event) {
+        // Refused only when the pipeline is stopped; the next push tells.
+        let _ = self.source.send_event(event);
+    }
+
     /// Says that no more comes; what is inside still comes out, and then the end of stream.
     pub(super) fn end_of_stream(&self) {
         // Refused only when the pipeline is stopped already.

@@ -9,6 +9,7 @@ mod assembler;
 mod bridge;
 mod caps;
 mod clock;
+mod cut;
 mod demo;
 mod description;
 mod encoded;

@@ -11,7 +11,7 @@ fn assert_parts(parts: &[MuxedPart], start: MediaTime, keyframes: usize) {
     assert!((parts[0].start.as_nanos() - start.as_nanos()).abs() < 50_000, "{:?}", parts[0].start);
     for pair in parts.windows(2) {
         let gap = (pair[0].start + pair[0].duration).as_nanos() - pair[1].start.as_nanos();
-        assert!(gap.abs() < 50_000, "{gap} ns between {:?} and {:?}", pair[0].start, pair[1].start);
+        assert!(gap.abs() < 200_000, "{gap} ns between {:?} and {:?}", pair[0].start, pair[1].start);
     }
     let longest = parts.iter().map(|part| part.duration).max().expect("parts");
     assert!(longest <= SETTINGS.part_duration, "{longest:?}");
@@ -36,10 +36,16 @@ async fn video_parts_are_on_the_timeline() {
         write(&path, &init, &parts);
         let packets = probe(&path);
         assert_eq!(packets.len(), 150);
+        // ffmpeg shows a track with negative composition offsets late by the largest of them; players
+        // of fragmented MP4 don't.
+        let first = first_presentation(&parts[0].data);
+        assert!((first - 10.0 - start.as_secs_f64()).abs() < 0.000_1, "{first}");
+        let shift = packets[0].0 - first;
+        assert!(shift.abs() < 0.000_1 || b_frames > 0, "{shift}");
         assert!(packets.windows(2).all(|pair| pair[0].1 < pair[1].1), "decode times rise");
         let video: Vec<_> = frames.iter().filter(|frame| frame.kind == MediaKind::Video).collect();
         for ((pts, _, key), frame) in packets.iter().zip(video) {
-            assert!((pts - 10.0 - frame.pts.as_secs_f64()).abs() < 0.000_1, "{pts} {:?}", frame.pts);
+            assert!((pts - shift - 10.0 - frame.pts.as_secs_f64()).abs() < 0.000_1, "{pts} {:?}", frame.pts);
             assert_eq!(*key, frame.keyframe);
         }
     }

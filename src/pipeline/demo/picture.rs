@@ -26,7 +26,7 @@ const BALL: usize = 44;
 const BALL_ROW: usize = 230;
 
 /// Draws pictures over prepared backgrounds.
-pub(super) struct Painter {
+pub(in crate::pipeline) struct Painter {
     bars: Vec<u8>,
     flash: Vec<u8>,
 }
@@ -39,7 +39,7 @@ impl Painter {
     }
 
     /// The picture for the wall-clock time `wall`, I420.
-    pub(super) fn paint(&self, wall: SystemTime) -> Vec<u8> {
+    pub(in crate::pipeline) fn paint(&self, wall: SystemTime) -> Vec<u8> {
         let millis = wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let flash = millis % 1000 < u64::from(FLASH);
         let mut picture = if flash { self.flash.clone() } else { self.bars.clone() };
