@@ -26,6 +26,8 @@
 //! same discontinuity sequence number. `EXT-X-GAP` is not used: nothing is ever listed that is not there.
 
 mod bandwidth;
+#[cfg(test)]
+mod checklist_tests;
 mod directives;
 mod limits;
 mod live;
