@@ -31,6 +31,8 @@ mod checklist_tests;
 mod directives;
 mod limits;
 mod live;
+#[cfg(test)]
+mod media_tests;
 mod multivariant;
 mod names;
 mod output;
