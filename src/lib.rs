@@ -4,6 +4,7 @@
 //! [`media`] nouns and parsing · [`stream`] the hub · `pipeline` GStreamer · `hls`, `rtmp`, `webrtc` ·
 //! `restream` · `http` · `gateway`, `config`, `telemetry`.
 
+pub mod hls;
 pub mod media;
 pub mod pipeline;
 pub mod stream;
