@@ -324,7 +324,7 @@ mod tests {
 
     /// A report of the sender's wall clock at so many milliseconds.
     fn report(millis: u64, timestamp: u32) -> SenderReport {
-        SenderReport { ntp: (0xE000_0000 << 32) + (u64::from(millis) << 32) / 1000, timestamp }
+        SenderReport { ntp: (0xE000_0000 << 32) + (millis << 32) / 1000, timestamp }
     }
 
     fn near(actual: MediaTime, expected: MediaTime) -> bool {
