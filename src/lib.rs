@@ -6,3 +6,4 @@
 
 pub mod media;
 pub mod stream;
+pub mod webrtc;
