@@ -69,7 +69,9 @@ impl Publication {
     pub(super) fn push(&mut self, now: Instant, format: &Format, place: Place, packet: Incoming) {
         let kind = format.codec.kind();
         if self.present.codec(kind) != Some(format.codec) {
-            self.release();
+            if self.epoch.is_some() {
+                self.release(); // what came before belongs to the epoch without this track
+            }
             add_track(&mut self.present, format);
             self.changed = true;
             debug!(stream = %self.stream().name(), %kind, codec = %format.codec, "Track began.");
@@ -108,7 +110,10 @@ impl Publication {
 
     /// A sender of a track started anew: what comes next belongs to a new epoch.
     pub(super) fn restart(&mut self, kind: MediaKind) {
-        self.release();
+        match self.epoch {
+            Some(_) => self.release(),
+            None => self.pending.retain(|packet| packet.kind != kind),
+        }
         if let Some(timeline) = &mut self.timeline {
             timeline.restart(kind);
         }
