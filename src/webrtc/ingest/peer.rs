@@ -126,9 +126,26 @@ pub(super) fn connect(
         }
         peer.add_local_candidate(RTCIceCandidateInit::default())?; // no more will come
         let answer = peer.local_description().ok_or(RtcError::ErrNoRemoteDescription)?.sdp;
-        Ok((peer, answer))
+        Ok((peer, finished(&answer)))
     };
     run().map_err(|error| internal(&error))
+}
+
+/// The stack's answer as the client gets it: RTP and RTCP share component 1, for good (RFC 8858).
+fn finished(answer: &str) -> String {
+    let mut finished = String::with_capacity(answer.len() + 64);
+    for line in answer.lines() {
+        let component = line.strip_prefix("a=candidate:").and_then(|value| value.split(' ').nth(1));
+        if component.is_some_and(|component| component != "1") {
+            continue;
+        }
+        finished.push_str(line);
+        finished.push_str("\r\n");
+        if line == "a=rtcp-mux" {
+            finished.push_str("a=rtcp-mux-only\r\n");
+        }
+    }
+    finished
 }
 
 /// The candidate of the client at `address`, for the stack.

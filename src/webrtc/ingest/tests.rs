@@ -159,7 +159,7 @@ impl World {
                 moved = true;
                 if !self.cut {
                     assert_eq!((transmit.local, transmit.peer), (address(SERVER), address(CLIENT)));
-                    self.to_client(transmit.data);
+                    self.deliver(transmit.data);
                 }
             }
             while self.client.poll_event().is_some() {}
@@ -170,7 +170,7 @@ impl World {
         }
     }
 
-    fn to_client(&mut self, message: BytesMut) {
+    fn deliver(&mut self, message: BytesMut) {
         let transport = TransportContext {
             local_addr: address(CLIENT),
             peer_addr: address(SERVER),
@@ -391,7 +391,8 @@ fn a_publisher_connects_and_its_packets_arrive_in_one_epoch() {
 #[test]
 fn the_answer_is_as_rfc_9725_wants_it() {
     let world = World::new(&BOTH);
-    println!("{}", world.answer);
+    assert_eq!(world.answer.matches("a=candidate:").count(), 1, "{}", world.answer);
+    assert_eq!(world.answer.matches("a=rtcp-mux-only").count(), 2);
     assert_eq!(world.answer.matches("a=recvonly").count(), 2);
     assert_eq!(world.answer.matches("a=setup:passive").count(), 2);
     assert!(world.answer.contains("a=rtcp-mux") && world.answer.contains("a=group:BUNDLE 0 1"));
@@ -460,6 +461,51 @@ fn a_keyframe_begins_a_batch() {
     // The reader begins at a keyframe; what precedes the first is not for it.
     assert_eq!(sizes, [4, 4, 3]);
     assert!(batches.iter().all(|batch| batch.packets[0].keyframe && batch.packets[0].payload[0] == 0x06));
+}
+
+#[test]
+fn another_resolution_begins_an_epoch_at_its_keyframe() {
+    let mut world = World::connected(&BOTH);
+    let mut reader = world.subscribe();
+    for (number, set) in
+        [parameter_set(40, 30), parameter_set(40, 30), parameter_set(80, 45)].iter().enumerate()
+    {
+        let number = number as u32;
+        world.rtp(MediaKind::Audio, number * 960, false, &[0xfc]);
+        world.rtp(MediaKind::Video, number * 1_800, false, &[0x06, 5]);
+        world.rtp(MediaKind::Video, number * 1_800, false, set);
+        world.rtp(MediaKind::Video, number * 1_800, true, &[0x65, 1]);
+    }
+    world.exchange();
+    let batches = batches(&mut reader);
+    let resolution =
+        |batch: &PacketBatch| batch.epoch.tracks.video.as_ref().and_then(|video| video.resolution);
+    let first = batches[0].epoch.id;
+    let seen: Vec<_> = batches
+        .iter()
+        .map(|batch| (batch.epoch.id - first, batch.packets.len(), resolution(batch)))
+        .collect();
+    let (small, large) = (Some((640, 480)), Some((1280, 720)));
+    assert_eq!(seen, [(0, 4, small), (0, 4, small), (1, 3, large)]);
+    assert!(batches.iter().all(|batch| batch.packets[0].keyframe));
+}
+
+/// A Baseline sequence parameter set for a picture of so many macroblocks.
+fn parameter_set(width: u32, height: u32) -> Vec<u8> {
+    let golomb = |value: u32| {
+        let code = format!("{:b}", value + 1);
+        "0".repeat(code.len() - 1) + &code
+    };
+    // Id, frame number bits, picture order count type 2, one reference frame, no gaps; then frames only,
+    // direct 8x8, no cropping, no VUI, the stop bit.
+    let start: String = [0, 0, 2, 1].map(golomb).concat();
+    let mut bits = format!("{start}0{}{}11001", golomb(width - 1), golomb(height - 1));
+    while !bits.len().is_multiple_of(8) {
+        bits.push('0');
+    }
+    let bytes =
+        bits.as_bytes().chunks(8).map(|byte| byte.iter().fold(0, |value, bit| value << 1 | (bit - b'0')));
+    [0x67, 66, 0xc0, 30].into_iter().chain(bytes).collect()
 }
 
 #[test]
@@ -652,4 +698,83 @@ fn trickled_candidates_are_taken_and_garbage_is_not() {
     assert!(matches!(garbage, Err(SessionError::MalformedFragment(_))));
     let other = world.session.add_remote_candidate(world.now, "a=ice-ufrag:somebodyelse\r\n");
     assert!(matches!(other, Err(SessionError::MalformedFragment(_))));
+}
+
+#[test]
+fn no_offer_is_a_fault_of_ours() {
+    let now = Instant::now();
+    let settings = IngestSettings::new(vec![address(SERVER)]).expect("a certificate");
+    let (hub, _reaper) = Hub::new(Duration::ZERO);
+    let (_, offer) = publisher(now, &BOTH, Arc::default());
+    let lines: Vec<&str> = offer.lines().collect();
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % below as u64) as usize
+    };
+    let mut accepted = 0;
+    for round in 0..600 {
+        let mut changed: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        for _ in 0..=round % 3 {
+            let (at, other) = (random(changed.len()), random(lines.len()));
+            match random(5) {
+                0 => drop(changed.remove(at)),
+                1 => changed.insert(at, lines[other].to_owned()),
+                2 => changed[at] = lines[other].to_owned(),
+                3 => {
+                    let cut = random(changed[at].len() + 1);
+                    changed[at].truncate(cut);
+                }
+                _ => {
+                    let mut bytes = changed[at].clone().into_bytes();
+                    let index = random(bytes.len().max(1));
+                    if let Some(byte) = bytes.get_mut(index) {
+                        *byte = b" 0:9=;/aZ\t\0~"[random(12)];
+                    }
+                    changed[at] = String::from_utf8_lossy(&bytes).into_owned();
+                }
+            }
+        }
+        let text = changed.join("\r\n") + "\r\n";
+        match IngestSession::new(now, &settings, &hub, name(), &text, address(CLIENT)) {
+            Ok(_) => accepted += 1,
+            Err(SessionError::MalformedOffer(_) | SessionError::UnacceptableOffer(_)) => {}
+            Err(other) => panic!("{other}\n{text}"),
+        }
+    }
+    assert!((100..500).contains(&accepted), "{accepted} of 600 were still good");
+}
+
+#[test]
+fn garbage_from_a_known_address_ends_nothing() {
+    let mut world = World::connected(&BOTH);
+    let mut seed = 1_u32;
+    for length in 0..400_usize {
+        let garbage: Vec<u8> = (0..length)
+            .map(|index| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                // First bytes of STUN, DTLS, RTP, RTCP and nothing.
+                if index == 0 {
+                    [0, 1, 20, 22, 23, 64, 128, 144, 255][length % 9]
+                } else {
+                    (seed >> 24) as u8
+                }
+            })
+            .collect();
+        world.session.handle_datagram(
+            world.now,
+            address(SERVER),
+            address(CLIENT),
+            BytesMut::from(&garbage[..]),
+        );
+        world.session.flush(world.now);
+    }
+    let mut reader = world.subscribe();
+    for number in 0..3 {
+        world.frame(number, number == 0);
+    }
+    assert_eq!(world.session.state(world.now), SessionState::Connected);
+    assert_eq!(packets(&batches(&mut reader), MediaKind::Video).len(), 7);
 }
