@@ -109,6 +109,27 @@ impl Offer {
         })
     }
 
+    /// Takes note of the source of a packet with this payload type, if the offer does not declare the
+    /// sources of its section. True: that is news.
+    pub(super) fn learn_source(&mut self, payload_type: u8, ssrc: u32) -> bool {
+        let carries = |section: &&mut Section| {
+            section
+                .formats
+                .iter()
+                .any(|format| [Some(format.payload_type), format.rtx].contains(&Some(payload_type)))
+        };
+        let Some(section) = self.sections.iter_mut().find(carries) else { return false };
+        let media = section.formats.iter().any(|format| format.payload_type == payload_type);
+        let source = match section.ssrc {
+            None if media => &mut section.ssrc,
+            Some(_) if !media => &mut section.rtx_ssrc,
+            _ => return false,
+        };
+        let news = source.is_none();
+        source.get_or_insert(ssrc);
+        news
+    }
+
     /// The section of a kind.
     pub(super) fn section(&self, kind: MediaKind) -> Option<&Section> {
         self.sections.iter().find(|section| section.kind == kind)
@@ -183,7 +204,7 @@ fn formats<'a>(kind: MediaKind, listed: impl Iterator<Item = &'a str>, lines: &L
         })
     };
     let listed: Vec<u8> =
-        listed.filter_map(|number| number.parse().ok()).filter(|number| *number < 128).collect();
+        listed.filter_map(|number| number.parse().ok()).filter(|number| matches!(number, 0..64 | 96..128)).collect();
     let known = match kind {
         MediaKind::Video => &VIDEO_FEEDBACK[..],
         MediaKind::Audio => &AUDIO_FEEDBACK[..],

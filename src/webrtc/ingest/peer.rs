@@ -117,9 +117,7 @@ pub(super) fn connect(
             .with_setting_engine(setting_engine)
             .with_interceptor_registry(registry)
             .build(now)?;
-        peer.set_remote_description(now, RTCSessionDescription::offer(write(offer))?)?;
-        let answer = peer.create_answer(None)?;
-        peer.set_local_description(now, answer)?;
+        negotiate(now, &mut peer, offer)?;
         for (number, address) in settings.candidates.iter().enumerate() {
             let candidate = format!("candidate:{}", candidate::host(number, *address));
             peer.add_local_candidate(RTCIceCandidateInit { candidate, ..Default::default() })?;
@@ -129,6 +127,13 @@ pub(super) fn connect(
         Ok((peer, finished(&answer)))
     };
     run().map_err(|error| internal(&error))
+}
+
+/// Tells the stack the offer, at first or again when a source has been learned from its packets.
+pub(super) fn negotiate(now: Instant, peer: &mut RTCPeerConnection, offer: &Offer) -> Result<(), RtcError> {
+    peer.set_remote_description(now, RTCSessionDescription::offer(write(offer))?)?;
+    let answer = peer.create_answer(None)?;
+    peer.set_local_description(now, answer)
 }
 
 /// The stack's answer as the client gets it: RTP and RTCP share component 1, for good (RFC 8858).

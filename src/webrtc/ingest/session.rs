@@ -155,6 +155,7 @@ impl IngestSession {
             return;
         }
         self.heard = now;
+        self.learn_source(now, &data);
         let dtls = data.first().is_some_and(|byte| (20..64).contains(byte));
         let transport = TransportContext {
             local_addr: local,
@@ -294,6 +295,22 @@ impl IngestSession {
             self.collect();
         }
         self.peer = None;
+    }
+
+    /// An offer need not declare its sources; the stack wants to know them before their first packet.
+    fn learn_source(&mut self, now: Instant, data: &[u8]) {
+        let [128..192, second, _, _, _, _, _, _, ssrc @ ..] = data else { return };
+        let Some(ssrc) = ssrc.first_chunk::<4>() else { return };
+        if self.state == SessionState::Connected
+            && self.offer.learn_source(second & 0x7f, u32::from_be_bytes(*ssrc))
+        {
+            let offer = self.offer.clone();
+            self.drive(now, |stack| {
+                if let Err(error) = peer::negotiate(now, stack, &offer) {
+                    warn!(%error, "A source was not taken.");
+                }
+            });
+        }
     }
 
     /// Whether a datagram is a STUN message for this session with a valid integrity: a request under our

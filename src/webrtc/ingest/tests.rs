@@ -75,16 +75,14 @@ struct Feedback {
 
 impl World {
     fn new(kinds: &[MediaKind]) -> Self {
-        Self::with_role(kinds, None)
+        Self::with_offer(kinds, |offer| offer)
     }
 
-    fn with_role(kinds: &[MediaKind], offered_role: Option<&str>) -> Self {
+    fn with_offer(kinds: &[MediaKind], change: impl FnOnce(String) -> String) -> Self {
         let now = Instant::now();
         let feedback = Arc::new(Feedback::default());
-        let (mut client, mut offer) = publisher(now, kinds, feedback.clone());
-        if let Some(role) = offered_role {
-            offer = offer.replace("a=setup:actpass", &format!("a=setup:{role}"));
-        }
+        let (mut client, offer) = publisher(now, kinds, feedback.clone());
+        let offer = change(offer);
         let (hub, reaper) = Hub::new(Duration::from_secs(60));
         let settings = IngestSettings::new(vec![address(SERVER)]).expect("a certificate");
         let (session, answer) =
@@ -108,12 +106,16 @@ impl World {
     }
 
     fn connected(kinds: &[MediaKind]) -> Self {
-        let mut world = Self::new(kinds);
+        Self::new(kinds).connect()
+    }
+
+    fn connect(mut self) -> Self {
+        let world = &mut self;
         world.run_until(Duration::from_secs(5), |world| {
             world.session.state(world.now) == SessionState::Connected
         });
         world.run(Duration::from_millis(50)); // the client's side too
-        world
+        self
     }
 
     fn subscribe(&self) -> Subscriber<PacketBatch> {
@@ -404,7 +406,8 @@ fn the_answer_is_as_rfc_9725_wants_it() {
 #[test]
 fn a_passive_publisher_is_answered_active_and_an_active_one_passive() {
     for (offered, answered) in [("passive", "active"), ("active", "passive")] {
-        let world = World::with_role(&BOTH, Some(offered));
+        let world =
+            World::with_offer(&BOTH, |offer| offer.replace("a=setup:actpass", &format!("a=setup:{offered}")));
         assert_eq!(world.answer.matches(&format!("a=setup:{answered}")).count(), 2, "{}", world.answer);
     }
 }
@@ -777,4 +780,23 @@ fn garbage_from_a_known_address_ends_nothing() {
     }
     assert_eq!(world.session.state(world.now), SessionState::Connected);
     assert_eq!(packets(&batches(&mut reader), MediaKind::Video).len(), 7);
+}
+
+#[test]
+fn sources_that_the_offer_does_not_declare_are_learned() {
+    let without = |offer: String| {
+        let lines = offer.lines().filter(|line| !line.starts_with("a=ssrc") && !line.starts_with("a=msid"));
+        lines.flat_map(|line| [line, "\r\n"]).collect()
+    };
+    let mut world = World::with_offer(&BOTH, without).connect();
+    let mut reader = world.subscribe();
+    world.lose = [65_510, 65_520].into();
+    for number in 0..30 {
+        world.frame(number, number == 0);
+    }
+    world.run(Duration::from_millis(200));
+    let batches = batches(&mut reader);
+    let video = packets(&batches, MediaKind::Video);
+    assert_eq!((video.len(), packets(&batches, MediaKind::Audio).len()), (61, 30));
+    assert_eq!(video[0].payload[0], 0x67, "from the first packet on");
 }
