@@ -1,0 +1,1 @@
+//! Sessions against the stack's own client, in memory.
