@@ -189,7 +189,9 @@ mod tests {
     }
 
     fn bound(listen: &str) -> Option<Rc<Socket>> {
-        bind(listen.parse().expect("an address")).ok().map(|socket| Rc::new(Socket::new(socket).expect("a socket")))
+        bind(listen.parse().expect("an address"))
+            .ok()
+            .map(|socket| Rc::new(Socket::new(socket).expect("a socket")))
     }
 
     #[tokio::test]

@@ -176,11 +176,13 @@ fn active(
 ) {
     let payload_type = codec.payload_type;
     let rtx = track.rtx.as_ref();
-    let types: Vec<u8> = [Some(payload_type), rtx.map(|rtx| rtx.payload_type)].into_iter().flatten().collect();
+    let types: Vec<u8> =
+        [Some(payload_type), rtx.map(|rtx| rtx.payload_type)].into_iter().flatten().collect();
     open(sdp, section, &types, "sendonly", offer, local);
     let (cname, ssrc) = (local.cname, track.ssrc);
     let _ = write!(sdp, "a=msid:{cname} {}\r\na=rtpmap:{payload_type} {}\r\n", section.media, codec.rtpmap);
-    let stereo = track.kind == MediaKind::Audio && stream.audio.as_ref().is_some_and(|audio| audio.channels == 2);
+    let stereo =
+        track.kind == MediaKind::Audio && stream.audio.as_ref().is_some_and(|audio| audio.channels == 2);
     let sprop = if stereo && codec.parameter("sprop-stereo").is_none() { "sprop-stereo=1" } else { "" };
     let fmtp: Vec<&str> = [codec.fmtp.as_str(), sprop].into_iter().filter(|part| !part.is_empty()).collect();
     if !fmtp.is_empty() {
@@ -195,11 +197,19 @@ fn active(
         let _ = write!(sdp, "a=fmtp:{repair} apt={payload_type}\r\na=ssrc-group:FID {ssrc} {}\r\n", rtx.ssrc);
     }
     for ssrc in [Some(ssrc), rtx.map(|rtx| rtx.ssrc)].into_iter().flatten() {
-        let _ = write!(sdp, "a=ssrc:{ssrc} cname:{cname}\r\na=ssrc:{ssrc} msid:{cname} {}\r\n", section.media);
+        let _ =
+            write!(sdp, "a=ssrc:{ssrc} cname:{cname}\r\na=ssrc:{ssrc} msid:{cname} {}\r\n", section.media);
     }
 }
 
-fn open(sdp: &mut String, section: &Section, types: &[u8], direction: &str, offer: &Offer, local: &Local<'_>) {
+fn open(
+    sdp: &mut String,
+    section: &Section,
+    types: &[u8],
+    direction: &str,
+    offer: &Offer,
+    local: &Local<'_>,
+) {
     let _ = write!(sdp, "m={} 9 {}", section.media, section.protocol);
     for payload_type in types {
         let _ = write!(sdp, " {payload_type}");

@@ -175,7 +175,9 @@ mod tests {
         let body = body(0);
         let good = record(&body, 0, body.len());
         for length in 0..good.len() {
-            let Hello::Offered(profiles, held) = HelloReader::default().push(&good[..length]) else { continue };
+            let Hello::Offered(profiles, held) = HelloReader::default().push(&good[..length]) else {
+                continue;
+            };
             assert!(profiles.is_empty() && held.len() == 1);
         }
         let mut lying = good.clone();

@@ -205,7 +205,9 @@ fn peer() -> SocketAddr {
 
 fn keys(state: &State, is_client: bool, provider: &dyn RTCCryptoProvider) -> Option<Keys> {
     let (profile, theirs) = match state.srtp_protection_profile() {
-        SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => (Profile::AeadAes128Gcm, ProtectionProfile::AeadAes128Gcm),
+        SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => {
+            (Profile::AeadAes128Gcm, ProtectionProfile::AeadAes128Gcm)
+        }
         SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => {
             (Profile::Aes128CmHmacSha1_80, ProtectionProfile::Aes128CmHmacSha1_80)
         }
@@ -224,8 +226,15 @@ fn keys(state: &State, is_client: bool, provider: &dyn RTCCryptoProvider) -> Opt
         profile,
         rtp: Sealer::new(profile, ours.0, ours.1, crypto).ok()?,
         rtcp_out: Context::new(ours.0, ours.1, theirs, None, None, crypto).ok()?,
-        rtcp_in: Context::new(theirs_keys.0, theirs_keys.1, theirs, Some(srtp_no_replay_protection()), replay, crypto)
-            .ok()?,
+        rtcp_in: Context::new(
+            theirs_keys.0,
+            theirs_keys.1,
+            theirs,
+            Some(srtp_no_replay_protection()),
+            replay,
+            crypto,
+        )
+        .ok()?,
     })
 }
 

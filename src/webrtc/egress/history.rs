@@ -141,7 +141,8 @@ impl Seen {
             self.slots.resize(usize::from(WINDOW), u64::MAX);
         }
         let slot = &mut self.slots[slot(sequence)];
-        let too_old = self.highest.is_some_and(|highest| sequence.saturating_add(u64::from(WINDOW)) <= highest);
+        let too_old =
+            self.highest.is_some_and(|highest| sequence.saturating_add(u64::from(WINDOW)) <= highest);
         if *slot == sequence || too_old {
             return false;
         }
@@ -176,8 +177,9 @@ mod tests {
                 payload: Bytes::copy_from_slice(&sequence.to_be_bytes()),
             })
             .collect();
-        let template =
-            Arc::new(Template::new(&PacketBatch { epoch, packets }, |kind, sequence| history.fresh(kind, sequence)));
+        let template = Arc::new(Template::new(&PacketBatch { epoch, packets }, |kind, sequence| {
+            history.fresh(kind, sequence)
+        }));
         history.push(&template, Instant::now());
         template.packets.len()
     }

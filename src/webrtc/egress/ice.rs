@@ -147,7 +147,8 @@ mod tests {
             let mut response = Message::new();
             response.unmarshal_binary(&check.response).expect("readable");
             assert_eq!((response.typ, &response.raw[8..20]), (BINDING_SUCCESS, &request[8..20]));
-            MessageIntegrity::check(&mut response, ice.password().as_bytes(), provider.crypto()).expect("signed");
+            MessageIntegrity::check(&mut response, ice.password().as_bytes(), provider.crypto())
+                .expect("signed");
         }
     }
 

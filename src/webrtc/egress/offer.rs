@@ -216,7 +216,8 @@ fn check_bounds(text: &str) -> Result<(), String> {
 
 fn fingerprint(description: &SessionDescription) -> Option<String> {
     let of_media = description.media_descriptions.iter().flat_map(|media| &media.attributes);
-    let mut all = description.attributes.iter().chain(of_media).filter(|attribute| attribute.key == "fingerprint");
+    let mut all =
+        description.attributes.iter().chain(of_media).filter(|attribute| attribute.key == "fingerprint");
     all.find_map(|attribute| {
         let (hash, value) = attribute.value.as_deref()?.trim().split_once(' ')?;
         hash.eq_ignore_ascii_case("sha-256").then(|| value.trim().to_owned())
@@ -236,7 +237,8 @@ fn codecs(media: &MediaDescription) -> Vec<OfferedCodec> {
         }
     }
     for attribute in &media.attributes {
-        let Some((subject, value)) = attribute.value.as_deref().and_then(|value| value.split_once(' ')) else {
+        let Some((subject, value)) = attribute.value.as_deref().and_then(|value| value.split_once(' '))
+        else {
             continue;
         };
         let value = value.trim();

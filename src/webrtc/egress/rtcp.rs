@@ -33,7 +33,11 @@ impl Feedback {
             match (kind, format) {
                 (205, 1) => {
                     for entry in packet[12..].chunks_exact(4).take(left) {
-                        take(Self::Nack { ssrc: media, first: word16(entry, 0), following: word16(entry, 2) });
+                        take(Self::Nack {
+                            ssrc: media,
+                            first: word16(entry, 0),
+                            following: word16(entry, 2),
+                        });
                         left -= 1;
                     }
                 }

@@ -6,8 +6,8 @@
 //! would repeat a nonce (RFC 7714 §8.1). `track.rs` keeps that promise.
 
 use rtc::crypto::{
-    AeadAlgorithm, AeadCipher, BlockCipherAlgorithm, CryptoError, HmacAlgorithm, Mac, RTCCrypto, StreamCipher,
-    StreamCipherAlgorithm,
+    AeadAlgorithm, AeadCipher, BlockCipherAlgorithm, CryptoError, HmacAlgorithm, Mac, RTCCrypto,
+    StreamCipher, StreamCipherAlgorithm,
 };
 
 /// RTP header without contributing sources and extensions.

@@ -4,11 +4,10 @@
 //! timestamp and SSRC are still to be written. Packets of nearly equal size are evened by RTP padding and
 //! gathered into runs, so that one system call carries a whole frame by segmentation offload.
 
-use crate::media::{Epoch, MediaKind, MediaTime, PacketBatch};
+use crate::media::{MediaKind, MediaTime, PacketBatch};
 use crate::webrtc::egress::srtp::HEADER;
 use crate::webrtc::socket::{MAX_RUN_BYTES, MAX_RUN_PACKETS};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Bytes that padding may add to a packet: Chromium's fragments of a frame differ by one.
 const MAX_PADDING: usize = 8;
@@ -33,8 +32,7 @@ pub(super) struct TemplatePacket {
 
 /// A batch, ready to be patched and sealed for each viewer.
 #[derive(Debug)]
-pub(super) struct Template {
-    pub(super) epoch: Arc<Epoch>,
+pub(in crate::webrtc) struct Template {
     buffer: Vec<u8>,
     /// Video first, each kind in order of arrival.
     pub(super) packets: Vec<TemplatePacket>,
@@ -55,7 +53,6 @@ impl Template {
             .collect();
         let runs = runs(&sizes);
         let mut template = Self {
-            epoch: batch.epoch.clone(),
             buffer: Vec::with_capacity(sizes.iter().map(|(_, size)| size + MAX_PADDING).sum()),
             packets: Vec::with_capacity(order.len()),
             runs: Vec::with_capacity(runs.len()),
@@ -157,8 +154,9 @@ fn runs(sizes: &[(MediaKind, usize)]) -> Vec<(Range<usize>, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::{Packet, Tracks};
+    use crate::media::{Epoch, Packet, Tracks};
     use bytes::Bytes;
+    use std::sync::Arc;
     use std::time::SystemTime;
 
     fn template(sizes: &[(MediaKind, usize)]) -> Template {

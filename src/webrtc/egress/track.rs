@@ -62,7 +62,13 @@ pub(super) struct Numbers {
 impl OutTrack {
     /// A track that has sent nothing. Numbers begin at random places (RFC 3550 §5.1), the sequence below
     /// 2^15 so that the receiver can't miss the first wrap (RFC 3711 §3.3.1).
-    pub(super) fn new(kind: MediaKind, payload_type: u8, ssrc: u32, clock_rate: u32, rtx: Option<(u8, u32)>) -> Self {
+    pub(super) fn new(
+        kind: MediaKind,
+        payload_type: u8,
+        ssrc: u32,
+        clock_rate: u32,
+        rtx: Option<(u8, u32)>,
+    ) -> Self {
         let begin = || u64::from(rand::random::<u16>() >> 1);
         Self {
             kind,
@@ -244,7 +250,8 @@ mod tests {
         // 2 s of pictures in the cache, live from sequence 60 on; timestamps wrap on the way.
         let at = |number: u64| (u32::MAX - 90_000).wrapping_add(number as u32 * 3_000);
         track.map(0, at(0), Some((60, at(59))), now);
-        let dated: Vec<u32> = (0..63).map(|number| track.numbers(number, at(number)).expect("mapped").timestamp).collect();
+        let dated: Vec<u32> =
+            (0..63).map(|number| track.numbers(number, at(number)).expect("mapped").timestamp).collect();
         for pair in dated.windows(2) {
             let step = pair[1].wrapping_sub(pair[0]);
             assert!((1..=3_000).contains(&step), "{step}");

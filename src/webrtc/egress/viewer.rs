@@ -79,7 +79,8 @@ impl Viewer {
         agreement: Agreement,
         cname: String,
     ) -> Self {
-        let codecs = agreement.tracks.iter().filter_map(|track| Some((track.kind, tracks.codec(track.kind)?)));
+        let codecs =
+            agreement.tracks.iter().filter_map(|track| Some((track.kind, tracks.codec(track.kind)?)));
         Self {
             _counted: stream.count_reader(ReaderKind::Whep),
             stream,
@@ -189,7 +190,9 @@ impl Viewer {
         outlet: &mut dyn Outlet,
         buffer: &mut Vec<u8>,
     ) {
-        let Some(source) = data.get(4..8).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]])) else { return };
+        let Some(source) = data.get(4..8).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]])) else {
+            return;
+        };
         let known = self.rtcp_sources.contains(&source);
         if !known {
             let Some(left) = self.unknown_sources.checked_sub(1) else { return };
@@ -243,7 +246,8 @@ impl Viewer {
 
     /// Another epoch begins. The session ends if the viewer can't play it with what was agreed upon.
     pub(super) fn enter_epoch(&mut self, tracks: &Tracks) {
-        let same = self.codecs.iter().all(|(kind, codec)| tracks.codec(*kind).is_none_or(|now| now == *codec));
+        let same =
+            self.codecs.iter().all(|(kind, codec)| tracks.codec(*kind).is_none_or(|now| now == *codec));
         if !same || self.unserved.iter().any(|kind| tracks.has(*kind)) {
             self.ended = Some("the stream's tracks changed");
         }
@@ -259,12 +263,19 @@ impl Viewer {
     }
 
     /// Sends a batch that has just arrived.
-    pub(super) fn send(&mut self, now: Instant, batch: &Template, outlet: &mut dyn Outlet, buffer: &mut Vec<u8>) {
+    pub(in crate::webrtc) fn send(
+        &mut self,
+        now: Instant,
+        batch: &Template,
+        outlet: &mut dyn Outlet,
+        buffer: &mut Vec<u8>,
+    ) {
         if self.keys.is_none() || self.ended.is_some() {
             return;
         }
         if self.video != VideoState::Live
-            && let (Some(start), Some(track)) = (batch.group_start(), track_mut(&mut self.tracks, MediaKind::Video))
+            && let (Some(start), Some(track)) =
+                (batch.group_start(), track_mut(&mut self.tracks, MediaKind::Video))
         {
             track.map(start.sequence, start.timestamp, None, now);
             self.video = VideoState::Live;
@@ -421,7 +432,9 @@ impl Viewer {
     /// Sends a sender report for each track that has sent something. All tracks are on one clock: the
     /// wall clock at the timeline's origin, plus media time, plus the time since the packet arrived.
     fn report(&mut self, now: Instant, fan_out: Option<&FanOut>, outlet: &mut dyn Outlet) {
-        let (Some(keys), Some((peer, local)), Some(fan_out)) = (&mut self.keys, self.path, fan_out) else { return };
+        let (Some(keys), Some((peer, local)), Some(fan_out)) = (&mut self.keys, self.path, fan_out) else {
+            return;
+        };
         let Some(epoch) = fan_out.epoch() else { return };
         for track in self.tracks.iter().filter(|track| track.packets > 0) {
             let Some(latest) = fan_out.history().latest(track.kind) else { continue };
