@@ -8,3 +8,4 @@ pub mod hls;
 pub mod media;
 pub mod pipeline;
 pub mod stream;
+pub mod webrtc;
