@@ -5,4 +5,5 @@
 //! `restream` · `http` · `gateway`, `config`, `telemetry`.
 
 pub mod media;
+pub mod rtmp;
 pub mod stream;
