@@ -7,5 +7,6 @@
 pub mod hls;
 pub mod media;
 pub mod pipeline;
+pub mod rtmp;
 pub mod stream;
 pub mod webrtc;

@@ -437,7 +437,10 @@ mod tests {
         let digits: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
         digits
             .chunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .map(|pair| {
+                let text = std::str::from_utf8(pair).expect("ASCII");
+                u8::from_str_radix(text, 16).expect("hexadecimal")
+            })
             .collect()
     }
 
