@@ -4,5 +4,9 @@
 //! [`media`] nouns and parsing · [`stream`] the hub · `pipeline` GStreamer · `hls`, `rtmp`, `webrtc` ·
 //! `restream` · `http` · `gateway`, `config`, `telemetry`.
 
+pub mod config;
+pub mod hls;
 pub mod media;
 pub mod stream;
+pub mod telemetry;
+pub mod webrtc;
