@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod hls;
+pub mod http;
 pub mod media;
 pub mod stream;
 pub mod telemetry;
