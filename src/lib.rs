@@ -5,6 +5,7 @@
 //! `restream` · `http` · `gateway`, `config`, `telemetry`.
 
 pub mod config;
+pub mod gateway;
 pub mod hls;
 pub mod http;
 pub mod media;
