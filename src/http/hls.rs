@@ -1,6 +1,6 @@
 //! Playlists and media of HLS.
 
-use super::problem::Problem;
+use super::problem::{self, Problem};
 use super::request::{Peer, StreamPath, parameter};
 use super::{App, cors};
 use crate::hls::{Cache, Served, Viewer};
@@ -20,7 +20,10 @@ struct FilePath(String);
 
 /// `/{stream}/{file}`.
 pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/{stream}/{file}", get(serve)).layer(middleware::from_fn(cors::media))
+    Router::new()
+        .route("/{stream}/{file}", get(serve))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(middleware::from_fn(cors::media))
 }
 
 async fn serve(

@@ -2,7 +2,7 @@
 //! stream could not find out.
 
 use super::tracks::{self, TrackView};
-use super::{App, cors};
+use super::{App, cors, problem};
 use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
 use axum::middleware;
@@ -29,7 +29,10 @@ struct LiveStream {
 }
 
 pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/live", get(list)).layer(middleware::from_fn(cors::media))
+    Router::new()
+        .route("/live", get(list))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(middleware::from_fn(cors::media))
 }
 
 async fn list(State(app): State<Arc<App>>) -> Response {

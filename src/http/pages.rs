@@ -2,13 +2,14 @@
 
 use super::App;
 use super::problem::Problem;
-use super::request::StreamPath;
+use super::request::{StreamPath, parameter};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Path;
+use axum::extract::FromRequestParts;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, REFERRER_POLICY,
 };
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
@@ -44,6 +45,9 @@ enum Framing {
     Ourselves,
 }
 
+/// What follows `/assets/`.
+struct AssetPath(String);
+
 /// `/`, `/{stream}`, `/{stream}/publish` and `/assets/…`.
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -65,7 +69,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/robots.txt", get(|| async { "User-agent: *\nDisallow: /api/\n" }))
 }
 
-async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+async fn asset(AssetPath(path): AssetPath, headers: HeaderMap) -> Result<Response, Problem> {
     // hls.js has one name, whatever the file in its package is called.
     let file = if path == "hls.js" { HlsJs::get("hls.min.mjs") } else { Static::get(&path) };
     // Pages have their own addresses and their own headers.
@@ -127,5 +131,13 @@ fn media_type(path: &str) -> &'static str {
         "woff2" => "font/woff2",
         "txt" => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for AssetPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        parameter(parts, state, "path").await.map(Self)
     }
 }

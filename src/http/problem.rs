@@ -89,15 +89,6 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "unknown-stream", format!("there is no live stream {name}"))
     }
 
-    /// 405; the router adds `Allow`.
-    pub(super) fn method_not_allowed() -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method-not-allowed",
-            "this resource does not know the method; Allow lists those it knows",
-        )
-    }
-
     /// 415.
     pub(super) fn media_type(wanted: &str) -> Self {
         Self::new(
@@ -216,6 +207,15 @@ fn internal(what: &'static str, cause: &str) -> Problem {
         StatusCode::INTERNAL_SERVER_ERROR,
         "internal",
         "something went wrong here; the log says what",
+    )
+}
+
+/// For a method that a resource does not know; the router adds `Allow`.
+pub(super) async fn method_not_allowed() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "this resource does not know the method; Allow lists those it knows",
     )
 }
 

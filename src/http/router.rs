@@ -14,10 +14,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+type Compressible = fn(StatusCode, Version, &HeaderMap, &Extensions) -> bool;
+
 /// The whole site.
 pub(super) fn router(app: Arc<App>) -> Router {
-    let compression =
-        CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest).compress_when(is_compressible);
     Router::new()
         .merge(pages::routes())
         .merge(sessions::routes())
@@ -27,14 +27,22 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(|| async { ([(CACHE_CONTROL, "no-store")], "ok\n") }))
         .route("/readyz", get(ready))
         .fallback(|| async { Problem::not_found("there is nothing here") })
-        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        .layer(compression)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(compression())
         .layer(SetResponseHeaderLayer::if_not_present(
             X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
         ))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .with_state(app)
+}
+
+/// Level 1: playlists are repetitive, and are wanted at once.
+fn compression() -> CompressionLayer<Compressible> {
+    CompressionLayer::new()
+        .gzip(true)
+        .quality(CompressionLevel::Fastest)
+        .compress_when(is_compressible as Compressible)
 }
 
 /// 503 from the moment of shutdown on, so that a load balancer sends nobody new.

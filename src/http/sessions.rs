@@ -3,7 +3,7 @@
 //! Both speak alike: POST an offer, PATCH candidates, DELETE the session. They differ in who may come
 //! (publishers show their key) and in what HEAD says.
 
-use super::problem::Problem;
+use super::problem::{self, Problem};
 use super::request::{Peer, StreamPath, parameter};
 use super::{App, body, cors};
 use crate::webrtc::{SessionError, SessionId};
@@ -41,6 +41,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/{stream}/whep", endpoint(Protocol::Whep))
         .route("/{stream}/whip/{session}", session(Protocol::Whip))
         .route("/{stream}/whep/{session}", session(Protocol::Whep))
+        .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(middleware::from_fn(cors::sessions))
 }
 

@@ -5,7 +5,7 @@ mod streams;
 mod targets;
 
 use super::App;
-use super::problem::Problem;
+use super::problem::{self, Problem};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
@@ -20,6 +20,7 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
     // The token is asked for before anything else, so that nothing can be probed without it.
     let guarded = resources
         .fallback(|| async { Problem::not_found("the API has no such resource") })
+        .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(middleware::from_fn_with_state(app.clone(), guard));
     Router::new().nest("/api/v1", guarded)
 }
