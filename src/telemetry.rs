@@ -22,7 +22,6 @@ pub fn start(filter: &str) -> Result<(), TelemetryError> {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
         .try_init()
         .map_err(|error| TelemetryError::Started(error.to_string()))
 }

@@ -118,7 +118,10 @@ impl Http {
                 Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
                     warn!(%error, "HTTP can't accept connections now; those that are there go on.");
-                    sleep(backoff).await;
+                    tokio::select! {
+                        () = cancel.cancelled() => break,
+                        () = sleep(backoff) => {}
+                    }
                     backoff = (backoff * 2).min(BACKOFF.1);
                     continue;
                 }
