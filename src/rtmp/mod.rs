@@ -10,7 +10,13 @@ mod chunk;
 mod command;
 mod flv;
 mod handshake;
+mod push;
+mod push_url;
 mod server;
 mod session;
+mod transport;
 
+pub use push::{Push, PushError};
+pub use push_url::{PushUrl, PushUrlError};
 pub use server::{Authorize, PublishRequest, Refusal, RtmpError, RtmpServer};
+pub use transport::TlsRoots;
