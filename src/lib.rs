@@ -5,5 +5,6 @@
 //! `restream` · `http` · `gateway`, `config`, `telemetry`.
 
 pub mod media;
+pub mod restream;
 pub mod rtmp;
 pub mod stream;

@@ -51,6 +51,11 @@ impl PushUrl {
         format!("{}://{user}{}/{}/***{query}", self.scheme(), self.authority(), self.app)
     }
 
+    /// The host, without port.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// What the connect command calls `tcUrl`.
     pub(super) fn tc_url(&self) -> String {
         format!("{}://{}/{}", self.scheme(), self.authority(), self.app)
