@@ -21,6 +21,8 @@ use tokio::time::timeout;
 
 const STEP: Duration = Duration::from_secs(5);
 const WRITE: Duration = Duration::from_secs(7);
+/// How long a clean end may take.
+const GOODBYE: Duration = Duration::from_secs(2);
 const CHUNK_SIZE: u32 = 65_536;
 /// How often we want the server to acknowledge, in bytes.
 const WINDOW: u32 = 2_500_000;
@@ -186,7 +188,7 @@ impl Push {
         }
     }
 
-    /// Ends the publication as servers like it, so that the name is free at once.
+    /// Ends the publication as servers like it, so that the name is free at once. Takes 2 s at most.
     pub async fn close(mut self) {
         let key = self.key.clone();
         let number = Amf0Value::Number(self.message_stream.into());
@@ -194,12 +196,13 @@ impl Push {
         command::write(&mut self.writer, 0, "FCUnpublish", 6.0, [Amf0Value::Null, amf::text(&key)]);
         command::write(&mut self.writer, 0, "deleteStream", 7.0, [Amf0Value::Null, number]);
         command::write(&mut self.writer, stream, "closeStream", 0.0, [Amf0Value::Null]);
-        if self.flush().await.is_ok() {
-            let _ = timeout(Duration::from_secs(1), self.output.shutdown()).await;
-            // The server closes once it has read all that.
-            let _ =
-                timeout(Duration::from_secs(2), async { while self.news.recv().await.is_some() {} }).await;
-        }
+        let goodbye = async {
+            if self.flush().await.is_ok() && self.output.shutdown().await.is_ok() {
+                // The server closes once it has read all that.
+                while self.news.recv().await.is_some() {}
+            }
+        };
+        let _ = timeout(GOODBYE, goodbye).await;
     }
 
     /// Bytes given to the connection so far, chunk headers included.
