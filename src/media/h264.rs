@@ -92,8 +92,8 @@ impl AvcConfig {
         if has_chroma_format(parsed.profile) {
             record.put_slice(&[
                 0xfc | parsed.chroma_format,
-                0xf8 | parsed.bit_depth_luma - 8,
-                0xf8 | parsed.bit_depth_chroma - 8,
+                0xf8 | (parsed.bit_depth_luma - 8),
+                0xf8 | (parsed.bit_depth_chroma - 8),
                 0,
             ]);
         }
