@@ -7,8 +7,9 @@
 //! Each stream has `index.m3u8`, the multivariant playlist; `video.m3u8` and `audio.m3u8`, the demuxed
 //! renditions; and media under names that are never used twice.
 //!
-//! Sequence numbers (media and discontinuity) count from the seconds of the wall clock since 2020 when
-//! the stream began, so they go on rising when the process restarts.
+//! Media sequence numbers count from the seconds of the wall clock since 2020 when the stream began, so
+//! they go on rising when the process restarts. Discontinuity sequence numbers begin at 1, because hls.js
+//! has arrays of that length: with numbers of nine digits it takes seconds for each part.
 //!
 //! # A quick start that all players can use
 //! Parts come on the media clock, segments as keyframes allow, and the length of a group of pictures is
@@ -174,11 +175,11 @@ impl Hls {
     ) -> impl Future<Output = ()> + Send + 'static {
         let live = Arc::new(Live::new(stream.clone(), Limits::new(&self.settings)));
         let before = self.streams.write().insert(stream.name().clone(), live.clone());
-        let first_number = before.map_or(0, |before| before.next_number());
+        let first = before.map(|before| before.next_numbers()).unwrap_or_default();
         let mut entry = Entry { hls: self, live, keep: false };
         async move {
             let Hls { settings, pipelines, .. } = &*entry.hls;
-            output::run(settings, pipelines, &entry.live, first_number, &cancel).await;
+            output::run(settings, pipelines, &entry.live, first, &cancel).await;
             if entry.live.is_playable() {
                 tokio::select! {
                     () = cancel.cancelled() => entry.stay(),
