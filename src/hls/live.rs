@@ -30,7 +30,17 @@ pub(super) struct Live {
     limits: Limits,
     programme: watch::Sender<Arc<Programme>>,
     viewers: Viewers,
-    next_number: AtomicU64,
+    next_sequence: AtomicU64,
+    next_discontinuity: AtomicU64,
+}
+
+/// The numbers that the next segment and the next stretch get, at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Numbers {
+    /// Media sequence number.
+    pub sequence: u64,
+    /// Discontinuity sequence number.
+    pub discontinuity: u64,
 }
 
 /// Which playlists there are.
@@ -62,7 +72,8 @@ impl Live {
             limits,
             programme: watch::Sender::default(),
             viewers: Viewers::default(),
-            next_number: AtomicU64::new(0),
+            next_sequence: AtomicU64::new(0),
+            next_discontinuity: AtomicU64::new(0),
         }
     }
 
@@ -86,14 +97,18 @@ impl Live {
         self.programme.borrow().multivariant.is_some()
     }
 
-    /// A number above all sequence numbers used so far, for a successor under the same name.
-    pub fn next_number(&self) -> u64 {
-        self.next_number.load(Relaxed)
+    /// Where a successor under the same name goes on.
+    pub fn next_numbers(&self) -> Numbers {
+        Numbers {
+            sequence: self.next_sequence.load(Relaxed),
+            discontinuity: self.next_discontinuity.load(Relaxed),
+        }
     }
 
-    /// Raises [`Self::next_number`].
-    pub fn used_numbers_below(&self, next: u64) {
-        self.next_number.fetch_max(next, Relaxed);
+    /// Raises [`Self::next_numbers`].
+    pub fn set_next_numbers(&self, next: Numbers) {
+        self.next_sequence.fetch_max(next.sequence, Relaxed);
+        self.next_discontinuity.fetch_max(next.discontinuity, Relaxed);
     }
 
     /// Tells the stream's statistics how many players there are.

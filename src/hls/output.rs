@@ -4,7 +4,7 @@
 //! ends them, with their drained last parts, and begins a new stretch in all renditions.
 
 use super::HlsSettings;
-use super::live::{Live, Programme, RenditionView};
+use super::live::{Live, Numbers, Programme, RenditionView};
 use super::multivariant::Variant;
 use super::rendition::Rendition;
 use super::segment::Stretch;
@@ -35,22 +35,22 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
 const NUMBERS_BEGIN: Duration = Duration::from_secs(1_577_836_800);
 
 /// Runs until the stream ends or `cancel` is cancelled; then the playlists have ended. Sequence numbers
-/// are at least `first_number`.
+/// are at least those of `first`.
 pub(super) async fn run(
     settings: &HlsSettings,
     pipelines: &Pipelines,
     live: &Live,
-    first_number: u64,
+    first: Numbers,
     cancel: &CancellationToken,
 ) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let first_number = first_number.max(now.saturating_sub(NUMBERS_BEGIN).as_secs());
+    let first_sequence = first.sequence.max(now.saturating_sub(NUMBERS_BEGIN).as_secs());
     let mut packager = Packager {
         settings,
         pipelines,
         live,
-        first_number,
-        discontinuity: first_number,
+        first_sequence,
+        discontinuity: first.discontinuity,
         video: None,
         audio: None,
         stretch: None,
@@ -102,7 +102,7 @@ struct Packager<'a> {
     settings: &'a HlsSettings,
     pipelines: &'a Pipelines,
     live: &'a Live,
-    first_number: u64,
+    first_sequence: u64,
     discontinuity: u64,
     video: Option<Rendition>,
     audio: Option<Rendition>,
@@ -220,7 +220,7 @@ impl Packager<'_> {
         }
         let grown = rendition.push(now, part, sibling.as_ref().and_then(Rendition::report));
         self.failures = 0;
-        self.live.used_numbers_below(rendition.next_sequence().max(discontinuity + 1));
+        self.live.set_next_numbers(Numbers { sequence: rendition.next_sequence(), discontinuity });
         if kind == MediaKind::Video && self.wants_keyframe() {
             self.live.stream().request_keyframe();
         }
@@ -261,7 +261,7 @@ impl Packager<'_> {
         }
         debug!(stream = %self.live.stream().name(), epoch = epoch.id, "HLS stretch begins.");
         self.discontinuity += 1;
-        let (limits, first_number, now) = (self.live.limits(), self.first_number, Instant::now().into_std());
+        let (limits, first, now) = (self.live.limits(), self.first_sequence, Instant::now().into_std());
         for (kind, slot) in [(MediaKind::Video, &mut self.video), (MediaKind::Audio, &mut self.audio)] {
             if !tracks.has(kind) {
                 // A track that is gone for good, as far as anybody knows.
@@ -272,8 +272,8 @@ impl Packager<'_> {
             }
             let ended = slot.as_ref().is_some_and(Rendition::ended);
             if slot.is_none() || ended {
-                let first = slot.as_ref().map_or(first_number, Rendition::next_sequence).max(first_number);
-                *slot = Some(Rendition::new(kind, run_token(), limits, first));
+                let sequence = slot.as_ref().map_or(first, Rendition::next_sequence).max(first);
+                *slot = Some(Rendition::new(kind, run_token(), limits, sequence));
             }
         }
         self.stretch = Some(Running { epoch, tracks: started, pictures: PictureClock::default() });
