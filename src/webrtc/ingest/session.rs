@@ -132,6 +132,11 @@ impl IngestSession {
         &self.credentials.ufrag
     }
 
+    /// Whether `peer` has passed a STUN integrity check: only then its datagrams are this session's.
+    pub(in crate::webrtc) fn knows(&self, peer: SocketAddr) -> bool {
+        self.addresses.contains(&peer)
+    }
+
     /// Takes a datagram that came from `peer` to `local`. Media waits for [`Self::flush`].
     pub(in crate::webrtc) fn handle_datagram(
         &mut self,
