@@ -402,6 +402,7 @@ impl IngestSession {
                 info!(stream = %self.name, kind = %section.kind, "The publisher's track has a new source.");
                 publication.restart(section.kind);
                 self.receivers[index] = Receiver::new(section, header.ssrc);
+                self.keyframe.missing |= section.kind == MediaKind::Video;
                 &mut self.receivers[index]
             }
             None => {
