@@ -1,8 +1,11 @@
 //! The nouns of live media, and their parsing. Pure: no I/O, no clock, no runtime.
 
+pub mod aac;
+mod bits;
 mod codec;
 mod epoch;
 mod frame;
+pub mod h264;
 mod name;
 mod packet;
 mod reorder;

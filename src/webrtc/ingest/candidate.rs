@@ -108,7 +108,7 @@ mod tests {
                     a=candidate:2 1 udp 2130706431 x.local 5000 typ host\r\na=end-of-candidates\r\n";
         let read = fragment(text).expect("well-formed");
         assert_eq!(read.ufrag.as_deref(), Some("abcd"));
-        assert_eq!(read.candidates, ["192.0.2.7:5000".parse().expect("address")]);
+        assert_eq!(read.candidates, ["192.0.2.7:5000".parse::<SocketAddr>().expect("address")]);
         assert!(fragment("garbage").is_err());
         assert!(fragment(&"a=candidate:1\r\n".repeat(65)).is_err());
         assert!(fragment(&"a=x\r\n".repeat(10_000)).is_err());

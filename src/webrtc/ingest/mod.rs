@@ -4,12 +4,12 @@
 //! owned by one thread, which feeds it: [`IngestSession`].
 //!
 //! `offer` reads and checks the client's SDP, so that the WebRTC stack only ever sees SDP written by us;
-//! `peer` builds that stack; `h264` knows where access units begin; `receiver` turns the packets of one
+//! `peer` builds that stack; `access_unit` knows where decoding can start; `receiver` turns the packets of one
 //! track into numbered ones, `loss` asks for those that are missing, and `publication` places them on one
-//! timeline and hands them to the hub in epochs and batches; `fragment` reads trickled candidates.
+//! timeline and hands them to the hub in epochs and batches; `candidate` reads the client's candidates.
 
+mod access_unit;
 mod candidate;
-mod h264;
 mod loss;
 mod offer;
 mod peer;

@@ -109,9 +109,25 @@ impl Offer {
         })
     }
 
-    /// The section of a kind.
-    pub(super) fn section(&self, kind: MediaKind) -> Option<&Section> {
-        self.sections.iter().find(|section| section.kind == kind)
+    /// Takes note of the source of a packet with this payload type, if the offer does not declare the
+    /// sources of its section. True: that is news.
+    pub(super) fn learn_source(&mut self, payload_type: u8, ssrc: u32) -> bool {
+        let carries = |section: &&mut Section| {
+            section
+                .formats
+                .iter()
+                .any(|format| [Some(format.payload_type), format.rtx].contains(&Some(payload_type)))
+        };
+        let Some(section) = self.sections.iter_mut().find(carries) else { return false };
+        let media = section.formats.iter().any(|format| format.payload_type == payload_type);
+        let source = match section.ssrc {
+            None if media => &mut section.ssrc,
+            Some(_) if !media => &mut section.rtx_ssrc,
+            _ => return false,
+        };
+        let news = source.is_none();
+        source.get_or_insert(ssrc);
+        news
     }
 }
 
@@ -182,8 +198,10 @@ fn formats<'a>(kind: MediaKind, listed: impl Iterator<Item = &'a str>, lines: &L
             (number.parse() == Ok(payload_type)).then_some(rest)
         })
     };
-    let listed: Vec<u8> =
-        listed.filter_map(|number| number.parse().ok()).filter(|number| *number < 128).collect();
+    let listed: Vec<u8> = listed
+        .filter_map(|number| number.parse().ok())
+        .filter(|number| matches!(number, 0..64 | 96..128))
+        .collect();
     let known = match kind {
         MediaKind::Video => &VIDEO_FEEDBACK[..],
         MediaKind::Audio => &AUDIO_FEEDBACK[..],
@@ -282,12 +300,9 @@ fn credential<'a>(
 ) -> Result<String, SessionError> {
     let missing = || malformed(&format!("there is no a={key}"));
     let value = all.find_map(|lines| lines.attributes(key).next()).ok_or_else(missing)?;
-    let fits = (least..=256).contains(&value.len())
-        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/');
-    // libwebrtc and others have been seen with '-' and '_': no harm in them.
-    let lenient = (least..=256).contains(&value.len())
-        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte));
-    if fits || lenient {
+    // RFC 8839 §5.4 knows letters, digits, '+' and '/'; clients with '-', '_' and '=' have been seen.
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte);
+    if (least..=256).contains(&value.len()) && value.bytes().all(known) {
         Ok(value.into())
     } else {
         Err(malformed(&format!("a={key} is outside the grammar")))
@@ -403,4 +418,136 @@ fn malformed(why: &str) -> SessionError {
 
 fn unacceptable(why: String) -> SessionError {
     SessionError::UnacceptableOffer(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An offer as browsers write them, shortened.
+    pub(super) fn browser() -> String {
+        let fingerprint = ["0A"; 32].join(":");
+        format!(
+            "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
+             a=extmap-allow-mixed\r\na=msid-semantic: WMS\r\n\
+             m=audio 9 UDP/TLS/RTP/SAVPF 111 63 9 0 126\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
+             a=ice-ufrag:Ab/+\r\na=ice-pwd:0123456789abcdefghijklmn\r\na=ice-options:trickle\r\n\
+             a=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\na=mid:0\r\n\
+             a=extmap:3 {TRANSPORT_CC}\r\na=sendonly\r\na=msid:- a\r\na=rtcp-mux\r\na=rtcp-rsize\r\n\
+             a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\na=fmtp:111 minptime=10\r\n\
+             a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\na=ssrc:11 cname:x\r\n\
+             m=video 9 UDP/TLS/RTP/SAVPF 96 97 103 104 107 108 109 114\r\nc=IN IP4 0.0.0.0\r\n\
+             a=ice-ufrag:Ab/+\r\na=ice-pwd:0123456789abcdefghijklmn\r\na=fingerprint:sha-256 {fingerprint}\r\n\
+             a=setup:actpass\r\na=mid:1\r\na=extmap:4 {TRANSPORT_CC}\r\na=sendonly\r\na=rtcp-mux\r\n\
+             a=rtpmap:96 VP8/90000\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n\
+             a=rtpmap:107 H264/90000\r\na=rtcp-fb:107 nack\r\na=rtcp-fb:107 goog-remb\r\n\
+             a=fmtp:107 level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f\r\n\
+             a=rtpmap:108 rtx/90000\r\na=fmtp:108 apt=107\r\n\
+             a=rtpmap:103 H264/90000\r\na=rtcp-fb:103 nack\r\na=rtcp-fb:103 nack pli\r\na=rtcp-fb:103 ccm fir\r\n\
+             a=fmtp:103 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=640C1F\r\n\
+             a=rtpmap:104 rtx/90000\r\na=fmtp:104 apt=103\r\n\
+             a=rtpmap:109 H264/90000\r\na=fmtp:109 packetization-mode=1;profile-level-id=f4001f\r\n\
+             a=rtpmap:114 H264/90000\r\na=ssrc-group:FID 21 22\r\na=ssrc:21 cname:x\r\na=ssrc:22 cname:x\r\n\
+             a=candidate:1 1 udp 2122260223 192.0.2.5 40000 typ host\r\n\
+             a=candidate:2 1 udp 2122260223 1b2c.local 40001 typ host\r\n"
+        )
+    }
+
+    fn refusal(offer: &str) -> String {
+        match Offer::parse(offer) {
+            Err(SessionError::MalformedOffer(why)) => format!("malformed: {why}"),
+            Err(SessionError::UnacceptableOffer(why)) => format!("unacceptable: {why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_browsers_offer_is_read() {
+        let offer = Offer::parse(&browser()).expect("acceptable");
+        let section = |kind| offer.sections.iter().find(|section| section.kind == kind).expect("there");
+        let video = section(MediaKind::Video);
+        let types: Vec<_> = video.formats.iter().map(|format| (format.payload_type, format.rtx)).collect();
+        assert_eq!(
+            types,
+            [(103, Some(104)), (107, Some(108)), (114, None)],
+            "mode 1 first, 4:4:4 not at all"
+        );
+        assert_eq!(video.formats[0].feedback, ["nack", "nack pli"]);
+        assert!(video.formats[0].fmtp.ends_with("profile-level-id=640c1f"));
+        assert!(video.formats[2].fmtp.ends_with("packetization-mode=0;profile-level-id=42000a"));
+        assert_eq!((video.ssrc, video.rtx_ssrc, video.transport_cc), (Some(21), Some(22), Some(4)));
+        let audio = section(MediaKind::Audio);
+        assert_eq!((audio.formats.len(), audio.ssrc, audio.transport_cc), (1, Some(11), Some(3)));
+        assert_eq!(
+            (audio.mid.as_str(), offer.setup, offer.ice_ufrag.as_str()),
+            ("0", Setup::Actpass, "Ab/+")
+        );
+        assert_eq!(offer.candidates, ["192.0.2.5:40000".parse::<SocketAddr>().expect("address")]);
+    }
+
+    #[test]
+    fn what_stands_at_the_session_counts_for_all_sections() {
+        let fingerprint = ["0a"; 32].join(":");
+        let offer = format!(
+            "v=0\no=- 1 2 IN IP4 127.0.0.1\ns=-\nt=0 0\na=ice-ufrag:abcd\na=ice-pwd:0123456789abcdefghijkl\n\
+             a=fingerprint:sha-256 {fingerprint}\na=setup:passive\na=sendonly\nm=audio 9 UDP/TLS/RTP/SAVPF 97\n\
+             a=mid:0\na=rtcp-mux\na=rtpmap:97 OPUS/48000/2\n"
+        );
+        let offer = Offer::parse(&offer).expect("acceptable");
+        assert_eq!((offer.setup, offer.sections.len()), (Setup::Passive, 1));
+        assert_eq!(offer.fingerprint, format!("sha-256 {}", fingerprint.to_uppercase()));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for (from, to, why) in [
+            ("a=fingerprint:", "a=x:", "malformed: there is no a=fingerprint"),
+            ("a=fingerprint:sha-256", "a=fingerprint:md5", "malformed: no a=fingerprint is a SHA-2 hash"),
+            ("a=ice-ufrag:", "a=x:", "malformed: there is no a=ice-ufrag"),
+            ("a=ice-pwd:", "a=x:", "malformed: there is no a=ice-pwd"),
+            ("a=ice-pwd:0123456789abcdefghijklmn", "a=ice-pwd:short", "malformed: a=ice-pwd is outside"),
+            ("a=setup:actpass", "a=setup:holdconn", "malformed: a=setup must be"),
+            ("a=sendonly", "a=recvonly", "unacceptable: m-section 0 (audio): it is recvonly"),
+            ("a=sendonly", "a=inactive", "unacceptable: m-section 0 (audio): it is inactive"),
+            ("a=rtcp-mux", "a=x", "unacceptable: m-section 0 (audio): a=rtcp-mux is required"),
+            ("H264/90000", "H263/90000", "unacceptable: m-section 1 (video): it offers no H.264"),
+            ("opus/48000/2", "opus/8000/1", "unacceptable: m-section 0 (audio): it offers no Opus"),
+            ("m=video", "m=audio", "unacceptable: m-section 1 (audio): it offers no Opus"),
+            ("m=video", "m=application", "unacceptable: m-section 1 (application): data channels"),
+            ("m=video", "m=<script>", "unacceptable: m-section 1 (script): only audio and video"),
+            ("UDP/TLS/RTP/SAVPF", "RTP/AVP", "unacceptable: m-section 0 (audio): the profile"),
+            (
+                "a=group:BUNDLE 0 1",
+                "a=group:LS 0 1",
+                "unacceptable: audio and video must share one transport",
+            ),
+            ("a=mid:1", "a=mid:0", "malformed: two m-sections have the same a=mid"),
+            ("a=mid:1", "a=x", "unacceptable: m-section 1 (video): a=mid is required"),
+            ("a=extmap-allow-mixed", "no SDP", "malformed: line 6 is not of the form"),
+            ("v=0", "v=1", "malformed: SDP begins with v=0"),
+        ] {
+            let refused = refusal(&browser().replace(from, to));
+            assert!(refused.starts_with(why), "{from} -> {to}: {refused}");
+        }
+        let two = browser().replace("m=audio", "m=video").replace("opus/48000/2", "H264/90000");
+        assert!(refusal(&two).starts_with("unacceptable: more than one video m-section"));
+        let simulcast =
+            browser().replace("a=ssrc:22 cname:x", "a=rid:h send\r\na=rid:l send\r\na=simulcast:send h;l");
+        assert!(refusal(&simulcast).contains("simulcast"));
+        assert!(refusal("").starts_with("malformed"));
+        assert!(refusal("{\"sdp\": 1}").starts_with("malformed"));
+    }
+
+    #[test]
+    fn bounds_hold() {
+        let with = |extra: String| browser() + &extra;
+        assert!(refusal(&with("a=x\r\n".repeat(20_000))).contains("64 KiB"));
+        assert!(refusal(&with("a=x\r\n".repeat(2_000))).contains("2000 lines"));
+        assert!(refusal(&with(format!("a={}\r\n", "x".repeat(5_000)))).contains("4 KiB"));
+        assert!(
+            refusal(&with("a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n".repeat(65)))
+                .contains("64 candidates")
+        );
+        assert!(refusal(&with("m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n".repeat(5))).contains("4 m-sections"));
+    }
 }

@@ -117,18 +117,40 @@ pub(super) fn connect(
             .with_setting_engine(setting_engine)
             .with_interceptor_registry(registry)
             .build(now)?;
-        peer.set_remote_description(now, RTCSessionDescription::offer(write(offer))?)?;
-        let answer = peer.create_answer(None)?;
-        peer.set_local_description(now, answer)?;
+        negotiate(now, &mut peer, offer)?;
         for (number, address) in settings.candidates.iter().enumerate() {
             let candidate = format!("candidate:{}", candidate::host(number, *address));
             peer.add_local_candidate(RTCIceCandidateInit { candidate, ..Default::default() })?;
         }
         peer.add_local_candidate(RTCIceCandidateInit::default())?; // no more will come
         let answer = peer.local_description().ok_or(RtcError::ErrNoRemoteDescription)?.sdp;
-        Ok((peer, answer))
+        Ok((peer, finished(&answer)))
     };
     run().map_err(|error| internal(&error))
+}
+
+/// Tells the stack the offer, at first or again when a source has been learned from its packets.
+pub(super) fn negotiate(now: Instant, peer: &mut RTCPeerConnection, offer: &Offer) -> Result<(), RtcError> {
+    peer.set_remote_description(now, RTCSessionDescription::offer(write(offer))?)?;
+    let answer = peer.create_answer(None)?;
+    peer.set_local_description(now, answer)
+}
+
+/// The stack's answer as the client gets it: RTP and RTCP share component 1, for good (RFC 8858).
+fn finished(answer: &str) -> String {
+    let mut finished = String::with_capacity(answer.len() + 64);
+    for line in answer.lines() {
+        let component = line.strip_prefix("a=candidate:").and_then(|value| value.split(' ').nth(1));
+        if component.is_some_and(|component| component != "1") {
+            continue;
+        }
+        finished.push_str(line);
+        finished.push_str("\r\n");
+        if line == "a=rtcp-mux" {
+            finished.push_str("a=rtcp-mux-only\r\n");
+        }
+    }
+    finished
 }
 
 /// The candidate of the client at `address`, for the stack.

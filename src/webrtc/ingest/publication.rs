@@ -3,8 +3,10 @@
 //! Owns the [`Publisher`] and the [`Timeline`]. Promises that a keyframe's first packet begins a batch and
 //! that no batch mixes epochs. Knows neither RTP headers nor the WebRTC stack.
 
+use super::access_unit;
 use super::offer::{Format, Offer};
 use super::receiver::{Incoming, Place};
+use crate::media::h264::Sps;
 use crate::media::{
     AudioTrack, Codec, Epoch, MediaKind, Packet, PacketBatch, SenderReport, Timeline, Tracks, VideoTrack,
 };
@@ -60,16 +62,14 @@ impl Publication {
         self.publisher.stream()
     }
 
-    /// The write half: for its signals.
-    pub(super) fn publisher(&self) -> &Publisher<PacketBatch> {
-        &self.publisher
-    }
-
     /// Takes a packet that arrived at `now`; it waits for [`Self::flush`].
     pub(super) fn push(&mut self, now: Instant, format: &Format, place: Place, packet: Incoming) {
         let kind = format.codec.kind();
         if self.present.codec(kind) != Some(format.codec) {
-            self.release();
+            // (A change of payload type within one codec changes nothing for readers.)
+            if self.epoch.is_some() {
+                self.release(); // what came before belongs to the epoch without this track
+            }
             add_track(&mut self.present, format);
             self.changed = true;
             debug!(stream = %self.stream().name(), %kind, codec = %format.codec, "Track began.");
@@ -90,6 +90,9 @@ impl Publication {
             self.stream().statistics().video_frame(keyframe);
         }
         let Place { sequence, mut keyframe, prefix_from, .. } = place;
+        if keyframe && format.codec == Codec::H264 {
+            self.look_at_parameters(prefix_from, &packet.payload);
+        }
         let prefix = |packet: &&mut Packet| packet.kind == kind && packet.sequence == prefix_from;
         if keyframe && let Some(first) = self.pending.iter_mut().find(prefix) {
             first.keyframe = true;
@@ -106,9 +109,36 @@ impl Publication {
         });
     }
 
+    /// Another resolution begins another epoch, with the access unit whose first packet is `first`.
+    fn look_at_parameters(&mut self, first: u64, payload: &[u8]) {
+        let Some(Ok(parameters)) = access_unit::parameter_set(payload).map(Sps::parse) else { return };
+        let Some(video) = &self.present.video else { return };
+        let mut described = video.clone();
+        described.resolution = Some((parameters.width, parameters.height));
+        described.frame_rate = parameters.frame_rate;
+        // What the stream leaves open is not done in real time: B-frames delay.
+        described.reordered = parameters.max_reorder_frames.is_some_and(|frames| frames > 0);
+        if described == *video {
+            return;
+        }
+        debug!(stream = %self.stream().name(), resolution = ?described.resolution, "Video is described.");
+        if self.epoch.is_some() || video.resolution.is_some() {
+            let of_this_unit = |packet: &Packet| packet.kind == MediaKind::Video && packet.sequence >= first;
+            let split = self.pending.iter().position(of_this_unit).unwrap_or(self.pending.len());
+            let later = self.pending.split_off(split);
+            self.release();
+            self.pending = later;
+        }
+        self.present.video = Some(described);
+        self.changed = true;
+    }
+
     /// A sender of a track started anew: what comes next belongs to a new epoch.
     pub(super) fn restart(&mut self, kind: MediaKind) {
-        self.release();
+        match self.epoch {
+            Some(_) => self.release(),
+            None => self.pending.retain(|packet| packet.kind != kind),
+        }
         if let Some(timeline) = &mut self.timeline {
             timeline.restart(kind);
         }

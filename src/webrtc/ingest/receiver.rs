@@ -3,7 +3,7 @@
 //! Owns the track's sequence numbers and its knowledge of access units. Knows nothing of the other track,
 //! of time, or of the hub.
 
-use super::h264::{self, Contents};
+use super::access_unit::{self, Contents};
 use super::loss::Losses;
 use super::offer::Section;
 use crate::media::{Codec, MediaKind, Sequence, SequenceUnwrapper};
@@ -87,7 +87,7 @@ impl Receiver {
             return Some(Place { sequence, keyframe: false, prefix_from: sequence, frame: None });
         }
         let contents = match codec {
-            Codec::H264 => h264::contents(&packet.payload),
+            Codec::H264 => access_unit::contents(&packet.payload),
             _ => Contents::Other, // other codecs' keyframes are not looked for yet
         };
         Some(self.place_in_access_unit(sequence, contents, packet))

@@ -132,6 +132,11 @@ impl IngestSession {
         &self.credentials.ufrag
     }
 
+    /// Whether `peer` has passed a STUN integrity check: only then its datagrams are this session's.
+    pub(in crate::webrtc) fn knows(&self, peer: SocketAddr) -> bool {
+        self.addresses.contains(&peer)
+    }
+
     /// Takes a datagram that came from `peer` to `local`. Media waits for [`Self::flush`].
     pub(in crate::webrtc) fn handle_datagram(
         &mut self,
@@ -155,6 +160,7 @@ impl IngestSession {
             return;
         }
         self.heard = now;
+        self.learn_source(now, &data);
         let dtls = data.first().is_some_and(|byte| (20..64).contains(byte));
         let transport = TransportContext {
             local_addr: local,
@@ -296,6 +302,22 @@ impl IngestSession {
         self.peer = None;
     }
 
+    /// An offer need not declare its sources; the stack wants to know them before their first packet.
+    fn learn_source(&mut self, now: Instant, data: &[u8]) {
+        let [128..192, second, _, _, _, _, _, _, ssrc @ ..] = data else { return };
+        let Some(ssrc) = ssrc.first_chunk::<4>() else { return };
+        if self.state == SessionState::Connected
+            && self.offer.learn_source(second & 0x7f, u32::from_be_bytes(*ssrc))
+        {
+            let offer = self.offer.clone();
+            self.drive(now, |stack| {
+                if let Err(error) = peer::negotiate(now, stack, &offer) {
+                    warn!(%error, "A source was not taken.");
+                }
+            });
+        }
+    }
+
     /// Whether a datagram is a STUN message for this session with a valid integrity: a request under our
     /// password.
     fn passes_check(&self, data: &[u8]) -> bool {
@@ -380,6 +402,7 @@ impl IngestSession {
                 info!(stream = %self.name, kind = %section.kind, "The publisher's track has a new source.");
                 publication.restart(section.kind);
                 self.receivers[index] = Receiver::new(section, header.ssrc);
+                self.keyframe.missing |= section.kind == MediaKind::Video;
                 &mut self.receivers[index]
             }
             None => {

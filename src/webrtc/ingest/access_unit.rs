@@ -28,13 +28,11 @@ pub(super) fn contents(payload: &[u8]) -> Contents {
             _ => found = Contents::Other,
         }
     }
+    let begins_idr = |header: u8| header & 0x80 != 0 && header & 0x1f == IDR;
     match payload {
-        [] => Contents::Other,
-        [indicator, header, ..] if indicator & 0x1f == FU_A => {
-            let begins_idr = header & 0x80 != 0 && header & 0x1f == IDR;
-            if begins_idr { Contents::Start } else { Contents::Other }
-        }
-        _ => found,
+        [indicator, header, ..] if indicator & 0x1f == FU_A && begins_idr(*header) => Contents::Start,
+        [indicator, ..] if (1..=STAP_A).contains(&(indicator & 0x1f)) => found,
+        _ => Contents::Other,
     }
 }
 
