@@ -129,11 +129,6 @@ impl Offer {
         source.get_or_insert(ssrc);
         news
     }
-
-    /// The section of a kind.
-    pub(super) fn section(&self, kind: MediaKind) -> Option<&Section> {
-        self.sections.iter().find(|section| section.kind == kind)
-    }
 }
 
 impl Section {
@@ -203,8 +198,10 @@ fn formats<'a>(kind: MediaKind, listed: impl Iterator<Item = &'a str>, lines: &L
             (number.parse() == Ok(payload_type)).then_some(rest)
         })
     };
-    let listed: Vec<u8> =
-        listed.filter_map(|number| number.parse().ok()).filter(|number| matches!(number, 0..64 | 96..128)).collect();
+    let listed: Vec<u8> = listed
+        .filter_map(|number| number.parse().ok())
+        .filter(|number| matches!(number, 0..64 | 96..128))
+        .collect();
     let known = match kind {
         MediaKind::Video => &VIDEO_FEEDBACK[..],
         MediaKind::Audio => &AUDIO_FEEDBACK[..],
@@ -467,7 +464,8 @@ mod tests {
     #[test]
     fn a_browsers_offer_is_read() {
         let offer = Offer::parse(&browser()).expect("acceptable");
-        let video = offer.section(MediaKind::Video).expect("video");
+        let section = |kind| offer.sections.iter().find(|section| section.kind == kind).expect("there");
+        let video = section(MediaKind::Video);
         let types: Vec<_> = video.formats.iter().map(|format| (format.payload_type, format.rtx)).collect();
         assert_eq!(
             types,
@@ -478,7 +476,7 @@ mod tests {
         assert!(video.formats[0].fmtp.ends_with("profile-level-id=640c1f"));
         assert!(video.formats[2].fmtp.ends_with("packetization-mode=0;profile-level-id=42000a"));
         assert_eq!((video.ssrc, video.rtx_ssrc, video.transport_cc), (Some(21), Some(22), Some(4)));
-        let audio = offer.section(MediaKind::Audio).expect("audio");
+        let audio = section(MediaKind::Audio);
         assert_eq!((audio.formats.len(), audio.ssrc, audio.transport_cc), (1, Some(11), Some(3)));
         assert_eq!(
             (audio.mid.as_str(), offer.setup, offer.ice_ufrag.as_str()),
