@@ -15,7 +15,22 @@ async fn the_offset_meter_finds_a_known_offset() {
 
     let late = folder.path().join("late.mkv");
     let path = straight.to_str().expect("a path");
-    let args = ["-v", "error", "-i", path, "-itsoffset", "0.12", "-i", path, "-map", "0:v", "-map", "1:a", "-c", "copy"];
+    let args = [
+        "-v",
+        "error",
+        "-i",
+        path,
+        "-itsoffset",
+        "0.12",
+        "-i",
+        path,
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-c",
+        "copy",
+    ];
     let status = tokio::process::Command::new("ffmpeg").args(args).arg(&late).status().await;
     assert!(status.is_ok_and(|status| status.success()));
     let found = offset(&late, &late).await;
@@ -34,7 +49,11 @@ async fn a_target_records_what_is_published_to_it() {
         let file = target.recordings(&key).pop().expect("a recording");
         let path = file.to_str().expect("a path");
         let found = probe(path).await;
-        assert_eq!((found.video.as_deref(), found.audio.as_deref()), (Some("h264"), Some("aac")), "{found:?}");
+        assert_eq!(
+            (found.video.as_deref(), found.audio.as_deref()),
+            (Some("h264"), Some("aac")),
+            "{found:?}"
+        );
         assert_eq!(decode_errors(path).await, "");
         let video = packets(path, "v").await;
         assert!(video.len() > 100 && video.windows(2).all(|pair| pair[0].1 < pair[1].1));

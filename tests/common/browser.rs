@@ -73,7 +73,9 @@ impl Browser {
                 assert!(line["event"] != "failed", "{script}: {line}");
             }
         };
-        tokio::time::timeout(limit, next).await.unwrap_or_else(|_| panic!("{script}: no {name:?} within {limit:?}"))
+        tokio::time::timeout(limit, next)
+            .await
+            .unwrap_or_else(|_| panic!("{script}: no {name:?} within {limit:?}"))
     }
 
     /// Sends a command line to the script.
@@ -98,7 +100,8 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         self.stdin = None;
-        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).stderr(Stdio::null()).status();
+        let _ =
+            Command::new("kill").args(["-TERM", &self.child.id().to_string()]).stderr(Stdio::null()).status();
         for _ in 0..60 {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
                 return;

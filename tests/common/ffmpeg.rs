@@ -33,7 +33,10 @@ impl Ffmpeg {
     /// Publishes `source` to `url` until it is ended.
     pub fn publish(source: Source, url: &str) -> Self {
         let mut command = Command::new("ffmpeg");
-        command.args(["-hide_banner", "-loglevel", "info", "-nostdin"]).args(input(source)).args(["-f", "flv", url]);
+        command
+            .args(["-hide_banner", "-loglevel", "info", "-nostdin"])
+            .args(input(source))
+            .args(["-f", "flv", url]);
         Self { process: Process::spawn("ffmpeg", &mut command) }
     }
 
@@ -63,7 +66,9 @@ fn input(source: Source) -> Vec<String> {
         args.extend(["-re", "-f", "lavfi", "-i", SOUND]);
     }
     if source != Source::AudioOnly {
-        args.extend(["-c:v", "libx264", "-g", "60", "-b:v", "1200k", "-maxrate", "1500k", "-bufsize", "1000k"]);
+        args.extend([
+            "-c:v", "libx264", "-g", "60", "-b:v", "1200k", "-maxrate", "1500k", "-bufsize", "1000k",
+        ]);
         args.extend(["-sc_threshold", "0", "-threads", "1"]);
         args.extend(match source {
             Source::BFrames => ["-preset", "veryfast", "-profile:v", "high", "-bf", "2"].as_slice(),

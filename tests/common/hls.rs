@@ -66,7 +66,8 @@ impl Hls {
 
     /// The present state of a rendition.
     pub async fn playlist(&self, rendition: &Url) -> Playlist {
-        let text = fetch(&self.client, rendition).await.unwrap_or_else(|| panic!("{rendition} answers no playlist"));
+        let text =
+            fetch(&self.client, rendition).await.unwrap_or_else(|| panic!("{rendition} answers no playlist"));
         Playlist::parse(&text)
     }
 
@@ -114,7 +115,8 @@ impl Playlist {
             } else if let Some(value) = line.strip_prefix("#EXT-X-TARGETDURATION:") {
                 playlist.target_duration = value.trim().parse().expect("a number");
             } else if let Some(value) = line.strip_prefix("#EXTINF:") {
-                next.duration = value.split(',').next().and_then(|value| value.parse().ok()).expect("a duration");
+                next.duration =
+                    value.split(',').next().and_then(|value| value.parse().ok()).expect("a duration");
             } else if line == "#EXT-X-DISCONTINUITY" {
                 next.discontinuity = true;
             } else if line == "#EXT-X-GAP" {
@@ -156,8 +158,9 @@ async fn fetch(client: &Client, url: &Url) -> Option<String> {
 fn rendition(text: &str, base: &Url, kind: &str) -> Option<Url> {
     let lines: Vec<_> = text.lines().collect();
     let separate_audio = lines.iter().filter_map(|line| line.strip_prefix("#EXT-X-MEDIA:"));
-    let separate_audio =
-        separate_audio.filter(|attributes| attributes.contains("TYPE=AUDIO")).find_map(|attributes| attribute(attributes, "URI"));
+    let separate_audio = separate_audio
+        .filter(|attributes| attributes.contains("TYPE=AUDIO"))
+        .find_map(|attributes| attribute(attributes, "URI"));
     let variant = lines.iter().position(|line| line.starts_with("#EXT-X-STREAM-INF:"))?;
     let codecs = attribute(lines[variant], "CODECS").unwrap_or_default();
     let variant_uri = lines[variant + 1..].iter().find(|line| !line.starts_with('#') && !line.is_empty())?;

@@ -15,7 +15,8 @@ pub struct Offset {
 /// Both keep their own timestamps, so they must be on one timeline. Panics below three pairs.
 pub async fn offset(picture: &Path, sound: &Path) -> Offset {
     let (flashes, beeps) = (flashes(picture).await, beeps(sound).await);
-    let nearest = |flash: f64| beeps.iter().map(|beep| beep - flash).min_by(|a, b| a.abs().total_cmp(&b.abs()));
+    let nearest =
+        |flash: f64| beeps.iter().map(|beep| beep - flash).min_by(|a, b| a.abs().total_cmp(&b.abs()));
     let mut all: Vec<f64> = flashes.iter().filter_map(|flash| nearest(*flash)).collect();
     all.retain(|offset| offset.abs() < 0.45);
     all.iter_mut().for_each(|offset| *offset *= 1000.0);

@@ -15,6 +15,7 @@ mod probe;
 mod process;
 mod rtmp;
 mod server;
+mod verdict;
 
 use std::fs::File;
 use std::future::Future;
@@ -26,10 +27,14 @@ pub use ffmpeg::{Ffmpeg, Source};
 pub use hls::{Hls, Playlist};
 pub use meter::{Offset, beeps, flashes, offset};
 pub use nginx::Nginx;
-pub use probe::{decode_errors, packets, probe, Probe};
+pub use probe::{Probe, decode_errors, packets, probe};
 pub use process::Process;
 pub use rtmp::{Message, RtmpClient, messages_of, number, text};
 pub use server::{ADMIN_TOKEN, Server, ServerBuilder, state_of};
+pub use verdict::{
+    assert_hls_runs, assert_plays_hls, assert_plays_whep, assert_whep_hears, assert_whep_sees,
+    number as json_number,
+};
 
 /// Asks `attempt` again and again until it gives a value; panics with `what` after `limit`.
 pub async fn eventually<T, F, R>(what: &str, limit: Duration, mut attempt: F) -> T

@@ -45,8 +45,10 @@ impl Nginx {
         command.args(["-e", "error.log"]);
         self.process = Some(Process::spawn("nginx", &mut command));
         let address = format!("127.0.0.1:{}", self.port);
-        eventually("nginx listens", seconds(5), || async { tokio::net::TcpStream::connect(&address).await.ok() })
-            .await;
+        eventually("nginx listens", seconds(5), || async {
+            tokio::net::TcpStream::connect(&address).await.ok()
+        })
+        .await;
     }
 
     /// What was recorded of `key`, oldest first.
@@ -99,7 +101,8 @@ fn last_timestamp(file: &Path) -> Option<u64> {
     while at + 11 <= data.len() {
         let tag = &data[at..at + 11];
         let size = usize::from(tag[1]) << 16 | usize::from(tag[2]) << 8 | usize::from(tag[3]);
-        let time = u64::from(tag[7]) << 24 | u64::from(tag[4]) << 16 | u64::from(tag[5]) << 8 | u64::from(tag[6]);
+        let time =
+            u64::from(tag[7]) << 24 | u64::from(tag[4]) << 16 | u64::from(tag[5]) << 8 | u64::from(tag[6]);
         if tag[0] == 8 || tag[0] == 9 {
             first.get_or_insert(time);
             last = Some(time);

@@ -23,7 +23,8 @@ pub async fn probe(input: &str) -> Probe {
     let args = ["-v", "warning", "-of", "json", "-show_streams", input];
     let (text, complaints) = run("ffprobe", args).await;
     let json: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("ffprobe {input}: {complaints}"));
-    let of = |kind: &str| json["streams"].as_array()?.iter().find(|stream| stream["codec_type"] == kind).cloned();
+    let of =
+        |kind: &str| json["streams"].as_array()?.iter().find(|stream| stream["codec_type"] == kind).cloned();
     let name = |stream: &Option<Value>| Some(stream.as_ref()?["codec_name"].as_str()?.to_owned());
     let (video, audio) = (of("video"), of("audio"));
     let number = |key: &str| video.as_ref().and_then(|video| video[key].as_u64()).unwrap_or(0);

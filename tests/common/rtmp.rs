@@ -92,7 +92,8 @@ impl RtmpClient {
 
     /// Sends messages of different chunk streams chunk by chunk in turns, as RTMP allows.
     pub async fn send_interleaved(&mut self, messages: &[Message]) {
-        let mut queues: Vec<_> = messages.iter().map(|message| message.chunks(self.chunk).into_iter()).collect();
+        let mut queues: Vec<_> =
+            messages.iter().map(|message| message.chunks(self.chunk).into_iter()).collect();
         let mut bytes = Vec::new();
         loop {
             let turn: Vec<u8> = queues.iter_mut().filter_map(Iterator::next).flatten().collect();

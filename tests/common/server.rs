@@ -91,7 +91,13 @@ impl Server {
     }
 
     /// Waits until a target is in the state `wanted` ("live", "retrying" …).
-    pub async fn target_state(&self, stream: &str, id: &str, wanted: &str, limit: std::time::Duration) -> Value {
+    pub async fn target_state(
+        &self,
+        stream: &str,
+        id: &str,
+        wanted: &str,
+        limit: std::time::Duration,
+    ) -> Value {
         let path = format!("/api/v1/streams/{stream}/targets/{id}");
         let last = std::sync::Mutex::new(Value::Null);
         eventually(&format!("target is {wanted}"), limit, || async {
