@@ -78,6 +78,23 @@ impl Browser {
             .unwrap_or_else(|_| panic!("{script}: no {name:?} within {limit:?}"))
     }
 
+    /// Waits for the next event of this name or for `failed`, whichever comes first.
+    pub async fn event_or_failure(&mut self, name: &str, limit: Duration) -> Value {
+        let script = &self.script;
+        let lines = &mut self.lines;
+        let next = async {
+            loop {
+                let Some(line) = lines.recv().await else { panic!("{script} ended before {name:?}") };
+                if line["event"] == name || line["event"] == "failed" {
+                    return line;
+                }
+            }
+        };
+        tokio::time::timeout(limit, next)
+            .await
+            .unwrap_or_else(|_| panic!("{script}: no {name:?} within {limit:?}"))
+    }
+
     /// Sends a command line to the script.
     pub fn command(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("it is open until the drop");
