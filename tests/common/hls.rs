@@ -156,21 +156,21 @@ async fn fetch(client: &Client, url: &Url) -> Option<String> {
 
 /// The URL of the first video or audio rendition in a multivariant playlist.
 fn rendition(text: &str, base: &Url, kind: &str) -> Option<Url> {
-    let lines: Vec<_> = text.lines().collect();
-    let separate_audio = lines.iter().filter_map(|line| line.strip_prefix("#EXT-X-MEDIA:"));
-    let separate_audio = separate_audio
-        .filter(|attributes| attributes.contains("TYPE=AUDIO"))
-        .find_map(|attributes| attribute(attributes, "URI"));
-    let variant = lines.iter().position(|line| line.starts_with("#EXT-X-STREAM-INF:"))?;
-    let codecs = attribute(lines[variant], "CODECS").unwrap_or_default();
-    let variant_uri = lines[variant + 1..].iter().find(|line| !line.starts_with('#') && !line.is_empty())?;
-    let has_video = ["avc1", "avc3", "hvc1", "av01", "vp09"].iter().any(|codec| codecs.contains(codec));
-    let uri = match kind {
-        "video" => has_video.then(|| (*variant_uri).to_owned()),
-        _ if has_video => separate_audio,
-        _ => Some((*variant_uri).to_owned()),
+    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let shows = |attributes: &str| {
+        let codecs = attribute(attributes, "CODECS").unwrap_or_default();
+        attributes.contains("RESOLUTION=")
+            || ["avc", "hvc1", "av01", "vp09"].iter().any(|one| codecs.contains(one))
     };
-    base.join(&uri?).ok()
+    let mut variants = lines.windows(2).filter(|pair| pair[0].starts_with("#EXT-X-STREAM-INF:"));
+    let mut media = lines.iter().filter_map(|line| line.strip_prefix("#EXT-X-MEDIA:"));
+    let sound = media.find(|attributes| attributes.contains("TYPE=AUDIO") && attributes.contains("URI="));
+    let uri = match (kind, sound) {
+        ("video", _) => variants.find(|pair| shows(pair[0]))?[1].trim().to_owned(),
+        (_, Some(attributes)) => attribute(attributes, "URI")?,
+        (_, None) => variants.find(|pair| !shows(pair[0]))?[1].trim().to_owned(),
+    };
+    base.join(&uri).ok()
 }
 
 /// The value of a quoted attribute.

@@ -28,6 +28,11 @@ impl Nginx {
         format!("rtmp://127.0.0.1:{}/app/{key}", self.port)
     }
 
+    /// Its port; it takes the applications `app` and `live`.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Its folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -82,13 +87,16 @@ impl Nginx {
             std::fs::create_dir_all(folder.join(name)).expect("a folder");
         }
         let module = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
+        let recorded = format!(
+            "live on; record all; record_path {}; record_unique on; record_suffix -%H%M%S.flv;",
+            folder.join("rec").display()
+        );
         let config = format!(
             "load_module {module};\ndaemon off;\nmaster_process off;\npid nginx.pid;\nerror_log error.log info;\n\
              events {{ worker_connections 64; }}\n\
-             rtmp {{ access_log access.log; server {{ listen 127.0.0.1:{port}; chunk_size 4096; application app {{ live on; \
-             record all; record_path {rec}; record_unique on; record_suffix -%H%M%S.flv; }} }} }}\n",
+             rtmp {{ access_log access.log; server {{ listen 127.0.0.1:{port}; chunk_size 4096;\n\
+             application app {{ {recorded} }}\napplication live {{ {recorded} }} }} }}\n",
             port = self.port,
-            rec = folder.join("rec").display(),
         );
         std::fs::write(folder.join("nginx.conf"), config).expect("a config file");
     }
