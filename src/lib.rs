@@ -4,5 +4,14 @@
 //! [`media`] nouns and parsing · [`stream`] the hub · `pipeline` GStreamer · `hls`, `rtmp`, `webrtc` ·
 //! `restream` · `http` · `gateway`, `config`, `telemetry`.
 
+pub mod config;
+pub mod gateway;
+pub mod hls;
+pub mod http;
 pub mod media;
+pub mod pipeline;
+pub mod restream;
+pub mod rtmp;
 pub mod stream;
+pub mod telemetry;
+pub mod webrtc;

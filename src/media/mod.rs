@@ -1,12 +1,17 @@
 //! The nouns of live media, and their parsing. Pure: no I/O, no clock, no runtime.
 
+pub mod aac;
+mod bits;
 mod codec;
 mod epoch;
 mod frame;
+pub mod h264;
 mod name;
 mod packet;
+mod reorder;
 mod secret;
 mod time;
+mod timeline;
 mod track;
 
 pub use codec::{Codec, MediaKind};
@@ -14,6 +19,8 @@ pub use epoch::Epoch;
 pub use frame::Frame;
 pub use name::{InvalidStreamName, StreamName};
 pub use packet::{Packet, PacketBatch};
+pub use reorder::{ReorderBuffer, Reordered};
 pub use secret::Secret;
 pub use time::MediaTime;
+pub use timeline::{SenderReport, Sequence, SequenceUnwrapper, Timeline, TimestampJump, TimestampUnwrapper};
 pub use track::{AudioTrack, Tracks, VideoTrack};

@@ -1,0 +1,57 @@
+# Tidegate: everything one needs to run, test and build it. `make help` lists the targets.
+#
+#   make run  ARGS='--open'          flags for the program
+#   make test TEST_ARGS='--test hls' flags for cargo test
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# A fresh rustup puts cargo where a shell that is already open does not look yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+BINARY := $${CARGO_TARGET_DIR:-target}/release/tidegate
+NODE_MODULES := node_modules/.package-lock.json
+
+# The packages come before what needs them, whatever -j says.
+.NOTPARALLEL:
+
+.PHONY: help run test build bench fmt clean ready-to-build ready-to-run ready-to-test
+
+help: ## Lists these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ready-to-run $(NODE_MODULES) ## Installs what is missing, builds, and starts Tidegate with a live demo stream
+	cargo build --release --locked
+	@exec $(BINARY) --demo $(ARGS)
+
+test: ready-to-test $(NODE_MODULES) ## Checks format and lints, then runs unit, integration and browser tests
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	CHROMIUM="$$(scripts/prepare chromium)" cargo test --locked $(TEST_ARGS)
+
+build: ready-to-build $(NODE_MODULES) ## Builds the release binary, target/release/tidegate
+	cargo build --release --locked
+
+bench: ready-to-run $(NODE_MODULES) ## Runs the benchmarks
+	cargo bench --locked $(BENCH_ARGS)
+
+fmt: ## Formats the Rust sources
+	cargo fmt
+
+clean: ## Removes everything that was built or downloaded into this folder
+	rm -rf node_modules
+	cargo clean
+
+# Page assets and the browser tests' driver, exactly as the lock file has them.
+$(NODE_MODULES): package.json package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+ready-to-build:
+	@scripts/prepare build
+
+ready-to-run:
+	@scripts/prepare run
+
+ready-to-test:
+	@scripts/prepare test

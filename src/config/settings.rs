@@ -1,0 +1,209 @@
+//! The table of settings: each key, what fits, and where it goes.
+
+use super::{Config, ConfigError};
+use crate::media::Secret;
+use crate::telemetry;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// One setting as one source gives it.
+#[derive(Debug)]
+pub(super) struct Setting {
+    definition: &'static Definition,
+    value: Value,
+    origin: String,
+}
+
+/// A value before it is parsed.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// A text, a number or a boolean; for a list, its items between commas.
+    One(String),
+    /// An array of a TOML file.
+    Many(Vec<String>),
+}
+
+/// A key, what fits it, and the setter, which gives `None` for a value that does not fit.
+#[derive(Debug)]
+struct Definition {
+    key: &'static str,
+    expected: &'static str,
+    set: fn(&mut Config, &Value) -> Option<()>,
+}
+
+const ADDRESS: &str = "an address and a port, such as \"0.0.0.0:8080\" or \"[::1]:8080\"";
+const SECRET: &str = "8 to 256 letters, digits or characters of \"-._~\"";
+const SWITCH: &str = "true or false";
+
+const DEFINITIONS: [Definition; 18] = [
+    Definition { key: "http.listen", expected: ADDRESS, set: |c, v| put(&mut c.http_listen, v.parse()) },
+    Definition {
+        key: "http.connections_per_source",
+        expected: "a number from 1 to 100000",
+        set: |c, v| put(&mut c.http_connections_per_source, v.parse().filter(|n| (1..=100_000).contains(n))),
+    },
+    Definition { key: "rtmp.listen", expected: ADDRESS, set: |c, v| put(&mut c.rtmp_listen, v.parse()) },
+    Definition { key: "webrtc.listen", expected: ADDRESS, set: |c, v| put(&mut c.webrtc_listen, v.parse()) },
+    Definition {
+        key: "webrtc.external_addresses",
+        expected: "a list of IP addresses, such as [\"203.0.113.7\"] (in the environment: between commas)",
+        set: |c, v| put(&mut c.webrtc_external_addresses, v.list()),
+    },
+    Definition {
+        key: "hls.part_duration",
+        expected: "a duration from 100ms to 2s, such as \"333ms\"",
+        set: |c, v| put(&mut c.hls_part_duration, v.duration(100, 2_000)),
+    },
+    Definition {
+        key: "hls.segment_duration",
+        expected: "a duration from 1s to 20s, such as \"2s\"",
+        set: |c, v| put(&mut c.hls_segment_duration, v.duration(1_000, 20_000)),
+    },
+    Definition {
+        key: "hls.window",
+        expected: "a number of segments from 6 to 1000",
+        set: |c, v| put(&mut c.hls_window, v.parse().filter(|n| (6..=1_000).contains(n))),
+    },
+    Definition {
+        key: "auth.admin_token",
+        expected: SECRET,
+        set: |c, v| put(&mut c.auth_admin_token, v.secret().map(Some)),
+    },
+    Definition {
+        key: "auth.publish_key",
+        expected: SECRET,
+        set: |c, v| put(&mut c.auth_publish_key, v.secret().map(Some)),
+    },
+    Definition {
+        key: "restream.egress_allow",
+        expected: "a list of networks, such as [\"10.0.0.0/8\"] (in the environment: between commas)",
+        set: |c, v| put(&mut c.restream_egress_allow, v.list()),
+    },
+    Definition {
+        key: "stream.grace",
+        expected: "a duration from 0s to 10m, such as \"5s\"",
+        set: |c, v| put(&mut c.stream_grace, v.duration(0, 600_000)),
+    },
+    Definition { key: "state_dir", expected: "a folder", set: |c, v| put(&mut c.state_dir, v.path()) },
+    Definition {
+        key: "pipelines_dir",
+        expected: "a folder",
+        set: |c, v| put(&mut c.pipelines_dir, v.path().map(Some)),
+    },
+    Definition {
+        key: "log",
+        expected: "\"error\", \"warn\", \"info\", \"debug\", \"trace\", or directives such as \"warn,tidegate=debug\"",
+        set: |c, v| put(&mut c.log, v.text().filter(|text| telemetry::is_filter(text)).map(str::to_owned)),
+    },
+    Definition { key: "open", expected: SWITCH, set: |c, v| put(&mut c.open, v.parse()) },
+    Definition { key: "demo", expected: SWITCH, set: |c, v| put(&mut c.demo, v.parse()) },
+    // Read before the table is consulted; listed so that it is known and documented.
+    Definition { key: "config", expected: "a file", set: |_, _| Some(()) },
+];
+
+impl Setting {
+    /// `value` for the setting `key`, found at `origin`.
+    pub(super) fn new(key: &str, value: Value, origin: String) -> Result<Self, ConfigError> {
+        match DEFINITIONS.iter().find(|definition| definition.key == key) {
+            Some(definition) => Ok(Self { definition, value, origin }),
+            None => Err(unknown(key, &value, origin)),
+        }
+    }
+
+    /// Puts the value into `config`.
+    pub(super) fn apply(&self, config: &mut Config) -> Result<(), ConfigError> {
+        let Definition { key, expected, set } = self.definition;
+        set(config, &self.value).ok_or_else(|| ConfigError::BadValue {
+            key,
+            value: if key.starts_with("auth.") {
+                Secret::new(self.value.to_string()).to_string()
+            } else {
+                self.value.to_string()
+            },
+            origin: self.origin.clone(),
+            expected: (*expected).to_owned(),
+        })
+    }
+}
+
+/// Where the value of `key` that counts was found.
+pub(super) fn origin_of(settings: &[Setting], key: &str) -> String {
+    let last = settings.iter().rfind(|setting| setting.definition.key == key);
+    last.map_or_else(|| "default".to_owned(), |setting| setting.origin.clone())
+}
+
+/// All keys.
+pub(super) fn keys() -> impl Iterator<Item = &'static str> {
+    DEFINITIONS.iter().map(|definition| definition.key)
+}
+
+/// The error for a key that no setting has: it lists the keys of the same section, else all.
+pub(super) fn unknown(key: &str, value: &Value, origin: String) -> ConfigError {
+    let section = |key: &str| key.split_once('.').map(|(section, _)| section.to_owned());
+    let mut known: Vec<&str> =
+        keys().filter(|known| section(key).is_some() && section(known) == section(key)).collect();
+    if known.is_empty() {
+        known = keys().collect();
+    }
+    // What is written under a wrong key may be a secret.
+    let hidden = ["token", "key", "auth", "secret"].iter().any(|word| key.to_lowercase().contains(word));
+    let value = if hidden { Secret::new("").to_string() } else { value.to_string() };
+    ConfigError::UnknownKey {
+        key: key.to_owned(),
+        value,
+        origin,
+        expected: format!("there are {}", known.join(", ")),
+    }
+}
+
+impl Value {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::One(text) => Some(text.trim()),
+            Self::Many(_) => None,
+        }
+    }
+
+    fn parse<T: FromStr>(&self) -> Option<T> {
+        self.text()?.parse().ok()
+    }
+
+    fn list<T: FromStr>(&self) -> Option<Vec<T>> {
+        let items: Vec<&str> = match self {
+            Self::One(text) => text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect(),
+            Self::Many(items) => items.iter().map(String::as_str).collect(),
+        };
+        items.into_iter().map(|item| item.parse().ok()).collect()
+    }
+
+    /// From `least` to `most` milliseconds, both included.
+    fn duration(&self, least: u64, most: u64) -> Option<Duration> {
+        let duration = humantime::parse_duration(self.text()?).ok()?;
+        (Duration::from_millis(least)..=Duration::from_millis(most)).contains(&duration).then_some(duration)
+    }
+
+    fn secret(&self) -> Option<Secret> {
+        let text = self.text()?;
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+        ((8..=256).contains(&text.len()) && text.chars().all(fits)).then(|| Secret::new(text))
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        self.text().filter(|text| !text.is_empty()).map(PathBuf::from)
+    }
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::One(text) => f.write_str(text),
+            Self::Many(items) => write!(f, "[{}]", items.join(", ")),
+        }
+    }
+}
+
+fn put<T>(field: &mut T, value: Option<T>) -> Option<()> {
+    *field = value?;
+    Some(())
+}

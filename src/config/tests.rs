@@ -1,0 +1,182 @@
+//! Precedence and errors of the configuration.
+
+use super::*;
+
+fn load(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let arguments = std::iter::once("tidegate").chain(arguments.iter().copied()).map(OsString::from);
+    let home = [("HOME", "/home/op")];
+    let environment = home.iter().chain(environment).map(|(name, value)| (name.into(), value.into()));
+    Config::load(arguments, environment)
+}
+
+fn fault(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    load(arguments, environment).expect_err("a wrong configuration").to_string()
+}
+
+struct TomlFile(tempfile::TempDir);
+
+impl TomlFile {
+    fn new(text: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("tidegate.toml"), text).expect("written");
+        Self(folder)
+    }
+
+    fn path(&self) -> String {
+        self.0.path().join("tidegate.toml").display().to_string()
+    }
+}
+
+#[test]
+fn without_sources_the_defaults_hold() {
+    let config = load(&[], &[]).expect("defaults");
+    assert_eq!(config.http_listen.to_string(), "0.0.0.0:8080");
+    assert_eq!(config.rtmp_listen.to_string(), "0.0.0.0:1935");
+    assert_eq!(config.webrtc_listen.to_string(), "0.0.0.0:8189");
+    assert_eq!(config.state_dir, PathBuf::from("/home/op/.local/state/tidegate"));
+    assert!(!config.open && !config.demo);
+    let config = load(&[], &[("XDG_STATE_HOME", "/var/state")]).expect("defaults");
+    assert_eq!(config.state_dir, PathBuf::from("/var/state/tidegate"));
+}
+
+#[test]
+fn flags_win_over_environment_and_environment_over_file() {
+    let file = TomlFile::new(
+        "[http]\nlisten = \"127.0.0.1:1\"\n[rtmp]\nlisten = \"127.0.0.1:1\"\n[webrtc]\nlisten = \"127.0.0.1:1\"\n",
+    );
+    let config = load(
+        &["--config", &file.path(), "--http-listen", "127.0.0.1:3"],
+        &[("TIDEGATE_HTTP_LISTEN", "127.0.0.1:2"), ("TIDEGATE_RTMP_LISTEN", "127.0.0.1:2")],
+    );
+    let config = config.expect("right");
+    let ports = [config.http_listen, config.rtmp_listen, config.webrtc_listen].map(|address| address.port());
+    assert_eq!(ports, [3, 2, 1]);
+}
+
+#[test]
+fn every_key_is_read_from_the_file() {
+    let file = TomlFile::new(
+        r#"
+        state_dir = "/s"
+        pipelines_dir = "/p"
+        log = "debug"
+        open = true
+        demo = true
+        [http]
+        listen = "[::1]:1"
+        connections_per_source = 5
+        [rtmp]
+        listen = "127.0.0.1:2"
+        [webrtc]
+        listen = "127.0.0.1:3"
+        external_addresses = ["203.0.113.7", "2001:db8::7"]
+        [hls]
+        part_duration = "200ms"
+        segment_duration = "1s"
+        window = 10
+        [auth]
+        admin_token = "admin-admin"
+        publish_key = "publish-publish"
+        [restream]
+        egress_allow = ["10.0.0.0/8", "fd00::/8"]
+        [stream]
+        grace = "1m"
+        "#,
+    );
+    let config = load(&["--config", &file.path()], &[]).expect("right");
+    assert_eq!(config.hls_part_duration, Duration::from_millis(200));
+    assert_eq!(config.hls_segment_duration, Duration::from_secs(1));
+    assert_eq!((config.hls_window, config.http_connections_per_source), (10, 5));
+    assert_eq!(config.webrtc_external_addresses.len(), 2);
+    assert_eq!(config.restream_egress_allow.len(), 2);
+    assert_eq!(config.stream_grace, Duration::from_secs(60));
+    assert!(config.open && config.demo);
+    assert!(config.auth_admin_token.expect("set").matches("admin-admin"));
+    assert_eq!(config.pipelines_dir, Some(PathBuf::from("/p")));
+}
+
+#[test]
+fn every_key_is_read_from_the_environment() {
+    for (name, value) in [
+        ("TIDEGATE_HTTP_LISTEN", "127.0.0.1:1"),
+        ("TIDEGATE_HTTP_CONNECTIONS_PER_SOURCE", "5"),
+        ("TIDEGATE_RTMP_LISTEN", "127.0.0.1:1"),
+        ("TIDEGATE_WEBRTC_LISTEN", "127.0.0.1:1"),
+        ("TIDEGATE_WEBRTC_EXTERNAL_ADDRESSES", "203.0.113.7, 2001:db8::7"),
+        ("TIDEGATE_HLS_PART_DURATION", "500ms"),
+        ("TIDEGATE_HLS_SEGMENT_DURATION", "4s"),
+        ("TIDEGATE_HLS_WINDOW", "12"),
+        ("TIDEGATE_AUTH_ADMIN_TOKEN", "admin-admin"),
+        ("TIDEGATE_AUTH_PUBLISH_KEY", "publish-publish"),
+        ("TIDEGATE_RESTREAM_EGRESS_ALLOW", "10.0.0.0/8,fd00::/8"),
+        ("TIDEGATE_STREAM_GRACE", "0s"),
+        ("TIDEGATE_STATE_DIR", "/s"),
+        ("TIDEGATE_PIPELINES_DIR", "/p"),
+        ("TIDEGATE_LOG", "trace"),
+        ("TIDEGATE_OPEN", "true"),
+        ("TIDEGATE_DEMO", "false"),
+    ] {
+        load(&[], &[(name, value)]).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    let config =
+        load(&[], &[("TIDEGATE_WEBRTC_EXTERNAL_ADDRESSES", "203.0.113.7, 2001:db8::7")]).expect("right");
+    assert_eq!(config.webrtc_external_addresses.len(), 2);
+}
+
+#[test]
+fn a_bad_value_names_key_value_and_what_would_be_right() {
+    for (variable, value, key, right) in [
+        ("TIDEGATE_HTTP_LISTEN", "8080", "http.listen", "an address and a port"),
+        ("TIDEGATE_HLS_PART_DURATION", "333", "hls.part_duration", "333ms"),
+        ("TIDEGATE_HLS_PART_DURATION", "1h", "hls.part_duration", "from 100ms to 2s"),
+        ("TIDEGATE_HLS_WINDOW", "2", "hls.window", "from 6 to 1000"),
+        ("TIDEGATE_RESTREAM_EGRESS_ALLOW", "ten/8", "restream.egress_allow", "10.0.0.0/8"),
+        ("TIDEGATE_OPEN", "yes", "open", "true or false"),
+        ("TIDEGATE_LOG", "tidegate=loud", "log", "\"info\""),
+    ] {
+        let fault = fault(&[], &[(variable, value)]);
+        for part in [variable, value, key, right] {
+            assert!(fault.contains(part), "{fault:?} lacks {part:?}");
+        }
+    }
+    let fault = fault(&["--http-listen", "here"], &[]);
+    assert!(fault.contains("--http-listen") && fault.contains("\"here\""), "{fault}");
+}
+
+#[test]
+fn a_bad_secret_is_not_shown() {
+    let fault = fault(&[], &[("TIDEGATE_AUTH_PUBLISH_KEY", "canary with blanks")]);
+    assert!(fault.contains("auth.publish_key") && !fault.contains("canary"), "{fault}");
+    let file = TomlFile::new("[auth]\npublish_key = canary\n");
+    let fault = super::tests::fault(&["--config", &file.path()], &[]);
+    assert!(fault.contains("line 2") && !fault.contains("canary"), "{fault}");
+}
+
+#[test]
+fn an_unknown_key_names_itself_and_its_neighbours() {
+    let fault = fault(&[], &[("TIDEGATE_HTTP_LISTN", "127.0.0.1:1")]);
+    assert!(fault.contains("TIDEGATE_HTTP_LISTN") && fault.contains("TIDEGATE_HTTP_LISTEN,"), "{fault}");
+    let file = TomlFile::new("[http]\nlisen = \"127.0.0.1:1\"\n");
+    let fault = super::tests::fault(&["--config", &file.path()], &[]);
+    for part in ["http.lisen", "127.0.0.1:1", "http.listen", &file.path()] {
+        assert!(fault.contains(part), "{fault:?} lacks {part:?}");
+    }
+    assert!(!fault.contains("rtmp.listen"), "{fault}");
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_toml_is_named() {
+    assert!(fault(&["--config", "/nowhere/tidegate.toml"], &[]).contains("/nowhere/tidegate.toml"));
+    assert!(fault(&[], &[("TIDEGATE_CONFIG", "/nowhere/other.toml")]).contains("/nowhere/other.toml"));
+    let file = TomlFile::new("[http\nlisten");
+    assert!(fault(&["--config", &file.path()], &[]).contains("line 1"));
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    let same = [("TIDEGATE_AUTH_PUBLISH_KEY", "canary-key"), ("TIDEGATE_AUTH_ADMIN_TOKEN", "canary-key")];
+    let fault = fault(&[], &same);
+    assert!(fault.contains("auth.publish_key") && !fault.contains("canary"), "{fault}");
+    let durations = [("TIDEGATE_HLS_PART_DURATION", "2s"), ("TIDEGATE_HLS_SEGMENT_DURATION", "1s")];
+    assert!(super::tests::fault(&[], &durations).contains("hls.part_duration = \"2s\""));
+}

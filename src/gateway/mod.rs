@@ -1,0 +1,258 @@
+//! The wiring: which rooms there are, what starts which output, and in what order all ends.
+//!
+//! A [`Gateway`] owns every task of the program. It can be started in-process, with port 0 for any free
+//! port, and ends by [`Gateway::shutdown`].
+
+mod banner;
+mod outputs;
+mod stream_key;
+
+pub use banner::Banner;
+
+use crate::config::{Config, Credentials, CredentialsError};
+use crate::hls::{Hls, HlsSettings};
+use crate::http::{Access, Http, HttpError, HttpSettings, Rooms};
+use crate::pipeline::{self, PipelineError, Pipelines};
+use crate::restream::Restreams;
+use crate::rtmp::{RtmpError, RtmpServer};
+use crate::stream::Hub;
+use crate::webrtc::{WebRtc, WebRtcError, WebRtcSettings};
+use outputs::Outputs;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+/// The name of the stream that `--demo` publishes.
+const DEMO: &str = "demo";
+/// For publishers, viewers and outputs to end in order.
+const ENDING: Duration = Duration::from_secs(7);
+/// From the last media to the end of the HTTP server: players fetch what ends their playlists.
+const LAST_FETCHES: Duration = Duration::from_millis(200);
+/// For everything.
+const SHUTDOWN: Duration = Duration::from_millis(9_500);
+
+/// A running gateway.
+pub struct Gateway {
+    config: Config,
+    credentials: Credentials,
+    http_addr: SocketAddr,
+    rtmp_addr: SocketAddr,
+    hub: Hub,
+    webrtc: Arc<WebRtc>,
+    restreams: Arc<Restreams>,
+    /// New sessions are refused.
+    closing: CancellationToken,
+    /// Ends the demo and the reaper.
+    sources: CancellationToken,
+    rtmp_cancel: CancellationToken,
+    outputs_cancel: CancellationToken,
+    http_cancel: CancellationToken,
+    tasks: Tasks,
+}
+
+/// The tasks, in the order in which they are awaited.
+struct Tasks {
+    rtmp: JoinHandle<()>,
+    demo: Option<JoinHandle<()>>,
+    reaper: JoinHandle<()>,
+    outputs: JoinHandle<()>,
+    http: JoinHandle<()>,
+}
+
+/// Why the gateway can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The keys can't be read or made.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// GStreamer, or an element of a description, is missing.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// No HTTP.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// No RTMP.
+    #[error(transparent)]
+    Rtmp(#[from] RtmpError),
+    /// No WebRTC.
+    #[error(transparent)]
+    WebRtc(#[from] WebRtcError),
+}
+
+/// The end took longer than it may.
+#[derive(Debug, thiserror::Error)]
+#[error("the ordered end took longer than {} s", SHUTDOWN.as_secs_f64())]
+pub struct Overdue;
+
+impl Gateway {
+    /// Takes the ports and starts everything. On an error nothing is left running.
+    pub async fn start(config: Config) -> Result<Self, GatewayError> {
+        let credentials = Credentials::load(&config)?;
+        let publish_key = (!config.open).then(|| credentials.publish_key.clone());
+        let (hub, reaper) = Hub::new(config.stream_grace);
+        let outputs = Outputs::subscribe(hub.clone());
+        let closing = CancellationToken::new();
+
+        let pipelines = Pipelines::load(config.pipelines_dir.as_deref())?;
+        let hls = Hls::new(
+            HlsSettings {
+                part_duration: config.hls_part_duration,
+                segment_duration: config.hls_segment_duration,
+                window: config.hls_window,
+            },
+            pipelines.clone(),
+        );
+        let restreams = Restreams::new(hub.clone());
+        let authorize = stream_key::authorize(publish_key.clone());
+        let rtmp = RtmpServer::bind(config.rtmp_listen, hub.clone(), authorize).await?;
+        let webrtc = WebRtc::start(
+            WebRtcSettings {
+                listen: config.webrtc_listen,
+                external_addresses: config.webrtc_external_addresses.clone(),
+            },
+            hub.clone(),
+        )?;
+        let rooms = Rooms {
+            hub: hub.clone(),
+            hls: hls.clone(),
+            webrtc: webrtc.clone(),
+            restreams: restreams.clone(),
+        };
+        let access = Access { admin_token: credentials.admin_token.clone(), publish_key };
+        let settings = HttpSettings {
+            listen: config.http_listen,
+            connections_per_source: config.http_connections_per_source,
+        };
+        let http = match Http::bind(settings, rooms, access, closing.clone()).await {
+            Ok(http) => http,
+            Err(error) => {
+                webrtc.shutdown().await;
+                return Err(error.into());
+            }
+        };
+
+        let (sources, rtmp_cancel) = (CancellationToken::new(), CancellationToken::new());
+        let (outputs_cancel, http_cancel) = (CancellationToken::new(), CancellationToken::new());
+        let (http_addr, rtmp_addr) = (http.local_addr(), rtmp.local_addr());
+        let tasks = Tasks {
+            reaper: tokio::spawn(reaper.run(sources.clone())),
+            outputs: tokio::spawn(outputs.run(pipelines.clone(), hls, outputs_cancel.clone())),
+            http: tokio::spawn(http.run(http_cancel.clone())),
+            rtmp: tokio::spawn(rtmp.run(rtmp_cancel.clone())),
+            demo: config.demo.then(|| {
+                let name = DEMO.parse().expect("a name within the grammar");
+                tokio::spawn(pipeline::run_demo(pipelines, hub.clone(), name, sources.clone()))
+            }),
+        };
+        info!(http = %http_addr, rtmp = %rtmp_addr, webrtc = %webrtc.local_addr(), "Listening.");
+        Ok(Self {
+            config,
+            credentials,
+            http_addr,
+            rtmp_addr,
+            hub,
+            webrtc,
+            restreams,
+            closing,
+            sources,
+            rtmp_cancel,
+            outputs_cancel,
+            http_cancel,
+            tasks,
+        })
+    }
+
+    /// Where HTTP is served.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Where RTMP publishers connect.
+    pub fn rtmp_addr(&self) -> SocketAddr {
+        self.rtmp_addr
+    }
+
+    /// The UDP address of all WebRTC sessions.
+    pub fn webrtc_addr(&self) -> SocketAddr {
+        self.webrtc.local_addr()
+    }
+
+    /// The streams.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// The keys in use.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// What to tell the operator. Shows the keys: for the terminal, not for the log.
+    pub fn banner(&self) -> Banner<'_> {
+        Banner::new(&self.config, &self.credentials, self.http_addr, self.rtmp_addr, self.webrtc.candidates())
+    }
+
+    /// Ends in order, within 10 s: refuse the new, end publishers, flush outputs, end targets and viewers
+    /// cleanly, and serve HTTP until players have the end of their playlists. Must not be cancelled.
+    pub async fn shutdown(self) -> Result<(), Overdue> {
+        let started = Instant::now();
+        let ending = started + ENDING;
+        let overall = started + SHUTDOWN;
+        info!("Shutting down.");
+
+        // 1. Nobody new: readiness is 503, RTMP closes its port.
+        self.closing.cancel();
+        self.sources.cancel();
+        self.rtmp_cancel.cancel();
+
+        // 2. Publishers are kicked, readers are told that their streams are over.
+        self.hub.close();
+
+        // 3. Outputs flush what they have and end what they feed. None waits for another.
+        self.outputs_cancel.cancel();
+        let tasks = self.tasks;
+        let ended = tokio::join!(
+            within(ending, "outputs", joined(tasks.outputs)),
+            within(ending, "restream targets", self.restreams.shutdown()),
+            within(ending, "WebRTC sessions", self.webrtc.shutdown()),
+            within(ending, "RTMP connections", joined(tasks.rtmp)),
+            within(ending, "streams", joined(tasks.reaper)),
+            within(ending, "demo", async {
+                if let Some(demo) = tasks.demo {
+                    joined(demo).await;
+                }
+            }),
+        );
+        let in_time = ended.0 && ended.1 && ended.2 && ended.3 && ended.4 && ended.5;
+
+        // 4. Last, HTTP.
+        tokio::time::sleep(LAST_FETCHES).await;
+        self.http_cancel.cancel();
+        let in_time = within(overall, "HTTP connections", joined(tasks.http)).await && in_time;
+        info!(after = ?started.elapsed(), "Shut down.");
+        if in_time { Ok(()) } else { Err(Overdue) }
+    }
+}
+
+/// Whether `work` was done by `deadline`.
+async fn within(deadline: Instant, what: &'static str, work: impl Future<Output = ()>) -> bool {
+    let done = timeout_at(deadline, work).await.is_ok();
+    if !done {
+        error!(what, "Not ended in time; given up.");
+    }
+    done
+}
+
+async fn joined(task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        error!(%error, "A task failed.");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! What a stream serves now, for any number of readers.
+//!
+//! Readers share snapshots and hold no lock while they wait: a held request is a receiver of a `watch`
+//! and a timer.
+
+use super::directives::Directives;
+use super::limits::Limits;
+use super::names::{File, Piece};
+use super::snapshot::Snapshot;
+use super::viewers::Viewers;
+use super::{Cache, HlsError, Served, Viewer};
+use crate::media::MediaKind;
+use crate::stream::Stream;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// How long a request for a playlist waits for the first media of a stream.
+const START_PATIENCE: Duration = Duration::from_secs(8);
+
+const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
+
+/// One stream, as its readers see it.
+#[derive(Debug)]
+pub(super) struct Live {
+    stream: Arc<Stream>,
+    limits: Limits,
+    programme: watch::Sender<Arc<Programme>>,
+    viewers: Viewers,
+    next_number: AtomicU64,
+}
+
+/// Which playlists there are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Programme {
+    /// The multivariant playlist, once each rendition has a segment.
+    pub multivariant: Option<Bytes>,
+    /// The video rendition and the token in its media names.
+    pub video: Option<RenditionView>,
+    /// The audio rendition.
+    pub audio: Option<RenditionView>,
+    /// The stream is over.
+    pub ended: bool,
+}
+
+/// The read side of a rendition.
+#[derive(Clone, Debug)]
+pub(super) struct RenditionView {
+    /// The token in its media names.
+    pub run: Arc<str>,
+    /// Its states.
+    pub states: watch::Receiver<Arc<Snapshot>>,
+}
+
+impl Live {
+    pub fn new(stream: Arc<Stream>, limits: Limits) -> Self {
+        Self {
+            stream,
+            limits,
+            programme: watch::Sender::default(),
+            viewers: Viewers::default(),
+            next_number: AtomicU64::new(0),
+        }
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// What its playlists promise.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Says what there is now.
+    pub fn publish(&self, programme: Programme) {
+        self.programme.send_replace(Arc::new(programme));
+    }
+
+    /// Whether there is, or was, something to play.
+    pub fn is_playable(&self) -> bool {
+        self.programme.borrow().multivariant.is_some()
+    }
+
+    /// A number above all sequence numbers used so far, for a successor under the same name.
+    pub fn next_number(&self) -> u64 {
+        self.next_number.load(Relaxed)
+    }
+
+    /// Raises [`Self::next_number`].
+    pub fn used_numbers_below(&self, next: u64) {
+        self.next_number.fetch_max(next, Relaxed);
+    }
+
+    /// Tells the stream's statistics how many players there are.
+    pub fn count_viewers(&self, now: Instant) {
+        self.stream.statistics().set_hls_readers(self.viewers.count(now));
+    }
+
+    /// As [`Hls::serve`](super::Hls::serve).
+    pub async fn serve(&self, file: &str, query: Option<&str>, viewer: Viewer) -> Result<Served, HlsError> {
+        let unknown = || HlsError::UnknownFile(file.into());
+        let file = File::parse(file).ok_or_else(unknown)?;
+        self.viewers.seen(Instant::now(), viewer);
+        match file {
+            File::Multivariant => {
+                let body = self.playable().await?.multivariant.clone().ok_or_else(unknown)?;
+                Ok(playlist(body, Duration::from_secs(1)))
+            }
+            File::Playlist(kind) => {
+                let directives = Directives::parse(query)?;
+                let view = self.playable().await?.view(kind).cloned().ok_or_else(unknown)?;
+                self.serve_playlist(view, directives).await
+            }
+            File::Media(kind, run, piece) => {
+                let view = self.programme.borrow().view(kind).cloned();
+                let view = view.filter(|view| &*view.run == run).ok_or_else(unknown)?;
+                let body = self.media(view, piece).await?.ok_or_else(unknown)?;
+                let content_type = match kind {
+                    MediaKind::Video => "video/mp4",
+                    MediaKind::Audio => "audio/mp4",
+                };
+                Ok(Served { content_type, cache: Cache::Immutable, body })
+            }
+        }
+    }
+
+    /// Waits until each rendition has a segment.
+    async fn playable(&self) -> Result<Arc<Programme>, HlsError> {
+        let mut programme = self.programme.subscribe();
+        let ready = programme.wait_for(|programme| programme.multivariant.is_some() || programme.ended);
+        let ready = timeout(START_PATIENCE, ready).await.ok().and_then(Result::ok).map(|ready| ready.clone());
+        ready
+            .filter(|programme| programme.multivariant.is_some())
+            .ok_or_else(|| HlsError::NotReady(self.stream.name().clone()))
+    }
+
+    async fn serve_playlist(
+        &self,
+        mut view: RenditionView,
+        directives: Directives,
+    ) -> Result<Served, HlsError> {
+        directives.check(&view.states.borrow(), &self.limits)?;
+        let state = self
+            .wait(&mut view, |state| match directives.block {
+                Some(wanted) => state.reached(wanted),
+                None => state.ended || !state.listed.is_empty(),
+            })
+            .await?;
+        let body = state.delta.as_ref().filter(|_| directives.skip && !state.ended);
+        let body = body.unwrap_or(&state.playlist).clone();
+        // A version that was asked for by its number stays right; the newest is old at once.
+        let max_age = match directives.block {
+            Some(_) => self.limits.target_duration(),
+            None => Duration::from_secs(1),
+        };
+        Ok(playlist(body, max_age))
+    }
+
+    /// A piece of media; the one that is hinted is waited for (RFC 8216bis §6.2.6).
+    async fn media(&self, mut view: RenditionView, piece: Piece) -> Result<Option<Bytes>, HlsError> {
+        let state = view.states.borrow().clone();
+        match piece {
+            Piece::Part(number) if number == state.next_part && !state.ended => {
+                let state = self.wait(&mut view, |state| state.next_part > number || state.ended).await?;
+                Ok(state.find(piece))
+            }
+            _ => Ok(state.find(piece)),
+        }
+    }
+
+    async fn wait(
+        &self,
+        view: &mut RenditionView,
+        mut reached: impl FnMut(&Snapshot) -> bool,
+    ) -> Result<Arc<Snapshot>, HlsError> {
+        let state = timeout(self.limits.patience(), view.states.wait_for(|state| reached(state))).await;
+        match state {
+            Ok(Ok(state)) => Ok(state.clone()),
+            // The writer is gone without an end: the stream was forgotten.
+            Ok(Err(_)) | Err(_) => Err(HlsError::TimedOut),
+        }
+    }
+}
+
+impl Programme {
+    fn view(&self, kind: MediaKind) -> Option<&RenditionView> {
+        match kind {
+            MediaKind::Video => self.video.as_ref(),
+            MediaKind::Audio => self.audio.as_ref(),
+        }
+    }
+}
+
+fn playlist(body: Bytes, max_age: Duration) -> Served {
+    Served { content_type: PLAYLIST_TYPE, cache: Cache::Playlist { max_age }, body }
+}

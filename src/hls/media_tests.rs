@@ -1,0 +1,264 @@
+//! Real media through the whole room: ffmpeg makes it, the hub carries it, the muxers cut it, and ffmpeg
+//! reads it back over a small HTTP server of the test's own.
+
+use super::{Hls, HlsSettings, Viewer};
+use crate::media::{AudioTrack, Codec, Epoch, Frame, MediaKind, MediaTime, Tracks, VideoTrack};
+use crate::pipeline::Pipelines;
+use crate::stream::{Hub, Publisher, Source, SourceKind};
+use bytes::Bytes;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A recorded programme.
+struct Programme {
+    tracks: Tracks,
+    frames: Vec<(MediaKind, MediaTime, MediaTime, bool, Bytes)>,
+}
+
+impl Programme {
+    /// Lets ffmpeg make an FLV with these arguments after the inputs, and takes it apart.
+    async fn record(arguments: &str) -> Self {
+        let output = Command::new("ffmpeg")
+            .args("-v error".split(' '))
+            .args(arguments.split_whitespace())
+            .args(["-f", "flv", "-"])
+            .output()
+            .await
+            .expect("ffmpeg runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Self::parse(&Bytes::from(output.stdout))
+    }
+
+    /// The FLV file format, annex E of the specification, as far as ffmpeg writes it.
+    fn parse(flv: &Bytes) -> Self {
+        let mut programme = Self { tracks: Tracks::default(), frames: Vec::new() };
+        let mut at = 13;
+        while at + 11 <= flv.len() {
+            let size = number(&flv[at + 1..at + 4]);
+            let millis = number(&flv[at + 4..at + 7]) as i64;
+            let body = flv.slice(at + 11..at + 11 + size);
+            match (flv[at], body.first().copied()) {
+                (9, Some(head)) => programme.video(head, millis, &body),
+                (8, Some(_)) => programme.audio(millis, &body),
+                _ => {}
+            }
+            at += 11 + size + 4;
+        }
+        programme
+    }
+
+    fn video(&mut self, head: u8, millis: i64, body: &Bytes) {
+        let data = body.slice(5..);
+        match body[1] {
+            0 => {
+                self.tracks.video = Some(VideoTrack {
+                    codec: Codec::H264,
+                    resolution: Some((320, 180)),
+                    frame_rate: None,
+                    codec_data: data,
+                    fmtp: String::new(),
+                    reordered: false,
+                });
+            }
+            1 => {
+                let dts = MediaTime::from_millis(millis);
+                let pts = MediaTime::from_millis(millis + number(&body[2..5]) as i64);
+                self.frames.push((MediaKind::Video, pts, dts, head >> 4 == 1, data));
+            }
+            _ => {}
+        }
+    }
+
+    fn audio(&mut self, millis: i64, body: &Bytes) {
+        let (time, data) = (MediaTime::from_millis(millis), body.slice(2..));
+        if body[1] == 0 {
+            self.tracks.audio = Some(AudioTrack {
+                codec: Codec::Aac,
+                sample_rate: 48_000,
+                channels: 2,
+                codec_data: data,
+                fmtp: String::new(),
+            });
+        } else {
+            self.frames.push((MediaKind::Audio, time, time, true, data));
+        }
+    }
+
+    /// Publishes it at the pace of its timestamps.
+    async fn publish(&self, publisher: &Publisher<Frame>) {
+        let epoch: Arc<Epoch> = publisher.begin_epoch(self.tracks.clone(), SystemTime::now());
+        let began = Instant::now();
+        for (kind, pts, dts, keyframe, data) in &self.frames {
+            tokio::time::sleep_until(began + dts.since(MediaTime::ZERO)).await;
+            publisher.write(Frame {
+                epoch: epoch.clone(),
+                kind: *kind,
+                pts: *pts,
+                dts: *dts,
+                keyframe: *keyframe,
+                data: data.clone(),
+            });
+        }
+    }
+}
+
+fn number(bytes: &[u8]) -> usize {
+    bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte))
+}
+
+/// The room, a hub, and an HTTP server in front of them.
+struct House {
+    hub: Hub,
+    hls: Arc<Hls>,
+    address: SocketAddr,
+    server: JoinHandle<()>,
+}
+
+impl House {
+    async fn build() -> Self {
+        let pipelines = Pipelines::load(None).expect("GStreamer and its plugins");
+        let hls = Hls::new(HlsSettings::default(), pipelines);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let server = {
+            let hls = hls.clone();
+            tokio::spawn(async move {
+                while let Ok((socket, _)) = listener.accept().await {
+                    tokio::spawn(answer(socket, hls.clone()));
+                }
+            })
+        };
+        let (hub, _reaper) = Hub::new(Duration::ZERO);
+        Self { hub, hls, address, server }
+    }
+
+    fn publish(&self) -> Publisher<Frame> {
+        let source = Source { kind: SourceKind::Rtmp, remote: None };
+        self.hub.publish("show".parse().expect("a name"), source).expect("free")
+    }
+
+    fn start(&self, publisher: &Publisher<Frame>) -> (JoinHandle<()>, CancellationToken) {
+        let cancel = CancellationToken::new();
+        let run = self.hls.clone().run(publisher.stream().clone(), cancel.clone());
+        (tokio::spawn(run), cancel)
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/index.m3u8", self.address)
+    }
+
+    async fn get(&self, file: &str) -> Result<super::Served, super::HlsError> {
+        let (file, query) = file.split_once('?').map_or((file, None), |(file, query)| (file, Some(query)));
+        self.hls.serve(&"show".parse().expect("a name"), file, query, viewer()).await
+    }
+
+    async fn text(&self, file: &str) -> String {
+        let body = self.get(file).await.expect("served").body;
+        String::from_utf8(body.to_vec()).expect("text")
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn viewer() -> Viewer {
+    Viewer { address: Ipv4Addr::LOCALHOST.into(), user_agent_hash: 1 }
+}
+
+async fn answer(socket: TcpStream, hls: Arc<Hls>) -> Option<()> {
+    let mut socket = BufReader::new(socket);
+    let mut line = String::new();
+    socket.read_line(&mut line).await.ok()?;
+    let mut header = String::new();
+    while socket.read_line(&mut header).await.ok()? > 2 {
+        header.clear();
+    }
+    let path = line.split(' ').nth(1)?.trim_start_matches('/').to_owned();
+    let (file, query) =
+        path.split_once('?').map_or((path.as_str(), None), |(file, query)| (file, Some(query)));
+    let answer = hls.serve(&"show".parse().expect("a name"), file, query, viewer()).await;
+    let (status, kind, body) = match answer {
+        Ok(served) => ("200 OK", served.content_type, served.body),
+        Err(error) => ("404 Not Found", "text/plain", error.to_string().into()),
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(head.as_bytes()).await.ok()?;
+    socket.write_all(&body).await.ok()?;
+    socket.shutdown().await.ok()
+}
+
+/// What a program of ffmpeg's says: standard output, standard error.
+async fn run(program: &str, arguments: &str, url: &str) -> (String, String) {
+    let arguments = arguments.replace("URL", url);
+    let output = Command::new(program).args(arguments.split_whitespace()).output().await.expect("it runs");
+    (
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+const PICTURE: &str = "-f lavfi -i testsrc2=size=320x180:rate=30";
+const SOUND: &str = "-f lavfi -i sine=frequency=440:sample_rate=48000";
+const X264: &str = "-c:v libx264 -preset ultrafast -tune zerolatency -pix_fmt yuv420p -b:v 500k";
+const AAC: &str = "-c:a aac -ac 2 -b:a 96k";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ffmpeg_reads_picture_and_sound_without_an_error() {
+    let programme = Programme::record(&format!("{PICTURE} {SOUND} -t 12 {X264} -g 60 {AAC}")).await;
+    let house = House::build().await;
+    let publisher = house.publish();
+    let (output, _cancel) = house.start(&publisher);
+    let began = Instant::now();
+    let publishing = tokio::spawn(async move {
+        programme.publish(&publisher).await;
+        publisher
+    });
+    let index = house.text("index.m3u8").await;
+    println!("playable after {:?}\n{index}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(800), "playable after {:?}", began.elapsed());
+    assert!(index.contains("avc1.") && index.contains("mp4a.40.2") && index.contains("RESOLUTION=320x180"));
+    assert!(index.contains("FRAME-RATE=30"), "{index}");
+    // A player that is there from the first moment.
+    let decode = "-v error -i URL -t 5 -f null -";
+    let (_, errors) = run("ffmpeg", decode, &house.url()).await;
+    assert_eq!(errors, "");
+    let entries = "-v error -show_entries stream=codec_name,codec_type -of csv=p=0 URL";
+    let (streams, errors) = run("ffprobe", entries, &house.url()).await;
+    assert_eq!(errors, "");
+    let mut streams: Vec<_> = streams.split_whitespace().collect();
+    streams.sort_unstable();
+    streams.dedup();
+    assert_eq!(streams, ["aac,audio", "h264,video"]);
+    println!("{}", house.text("video.m3u8").await);
+    println!("{}", house.text("audio.m3u8").await);
+    println!("{}", house.text("index.m3u8").await);
+    assert_eq!(house.hub.list()[0].statistics().snapshot().hls_readers, 1);
+    let publisher = publishing.await.expect("no panic");
+    drop(publisher);
+    house.hub.close();
+    let video = loop {
+        let version = house.text("video.m3u8").await;
+        if version.contains("#EXT-X-ENDLIST") {
+            break version;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(video.contains("#EXTINF"));
+    // After the end it can be read as a recording, to its last frame.
+    let (_, errors) = run("ffmpeg", "-v error -i URL -f null -", &house.url()).await;
+    assert_eq!(errors, "");
+    output.abort();
+}

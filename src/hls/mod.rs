@@ -1,0 +1,203 @@
+//! HLS and Low-Latency HLS (RFC 8216bis): segments streams and serves them from memory.
+//!
+//! Owns segments, playlists and delivery directives of all streams. Knows no HTTP: [`Hls::serve`] takes a
+//! file name and a query and gives bytes. The muxing is the pipeline's.
+//!
+//! # What is served
+//! Each stream has `index.m3u8`, the multivariant playlist; `video.m3u8` and `audio.m3u8`, the demuxed
+//! renditions; and media under names that are never used twice.
+//!
+//! Sequence numbers (media and discontinuity) count from the seconds of the wall clock since 2020 when
+//! the stream began, so they go on rising when the process restarts.
+//!
+//! # A quick start that all players can use
+//! Parts come on the media clock, segments as keyframes allow, and the length of a group of pictures is
+//! known only when it is over. Players read a playlist that holds parts only in different ways: Safari
+//! plays it, hls.js reports an empty level and tries again a second later, ffmpeg gives up. So:
+//! - a request that comes before there is something to play is held, not refused;
+//! - the first segment consists of the first part alone, hence the first playlist with a whole segment is
+//!   there some 350 ms after the publisher, whatever the keyframe interval;
+//! - the second segment therefore begins without an IDR, as does the rest of a group of pictures longer
+//!   than the target duration. Video playlists do not claim `EXT-X-INDEPENDENT-SEGMENTS`; audio
+//!   playlists do. Parts say by `INDEPENDENT=YES` where decoding can start.
+//!
+//! # Discontinuities
+//! A new epoch, media lost on the way, or a broken muxer begins a new stretch in both renditions, with the
+//! same discontinuity sequence number. `EXT-X-GAP` is not used: nothing is ever listed that is not there.
+
+mod bandwidth;
+#[cfg(test)]
+mod checklist_tests;
+mod directives;
+mod limits;
+mod live;
+#[cfg(test)]
+mod media_tests;
+mod multivariant;
+mod names;
+mod output;
+mod playlist;
+mod rendition;
+mod segment;
+mod segmenter;
+mod snapshot;
+mod viewers;
+mod window;
+
+use crate::media::StreamName;
+use crate::pipeline::Pipelines;
+use crate::stream::Stream;
+use bytes::Bytes;
+use limits::Limits;
+use live::Live;
+use parking_lot::RwLock;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long a stream can be fetched after its end.
+const KEPT_AFTER_END: Duration = Duration::from_secs(60);
+
+/// Durations of parts and segments, and how many segments a playlist holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HlsSettings {
+    /// The duration of a part; parts are whole frames, so it is met within a frame. 333 ms.
+    pub part_duration: Duration,
+    /// The shortest duration of a segment where keyframes come often; the target duration is twice that.
+    /// 2 s.
+    pub segment_duration: Duration,
+    /// Segments in a playlist; at least 6, and always three target durations. 7.
+    pub window: usize,
+}
+
+impl Default for HlsSettings {
+    fn default() -> Self {
+        Self {
+            part_duration: Duration::from_millis(333),
+            segment_duration: Duration::from_secs(2),
+            window: 7,
+        }
+    }
+}
+
+/// The HLS output of all streams.
+pub struct Hls {
+    settings: HlsSettings,
+    pipelines: Arc<Pipelines>,
+    streams: RwLock<HashMap<StreamName, Arc<Live>>>,
+}
+
+/// A player, as far as requests tell players apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Viewer {
+    /// Where its requests come from.
+    pub address: IpAddr,
+    /// A hash of its `User-Agent`.
+    pub user_agent_hash: u64,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The media type.
+    pub content_type: &'static str,
+    /// How long it may be cached.
+    pub cache: Cache,
+    /// The bytes; shared, not copied.
+    pub body: Bytes,
+}
+
+/// How long an answer may be cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// It never changes under its name.
+    Immutable,
+    /// A playlist.
+    Playlist {
+        /// Whole seconds.
+        max_age: Duration,
+    },
+}
+
+/// Why a request has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HlsError {
+    /// No such stream is live or has ended a moment ago.
+    #[error("there is no stream {0}")]
+    UnknownStream(StreamName),
+    /// The stream has no media yet, although the request was held for it.
+    #[error("stream {0} has no media yet; try again")]
+    NotReady(StreamName),
+    /// The file never was, is gone, or is not hinted yet.
+    #[error("there is no file {0}")]
+    UnknownFile(String),
+    /// A delivery directive that cannot be obeyed.
+    #[error("{directive}: {why}")]
+    BadDirective {
+        /// Its name.
+        directive: &'static str,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A delivery directive that asks for what will not be there soon.
+    #[error("{directive} asks for {requested}, too far beyond the last, which is {last}")]
+    TooFarAhead {
+        /// Its name.
+        directive: &'static str,
+        /// What was asked for.
+        requested: u64,
+        /// The last one in the playlist.
+        last: u64,
+    },
+    /// The media that a held request waited for did not come within three target durations.
+    #[error("the media did not come in time")]
+    TimedOut,
+}
+
+impl Hls {
+    /// An output without streams.
+    pub fn new(settings: HlsSettings, pipelines: Arc<Pipelines>) -> Arc<Self> {
+        Arc::new(Self { settings, pipelines, streams: RwLock::default() })
+    }
+
+    /// Segments a stream until it ends, keeps it for 60 s more, then forgets it. When `cancel` is
+    /// cancelled, completes the last segment, ends the playlists and returns; they can be served still.
+    pub async fn run(self: Arc<Self>, stream: Arc<Stream>, cancel: CancellationToken) {
+        let live = Arc::new(Live::new(stream.clone(), Limits::new(&self.settings)));
+        let before = self.streams.write().insert(stream.name().clone(), live.clone());
+        let first_number = before.map_or(0, |before| before.next_number());
+        output::run(&self.settings, &self.pipelines, &live, first_number, &cancel).await;
+        if live.is_playable() {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep(KEPT_AFTER_END) => {}
+            }
+        }
+        let mut streams = self.streams.write();
+        if streams.get(stream.name()).is_some_and(|present| Arc::ptr_eq(present, &live)) {
+            streams.remove(stream.name());
+        }
+    }
+
+    /// Answers a request for `file` of stream `name`. Waits, within bounds, where RFC 8216bis says so
+    /// (blocking reload, preload hints) and for the first media of a stream. Cancel safe.
+    pub async fn serve(
+        &self,
+        name: &StreamName,
+        file: &str,
+        query: Option<&str>,
+        viewer: Viewer,
+    ) -> Result<Served, HlsError> {
+        let live = self.streams.read().get(name).cloned();
+        let live = live.ok_or_else(|| HlsError::UnknownStream(name.clone()))?;
+        live.serve(file, query, viewer).await
+    }
+}
+
+impl std::fmt::Debug for Hls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hls").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,90 @@
+//! The multivariant playlist (RFC 8216bis §4.4.6): one variant, and the sound as its own rendition.
+//!
+//! With video, the video playlist is the variant and the audio playlist an `EXT-X-MEDIA` rendition;
+//! without video, the audio playlist is the variant.
+
+use super::bandwidth::Bandwidth;
+use super::names::File;
+use crate::media::{AudioTrack, Codec, MediaKind, VideoTrack};
+use bytes::Bytes;
+use m3u8_rs::{AlternativeMedia, AlternativeMediaType, MasterPlaylist, Resolution, VariantStream};
+
+/// The group of the audio rendition.
+const AUDIO_GROUP: &str = "audio";
+
+/// What the multivariant playlist says.
+#[derive(Debug)]
+pub(super) struct Variant<'a> {
+    pub video: Option<&'a VideoTrack>,
+    pub audio: Option<&'a AudioTrack>,
+    /// Pictures a second, measured; used where the track states none.
+    pub frame_rate: Option<f64>,
+    /// Of all renditions together.
+    pub bandwidth: Bandwidth,
+}
+
+impl Variant<'_> {
+    /// The playlist.
+    pub fn write(&self) -> Bytes {
+        let both = self.video.is_some() && self.audio.is_some();
+        let codecs = [self.video.and_then(video_codec), self.audio.and_then(audio_codec)];
+        let codecs = codecs.into_iter().flatten().collect::<Vec<_>>().join(",");
+        let kind = if self.video.is_some() { MediaKind::Video } else { MediaKind::Audio };
+        let resolution = self.video.and_then(|video| video.resolution);
+        let frame_rate = self.video.and_then(|video| video.frame_rate.or(self.frame_rate));
+        let variant = VariantStream {
+            uri: File::Playlist(kind).to_string(),
+            bandwidth: self.bandwidth.peak.ceil() as u64,
+            average_bandwidth: Some(self.bandwidth.average.ceil() as u64),
+            codecs: (!codecs.is_empty()).then_some(codecs),
+            resolution: resolution
+                .map(|(width, height)| Resolution { width: width.into(), height: height.into() }),
+            frame_rate: frame_rate.map(|rate| (rate * 1000.0).round() / 1000.0),
+            audio: both.then(|| AUDIO_GROUP.into()),
+            ..VariantStream::default()
+        };
+        let audio = self.audio.filter(|_| both).map(|audio| AlternativeMedia {
+            media_type: AlternativeMediaType::Audio,
+            uri: Some(File::Playlist(MediaKind::Audio).to_string()),
+            group_id: AUDIO_GROUP.into(),
+            name: "Audio".into(),
+            default: true,
+            autoselect: true,
+            channels: Some(audio.channels.to_string()),
+            ..AlternativeMedia::default()
+        });
+        let playlist = MasterPlaylist {
+            version: audio.is_some().then_some(4), // RFC 8216bis §8: 4 for EXT-X-MEDIA
+            alternatives: audio.into_iter().collect(),
+            variants: vec![variant],
+            ..MasterPlaylist::default()
+        };
+        let mut text = Vec::with_capacity(512);
+        playlist.write_to(&mut text).expect("a vector takes all that is written");
+        text.into()
+    }
+}
+
+/// RFC 6381 §3.3: `avc1.` and profile, constraints and level from the decoder configuration record.
+fn video_codec(track: &VideoTrack) -> Option<String> {
+    match (track.codec, track.codec_data.get(1..4)) {
+        (Codec::H264, Some([profile, constraints, level])) => {
+            Some(format!("avc1.{profile:02X}{constraints:02X}{level:02X}"))
+        }
+        _ => None,
+    }
+}
+
+/// RFC 6381 §3.3: `mp4a.40.` and the audio object type from the AudioSpecificConfig.
+fn audio_codec(track: &AudioTrack) -> Option<String> {
+    if track.codec != Codec::Aac {
+        return None;
+    }
+    let object_type = match track.codec_data.as_ref() {
+        // ISO/IEC 14496-3 §1.6.2.1: 31 escapes to six more bits.
+        [first, second, ..] if first >> 3 == 31 => 32 + ((first & 7) << 3 | second >> 5),
+        [first, ..] => first >> 3,
+        [] => 2,
+    };
+    Some(format!("mp4a.40.{object_type}"))
+}

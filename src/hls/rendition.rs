@@ -1,0 +1,145 @@
+//! One rendition: segmenter and window behind one writer, snapshots for all readers.
+
+use super::bandwidth::Bandwidth;
+use super::limits::Limits;
+use super::playlist::{PlaylistState, Report};
+use super::segment::{Segment, Stretch};
+use super::segmenter::Segmenter;
+use super::snapshot::Snapshot;
+use super::window::Window;
+use crate::media::MediaKind;
+use crate::pipeline::MuxedPart;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// The write side of a rendition. Each change of state is published as one immutable snapshot with the
+/// playlist's bytes, built once.
+#[derive(Debug)]
+pub(super) struct Rendition {
+    kind: MediaKind,
+    run: Arc<str>,
+    limits: Limits,
+    segmenter: Segmenter,
+    window: Window,
+    bandwidth: Bandwidth,
+    ended: bool,
+    published: watch::Sender<Arc<Snapshot>>,
+}
+
+impl Rendition {
+    /// `run` is the token in media names; the first segment gets `first_sequence`.
+    pub fn new(kind: MediaKind, run: Arc<str>, limits: Limits, first_sequence: u64) -> Self {
+        Self {
+            kind,
+            run,
+            limits,
+            segmenter: Segmenter::new(first_sequence, limits.longest_segment()),
+            window: Window::new(limits),
+            bandwidth: Bandwidth::default(),
+            ended: false,
+            published: watch::Sender::default(),
+        }
+    }
+
+    /// Begins a stretch; it shows with its first part.
+    pub fn begin(&mut self, now: Instant, stretch: Stretch) {
+        let completed = self.segmenter.begin(stretch);
+        self.keep(now, completed);
+    }
+
+    /// Appends a part and publishes. True if a segment became complete.
+    pub fn push(&mut self, now: Instant, part: MuxedPart, sibling: Option<Report>) -> bool {
+        let completed = self.segmenter.push(part);
+        let grown = !completed.is_empty();
+        self.keep(now, completed);
+        self.publish(sibling);
+        grown
+    }
+
+    /// Completes the last segment and ends the playlist.
+    pub fn end(&mut self, now: Instant) {
+        let completed = self.segmenter.finish();
+        self.keep(now, completed);
+        self.ended = true;
+        self.publish(None);
+    }
+
+    /// What readers see.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.published.subscribe()
+    }
+
+    /// Its last part, for the other rendition's playlist.
+    pub fn report(&self) -> Option<Report> {
+        let (sequence, part) = self.published.borrow().last_part()?;
+        Some(Report { kind: self.kind, sequence, part })
+    }
+
+    /// Whether a whole segment can be played.
+    pub fn playable(&self) -> bool {
+        self.window.listed().len() > 0
+    }
+
+    /// Which rendition it is.
+    pub fn kind(&self) -> MediaKind {
+        self.kind
+    }
+
+    /// The token in its media names.
+    pub fn run(&self) -> Arc<str> {
+        self.run.clone()
+    }
+
+    /// Whether its playlist has ended.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// What it takes.
+    pub fn bandwidth(&self) -> Bandwidth {
+        self.bandwidth
+    }
+
+    /// Media since the last group of pictures that began a segment.
+    pub fn since_group(&self) -> Duration {
+        self.segmenter.since_group()
+    }
+
+    /// Where a successor of this rendition would go on.
+    pub fn next_sequence(&self) -> u64 {
+        self.segmenter.next_sequence()
+    }
+
+    fn keep(&mut self, now: Instant, completed: impl IntoIterator<Item = Segment>) {
+        for segment in completed {
+            self.window.push(now, segment);
+            self.bandwidth.measure(self.window.listed(), self.limits.target_duration());
+        }
+    }
+
+    fn publish(&mut self, sibling: Option<Report>) {
+        let listed: Vec<_> = self.window.listed().cloned().collect();
+        let state = PlaylistState {
+            kind: self.kind,
+            run: &self.run,
+            limits: &self.limits,
+            listed: &listed,
+            open: self.segmenter.open(),
+            next_part: self.segmenter.next_part(),
+            ended: self.ended,
+            sibling,
+        };
+        let (playlist, delta) = (state.full(), state.delta());
+        // `send_replace`, because `send` does not store the value while nobody listens.
+        self.published.send_replace(Arc::new(Snapshot {
+            removed: self.window.removed().cloned().collect(),
+            open: self.segmenter.open().cloned(),
+            next_part: self.segmenter.next_part(),
+            ended: self.ended,
+            listed,
+            playlist,
+            delta,
+        }));
+    }
+}

@@ -1,0 +1,118 @@
+//! Where segments begin and end: turns the parts of one rendition into segments.
+//!
+//! A segment begins where the muxer says a group of pictures begins. Two exceptions, both without an IDR
+//! at the start of the next segment, which is why the video playlist does not claim
+//! `EXT-X-INDEPENDENT-SEGMENTS`:
+//! - the very first segment ends with its first part, so that a playlist with a whole segment exists at
+//!   once: players refuse or ignore playlists that hold parts only;
+//! - a group of pictures longer than the target duration is cut on a part boundary, because
+//!   `EXT-X-TARGETDURATION` never changes and is never exceeded.
+//!
+//! Pure: no clock, no I/O. Knows neither playlists nor how long segments are kept.
+
+use super::segment::{Part, Segment, Stretch};
+use crate::pipeline::MuxedPart;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The segmenter of one rendition.
+#[derive(Debug)]
+pub(super) struct Segmenter {
+    longest: Duration,
+    next_sequence: u64,
+    next_part: u64,
+    first: bool,
+    stretch: Option<Arc<Stretch>>,
+    open: Option<Segment>,
+    since_group: Duration,
+}
+
+impl Segmenter {
+    /// The first segment gets `first_sequence`; no segment is longer than `longest` unless a single
+    /// part is.
+    pub fn new(first_sequence: u64, longest: Duration) -> Self {
+        Self {
+            longest,
+            next_sequence: first_sequence,
+            next_part: 0,
+            first: true,
+            stretch: None,
+            open: None,
+            since_group: Duration::ZERO,
+        }
+    }
+
+    /// Begins a stretch; gives the segment that this completes.
+    pub fn begin(&mut self, stretch: Stretch) -> Option<Segment> {
+        let completed = self.finish();
+        self.stretch = Some(Arc::new(stretch));
+        self.since_group = Duration::ZERO;
+        completed
+    }
+
+    /// Takes the next part; gives the segments that are complete now. A part before the first stretch
+    /// has no initialisation section and is dropped.
+    pub fn push(&mut self, part: MuxedPart) -> Vec<Segment> {
+        let Some(stretch) = self.stretch.clone() else { return Vec::new() };
+        let mut completed = Vec::new();
+        let full = self.open.as_ref().is_some_and(|open| open.duration + part.duration > self.longest);
+        if part.starts_segment || full {
+            completed.extend(self.finish());
+        }
+        if part.starts_segment {
+            self.since_group = Duration::ZERO;
+        }
+        self.since_group += part.duration;
+        let open = self.open.get_or_insert_with(|| {
+            let sequence = self.next_sequence;
+            self.next_sequence += 1;
+            Segment {
+                sequence,
+                stretch,
+                start: part.start,
+                duration: Duration::ZERO,
+                parts: Vec::new(),
+                data: bytes::Bytes::new(),
+            }
+        });
+        open.duration += part.duration;
+        open.parts.push(Part {
+            number: self.next_part,
+            duration: part.duration,
+            independent: part.independent,
+            data: part.data,
+        });
+        self.next_part += 1;
+        if std::mem::take(&mut self.first) {
+            completed.extend(self.finish());
+        }
+        completed
+    }
+
+    /// Completes the segment that grows, if there is one.
+    pub fn finish(&mut self) -> Option<Segment> {
+        let mut segment = self.open.take()?;
+        segment.complete();
+        Some(segment)
+    }
+
+    /// The segment that grows.
+    pub fn open(&self) -> Option<&Segment> {
+        self.open.as_ref()
+    }
+
+    /// The number the next part gets.
+    pub fn next_part(&self) -> u64 {
+        self.next_part
+    }
+
+    /// The sequence number the next new segment gets.
+    pub fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// Media since the muxer last began a segment.
+    pub fn since_group(&self) -> Duration {
+        self.since_group
+    }
+}

@@ -1,0 +1,84 @@
+//! One state of a rendition: immutable, swapped as a whole, so that no reader sees half of an update.
+
+use super::names::Piece;
+use super::segment::Segment;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A position in a playlist: what a blocking reload waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    /// The media sequence number.
+    pub sequence: u64,
+    /// The index of a part in that segment; without it, the whole segment.
+    pub part: Option<u64>,
+}
+
+/// One state of a rendition.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Snapshot {
+    /// Complete segments of the playlist, oldest first.
+    pub listed: Vec<Arc<Segment>>,
+    /// Segments that left the playlist and can be fetched still.
+    pub removed: Vec<Arc<Segment>>,
+    /// The segment that grows.
+    pub open: Option<Segment>,
+    /// The number of the part that the preload hint names.
+    pub next_part: u64,
+    /// The rendition is over: `EXT-X-ENDLIST`.
+    pub ended: bool,
+    /// The playlist.
+    pub playlist: Bytes,
+    /// The delta update, where there is something to skip.
+    pub delta: Option<Bytes>,
+}
+
+impl Snapshot {
+    /// The media sequence number of the last complete segment.
+    pub fn last_complete(&self) -> Option<u64> {
+        self.listed.last().map(|segment| segment.sequence)
+    }
+
+    /// The last part of all, for a rendition report: sequence number and index.
+    pub fn last_part(&self) -> Option<(u64, usize)> {
+        let last = self.open.as_ref().or_else(|| self.listed.last().map(AsRef::as_ref))?;
+        Some((last.sequence, last.parts.len().saturating_sub(1)))
+    }
+
+    /// Whether the playlist holds `wanted` or something later.
+    pub fn reached(&self, wanted: Position) -> bool {
+        if self.ended {
+            return true; // RFC 8216bis §6.2.5.2: directives are ignored after the end
+        }
+        let Some(last) = self.listed.last() else { return false };
+        let Some(part) = wanted.part else { return wanted.sequence <= last.sequence };
+        let beyond = |segment: &Segment| part >= segment.parts.len() as u64;
+        if wanted.sequence < last.sequence {
+            return true; // at worst it means part 0 of the next segment, which is here too
+        }
+        if wanted.sequence == last.sequence {
+            // §6.2.5.2: a part beyond the last of its segment means part 0 of the next segment.
+            return !beyond(last) || self.open.is_some();
+        }
+        self.open.as_ref().is_some_and(|open| open.sequence == wanted.sequence && !beyond(open))
+    }
+
+    /// The bytes of a piece of media, if it is kept (still).
+    pub fn find(&self, piece: Piece) -> Option<Bytes> {
+        let complete = self.listed.iter().chain(&self.removed).map(AsRef::as_ref);
+        let mut all = self.open.iter().chain(complete);
+        match piece {
+            Piece::Init(number) => all
+                .find(|segment| segment.stretch.discontinuity == number)
+                .map(|segment| segment.stretch.init.clone()),
+            Piece::Segment(number) => all
+                .find(|segment| segment.sequence == number && !segment.data.is_empty())
+                .map(|segment| segment.data.clone()),
+            Piece::Part(number) => all.find_map(|segment| {
+                let first = segment.parts.first()?.number;
+                let index = usize::try_from(number.checked_sub(first)?).ok()?;
+                segment.parts.get(index).map(|part| part.data.clone())
+            }),
+        }
+    }
+}

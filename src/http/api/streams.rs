@@ -1,0 +1,100 @@
+//! `/streams`, `/streams/{stream}` and `/streams/{stream}/publisher`.
+
+use super::list::{List, Page};
+use crate::http::App;
+use crate::http::live::rfc3339;
+use crate::http::problem::Problem;
+use crate::http::request::StreamPath;
+use crate::http::tracks::{self, TrackView};
+use crate::restream::TargetView;
+use crate::stream::Stream;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{delete, get};
+use axum::{Json, Router};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// One stream as JSON.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StreamView {
+    name: String,
+    /// `null` while the stream waits for its publisher's return.
+    source: Option<SourceView>,
+    since: String,
+    tracks: Vec<TrackView>,
+    /// Bits a second over the last seconds.
+    bitrate: u64,
+    bytes_received: u64,
+    video_frames: u64,
+    keyframes: u64,
+    readers: ReadersView,
+    targets: Vec<TargetView>,
+}
+
+#[derive(Debug, Serialize)]
+struct SourceView {
+    kind: &'static str,
+    remote: Option<String>,
+    since: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ReadersView {
+    hls: usize,
+    whep: usize,
+    restream: usize,
+}
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/streams", get(list))
+        .route("/streams/{stream}", get(one))
+        .route("/streams/{stream}/publisher", delete(kick))
+}
+
+async fn list(State(app): State<Arc<App>>, page: Page) -> Json<List<StreamView>> {
+    Json(page.of(app.rooms.hub.list(), |stream| view(&app, &stream)))
+}
+
+async fn one(State(app): State<Arc<App>>, StreamPath(name): StreamPath) -> Result<Json<StreamView>, Problem> {
+    let stream = app.rooms.hub.get(&name).ok_or_else(|| Problem::unknown_stream(&name))?;
+    Ok(Json(view(&app, &stream)))
+}
+
+/// Ends the publisher's session; the stream follows after its grace.
+async fn kick(State(app): State<Arc<App>>, StreamPath(name): StreamPath) -> Result<StatusCode, Problem> {
+    let stream = app.rooms.hub.get(&name).ok_or_else(|| Problem::unknown_stream(&name))?;
+    if stream.kick_publisher() {
+        tracing::info!(stream = %name, "Publisher kicked by the API.");
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        let detail = format!("stream {name} has no publisher now; it waits for one to return");
+        Err(Problem::new(StatusCode::CONFLICT, "no-publisher", detail))
+    }
+}
+
+fn view(app: &App, stream: &Stream) -> StreamView {
+    let statistics = stream.statistics().snapshot();
+    StreamView {
+        name: stream.name().to_string(),
+        source: stream.source().map(|(source, since)| SourceView {
+            kind: source.kind.as_str(),
+            remote: source.remote.map(|remote| remote.to_string()),
+            since: rfc3339(since),
+        }),
+        since: rfc3339(stream.since()),
+        tracks: tracks::of(stream),
+        bitrate: app.bitrates.of(stream.name()),
+        bytes_received: statistics.bytes_received,
+        video_frames: statistics.video_frames,
+        keyframes: statistics.keyframes,
+        readers: ReadersView {
+            hls: statistics.hls_readers,
+            whep: statistics.whep_readers,
+            restream: statistics.restream_readers,
+        },
+        targets: app.rooms.restreams.list(stream.name()),
+    }
+}

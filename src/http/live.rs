@@ -1,0 +1,54 @@
+//! `GET /live`: the public list of live streams, for the index page. Says nothing that a viewer of the
+//! stream could not find out.
+
+use super::tracks::{self, TrackView};
+use super::{App, cors, problem};
+use axum::extract::State;
+use axum::http::header::CACHE_CONTROL;
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+#[derive(Serialize)]
+struct LiveList {
+    items: Vec<LiveStream>,
+}
+
+#[derive(Serialize)]
+struct LiveStream {
+    name: String,
+    since: String,
+    tracks: Vec<TrackView>,
+    whep: String,
+    hls: String,
+}
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/live", get(list))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(middleware::from_fn(cors::media))
+}
+
+async fn list(State(app): State<Arc<App>>) -> Response {
+    let streams = app.rooms.hub.list();
+    let live = streams.iter().filter(|stream| stream.source().is_some());
+    let items = live.map(|stream| LiveStream {
+        name: stream.name().to_string(),
+        since: rfc3339(stream.since()),
+        tracks: tracks::of(stream),
+        whep: format!("/{}/whep", stream.name()),
+        hls: format!("/{}/index.m3u8", stream.name()),
+    });
+    ([(CACHE_CONTROL, "no-cache")], Json(LiveList { items: items.collect() })).into_response()
+}
+
+/// RFC 3339, in UTC, to the millisecond.
+pub(super) fn rfc3339(time: SystemTime) -> String {
+    DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Millis, true)
+}

@@ -1,0 +1,54 @@
+//! The HTTP server: pages, WHIP and WHEP endpoints, HLS files, and the API, on one port.
+//!
+//! One file a resource. Turns requests into calls of the rooms below and their answers into responses;
+//! `problem` is the only place where an error becomes a status. Owns the accept loop with its limits.
+//! Holds no state of streams of its own but the sampled bitrates.
+
+mod access;
+mod api;
+mod bitrate;
+mod body;
+mod cors;
+mod hls;
+mod limits;
+mod live;
+mod pages;
+mod problem;
+mod request;
+mod router;
+mod server;
+mod sessions;
+mod tracks;
+
+pub use access::Access;
+pub use server::{Http, HttpError, HttpSettings};
+
+use crate::hls::Hls;
+use crate::restream::Restreams;
+use crate::stream::Hub;
+use crate::webrtc::WebRtc;
+use bitrate::Bitrates;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// The rooms that requests are passed on to.
+#[derive(Clone)]
+pub struct Rooms {
+    /// The streams.
+    pub hub: Hub,
+    /// HLS files.
+    pub hls: Arc<Hls>,
+    /// WHIP and WHEP sessions.
+    pub webrtc: Arc<WebRtc>,
+    /// Restream targets.
+    pub restreams: Arc<Restreams>,
+}
+
+/// What every handler sees.
+struct App {
+    rooms: Rooms,
+    access: Access,
+    bitrates: Bitrates,
+    /// Cancelled when the gateway begins to shut down: new sessions are refused.
+    closing: CancellationToken,
+}

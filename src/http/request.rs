@@ -1,0 +1,51 @@
+//! What handlers take from a request: the stream's name, the client's address.
+
+use super::problem::Problem;
+use crate::media::StreamName;
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::Method;
+use axum::http::request::Parts;
+use std::net::{IpAddr, SocketAddr};
+
+/// The stream that the path names.
+pub(super) struct StreamPath(pub(super) StreamName);
+
+/// The other end of the connection; the accept loop puts it into each request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+impl<S: Send + Sync> FromRequestParts<S> for StreamPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let name = parameter(parts, state, "stream").await?;
+        name.parse().map(Self).map_err(|error| {
+            // To a reader a name that can't exist is a stream that isn't there; a publisher is told why.
+            match parts.method {
+                Method::GET | Method::HEAD => Problem::not_found(format!("there is nothing here: {error}")),
+                _ => Problem::from(error),
+            }
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let peer = parts.extensions.get().copied();
+        Ok(peer.unwrap_or(Self(SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 0))))
+    }
+}
+
+/// The path's parameter `name`, percent-decoded.
+pub(super) async fn parameter<S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+    name: &str,
+) -> Result<String, Problem> {
+    let parameters = RawPathParams::from_request_parts(parts, state).await;
+    let parameters = parameters.map_err(|_| Problem::bad_request("bad-path", "the path is not UTF-8"))?;
+    let found = parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
+    found.ok_or_else(|| Problem::not_found("there is nothing here"))
+}

@@ -1,0 +1,205 @@
+//! The accept loop: HTTP/1.1 connections within bounds of number, time and size.
+//!
+//! `axum::serve` would set no timeout for headers. Here a connection that says nothing, or says it too
+//! slowly, is closed; one source holds a bounded number of connections; and when the system runs out of
+//! descriptors, accepting waits while what runs goes on.
+
+use super::bitrate::Bitrates;
+use super::limits::{Place, Sources};
+use super::request::Peer;
+use super::router::router;
+use super::{Access, App, Rooms};
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use tracing::{debug, error, warn};
+
+const FIRST_BYTE: Duration = Duration::from_secs(5);
+/// For the headers of one request, and for the pause between two.
+const HEADERS: Duration = Duration::from_secs(10);
+const HEADER_COUNT: usize = 100;
+const HEADER_BYTES: usize = 32 * 1024;
+/// Connections in all.
+const CONNECTIONS: usize = 16 * 1024;
+/// For requests that are being answered when the server stops.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// Pause after the system refused to accept: doubled from the first to the last.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Where and how HTTP is served.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpSettings {
+    /// The address; port 0 for any.
+    pub listen: SocketAddr,
+    /// Connections that one source (an IPv4 address or an IPv6 /64) may hold at a time.
+    pub connections_per_source: usize,
+}
+
+/// Why HTTP can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The address is taken or not ours.
+    #[error("HTTP can't listen on {listen}: {why}")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// What the system said.
+        why: io::Error,
+    },
+}
+
+/// A bound HTTP server.
+pub struct Http {
+    listener: TcpListener,
+    local: SocketAddr,
+    app: Arc<App>,
+    sources: Sources,
+}
+
+impl Http {
+    /// Takes the port. When `closing` is cancelled, `/readyz` says 503 and new sessions are refused.
+    pub async fn bind(
+        settings: HttpSettings,
+        rooms: Rooms,
+        access: Access,
+        closing: CancellationToken,
+    ) -> Result<Self, HttpError> {
+        let listen = |why| HttpError::Listen { listen: settings.listen, why };
+        let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
+        let local = listener.local_addr().map_err(listen)?;
+        let app = Arc::new(App { rooms, access, bitrates: Bitrates::default(), closing });
+        Ok(Self { listener, local, app, sources: Sources::new(settings.connections_per_source) })
+    }
+
+    /// The address that was taken.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Serves until `cancel`; then accepts no more, lets running requests be answered for 2 s, and
+    /// returns when all connections are closed.
+    pub async fn run(self, cancel: CancellationToken) {
+        let Self { listener, app, sources, .. } = self;
+        let router = router(app.clone());
+        let graceful = GracefulShutdown::new();
+        let mut connections = JoinSet::new();
+        let mut backoff = BACKOFF.0;
+        let mut sampling = interval(Bitrates::INTERVAL);
+        sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let accepted = tokio::select! {
+                () = cancel.cancelled() => break,
+                _ = sampling.tick() => {
+                    sample(&app);
+                    continue;
+                }
+                Some(ended) = connections.join_next() => {
+                    report(ended);
+                    continue;
+                }
+                accepted = listener.accept(), if connections.len() < CONNECTIONS => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) if is_of_one_connection(&error) => continue,
+                Err(error) => {
+                    warn!(%error, "HTTP can't accept connections now; those that are there go on.");
+                    tokio::select! {
+                        () = cancel.cancelled() => break,
+                        () = sleep(backoff) => {}
+                    }
+                    backoff = (backoff * 2).min(BACKOFF.1);
+                    continue;
+                }
+            };
+            backoff = BACKOFF.0;
+            let Some(place) = sources.admit(peer.ip()) else {
+                debug!(%peer, "Too many HTTP connections of this source.");
+                continue;
+            };
+            let connection = Connection { stream, peer, router: router.clone(), _place: place };
+            connections.spawn(connection.serve(graceful.watcher(), cancel.clone()));
+        }
+        drop(listener);
+        if timeout(LAST_ANSWERS, graceful.shutdown()).await.is_err() {
+            debug!("HTTP requests were cut off.");
+        }
+        connections.shutdown().await;
+    }
+}
+
+/// One connection.
+struct Connection {
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    _place: Place,
+}
+
+impl Connection {
+    async fn serve(self, watcher: hyper_util::server::graceful::Watcher, cancel: CancellationToken) {
+        let Self { stream, peer, router, _place } = self;
+        // Small answers (a playlist, a part) should leave at once.
+        let _ = stream.set_nodelay(true);
+        let mut first = [0];
+        let spoke = tokio::select! {
+            () = cancel.cancelled() => false,
+            peeked = timeout(FIRST_BYTE, stream.peek(&mut first)) => matches!(peeked, Ok(Ok(1))),
+        };
+        if !spoke {
+            return;
+        }
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            router.clone().oneshot(request.map(Body::new))
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS)
+            .max_headers(HEADER_COUNT)
+            .max_header_size(HEADER_BYTES)
+            .serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = watcher.watch(connection).await {
+            debug!(%peer, %error, "HTTP connection failed.");
+        }
+    }
+}
+
+fn sample(app: &App) {
+    let streams = app.rooms.hub.list();
+    let counters = streams.iter();
+    let counters =
+        counters.map(|stream| (stream.name().clone(), stream.statistics().snapshot().bytes_received));
+    app.bitrates.sample(Instant::now(), counters);
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        error!(%error, "An HTTP connection's task panicked.");
+    }
+}
+
+/// Faults of the connection that was about to be accepted, not of the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as E;
+    matches!(error.kind(), E::ConnectionRefused | E::ConnectionAborted | E::ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests;

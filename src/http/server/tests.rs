@@ -1,0 +1,137 @@
+//! Limits of the accept loop, on real sockets and in real time (the slowest takes 10 s).
+
+use super::*;
+use crate::hls::{Hls, HlsSettings};
+use crate::media::Secret;
+use crate::pipeline::Pipelines;
+use crate::restream::Restreams;
+use crate::stream::Hub;
+use crate::webrtc::{WebRtc, WebRtcSettings};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+
+struct Running {
+    address: SocketAddr,
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+async fn run(connections_per_source: usize) -> Running {
+    let (hub, _reaper) = Hub::new(Duration::ZERO);
+    let pipelines = Pipelines::load(None).expect("GStreamer");
+    let settings = HlsSettings {
+        part_duration: Duration::from_millis(333),
+        segment_duration: Duration::from_secs(2),
+        window: 7,
+    };
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let webrtc = WebRtcSettings { listen: any, external_addresses: Vec::new() };
+    let rooms = Rooms {
+        hub: hub.clone(),
+        hls: Hls::new(settings, pipelines),
+        webrtc: WebRtc::start(webrtc, hub.clone()).expect("a port"),
+        restreams: Restreams::new(hub),
+    };
+    let access = Access { admin_token: Secret::new("admin-token"), publish_key: None };
+    let settings = HttpSettings { listen: any, connections_per_source };
+    let http = Http::bind(settings, rooms, access, CancellationToken::new()).await.expect("a port");
+    let address = http.local_addr();
+    let cancel = CancellationToken::new();
+    Running { address, task: tokio::spawn(http.run(cancel.clone())), cancel }
+}
+
+impl Running {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("a connection")
+    }
+
+    /// What the server says after `request`, until it closes.
+    async fn exchange(&self, request: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request).await.expect("sent");
+        rest(stream).await
+    }
+
+    async fn stop(self) {
+        self.cancel.cancel();
+        self.task.await.expect("no panic");
+    }
+}
+
+/// Everything until the end of the connection, however it ends.
+async fn rest(mut stream: TcpStream) -> String {
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_request_is_answered_over_a_socket() {
+    let server = run(10).await;
+    let answer = server.exchange(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("ok\n"), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn too_many_or_too_large_headers_are_refused() {
+    let server = run(10).await;
+    let many = "a: b\r\n".repeat(HEADER_COUNT + 1);
+    let large = format!("a: {}\r\n", "x".repeat(HEADER_BYTES));
+    for headers in [many, large] {
+        let request = format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{headers}\r\n");
+        let answer = server.exchange(request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_source_gets_no_more_connections_than_its_limit() {
+    let server = run(1).await;
+    let mut first = server.connect().await;
+    first.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+    let mut answer = [0; 12];
+    first.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert_eq!(server.exchange(b"").await, "", "closed without an answer");
+    drop(first);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_closed_after_5_s_and_who_stops_halfway_after_10() {
+    let server = run(10).await;
+    let silent = server.connect().await;
+    let mut halfway = server.connect().await;
+    halfway.write_all(b"GET /healthz HTTP/1.1\r\nhost: ").await.expect("sent");
+    let began = Instant::now();
+    let (silent, halfway) = tokio::join!(
+        async {
+            rest(silent).await;
+            began.elapsed()
+        },
+        async {
+            rest(halfway).await;
+            began.elapsed()
+        }
+    );
+    assert!((4..6).contains(&silent.as_secs()), "{silent:?}");
+    assert!((9..12).contains(&halfway.as_secs()), "{halfway:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_closes_idle_connections_at_once() {
+    let server = run(10).await;
+    let mut idle = server.connect().await;
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+    let mut answer = [0; 12];
+    idle.read_exact(&mut answer).await.expect("an answer");
+    let address = server.address;
+    let began = Instant::now();
+    server.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    rest(idle).await;
+    assert!(TcpStream::connect(address).await.is_err());
+}

@@ -1,0 +1,463 @@
+//! From the numbers of RTP to time: wrapping counters, and the tracks of one publisher on one timeline.
+//!
+//! Pure: arrival is an argument, and matters only until sender reports tell how the tracks lie to each
+//! other (RFC 3550 §6.4.1).
+
+use super::{MediaKind, MediaTime};
+use std::time::{Duration, Instant, SystemTime};
+
+/// A report that would move a track by more than this is wrong.
+const ABSURD_NANOS: i64 = 10_000_000_000;
+/// Errors up to this are left alone once the tracks have been aligned.
+const TOLERANCE_NANOS: i64 = 15_000_000;
+/// Two measurements of one error differ by less than this.
+const AGREEMENT_NANOS: i64 = 5_000_000;
+
+/// Places the tracks of one publisher on one [`MediaTime`] timeline.
+///
+/// The origin is the arrival of the first media. A track's first packet lies where it arrived, all
+/// others by their RTP timestamps. When sender reports of both tracks are there, audio is moved against
+/// video, once; later, only when the clocks have drifted apart by more than 15 ms. Video never moves.
+#[derive(Debug)]
+pub struct Timeline {
+    origin: Instant,
+    wall_origin: SystemTime,
+    video: Option<TrackClock>,
+    audio: Option<TrackClock>,
+    video_report: Option<SenderReport>,
+    audio_report: Option<SenderReport>,
+    aligned: bool,
+    /// An error that waits for a second measurement.
+    suspected: Option<i64>,
+    rejected_reports: u64,
+}
+
+/// A sender's statement of what its media clock showed at an instant of its wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SenderReport {
+    /// NTP timestamp, 32.32 fixed point, as in the report. Zero: the sender has no wall clock.
+    pub ntp: u64,
+    /// The RTP timestamp of the same instant.
+    pub timestamp: u32,
+}
+
+/// A packet's RTP timestamp lies more than 10 s from where its arrival lets expect it: the sender has
+/// started anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the RTP timestamp jumped by {nanos} ns against the arrival of its packet")]
+pub struct TimestampJump {
+    /// How far, forward if positive.
+    pub nanos: i64,
+}
+
+#[derive(Debug)]
+struct TrackClock {
+    rate: u32,
+    unwrapper: TimestampUnwrapper,
+    /// Where tick zero of the unwrapped clock lies on the timeline.
+    offset_nanos: i64,
+    /// The latest packet: its ticks and its arrival.
+    latest: (i64, Instant),
+}
+
+impl Timeline {
+    /// A timeline whose [`MediaTime::ZERO`] is `origin`, the arrival of the first media; `wall_origin` is
+    /// the wall-clock time of that instant.
+    pub fn new(origin: Instant, wall_origin: SystemTime) -> Self {
+        Self {
+            origin,
+            wall_origin,
+            video: None,
+            audio: None,
+            video_report: None,
+            audio_report: None,
+            aligned: false,
+            suspected: None,
+            rejected_reports: 0,
+        }
+    }
+
+    /// The wall-clock time of [`MediaTime::ZERO`].
+    pub fn wall_origin(&self) -> SystemTime {
+        self.wall_origin
+    }
+
+    /// The place of a packet with the RTP `timestamp` of a clock of `rate` Hz, which arrived at `now`.
+    ///
+    /// # Errors
+    /// [`TimestampJump`] if the timestamp does not continue what came before; nothing has changed then,
+    /// and [`Self::restart`] makes the next packet the track's first.
+    pub fn place(
+        &mut self,
+        kind: MediaKind,
+        rate: u32,
+        timestamp: u32,
+        now: Instant,
+    ) -> Result<MediaTime, TimestampJump> {
+        let arrival = nanos_between(self.origin, now);
+        let known = match kind {
+            MediaKind::Video => &mut self.video,
+            MediaKind::Audio => &mut self.audio,
+        };
+        if let Some(clock) = known {
+            return clock.place(timestamp, now);
+        }
+        let mut unwrapper = TimestampUnwrapper::default();
+        let ticks = unwrapper.unwrap(timestamp);
+        let offset_nanos = arrival - MediaTime::from_ticks(ticks, rate).as_nanos();
+        *known = Some(TrackClock { rate, unwrapper, offset_nanos, latest: (ticks, now) });
+        self.align(); // a report may have come before the track's first packet
+        Ok(MediaTime::from_nanos(arrival))
+    }
+
+    /// Takes the latest sender report of a track.
+    pub fn sender_report(&mut self, kind: MediaKind, report: SenderReport) {
+        if report.ntp == 0 {
+            return; // RFC 3550 §6.4.1: a sender without a notion of wall-clock time
+        }
+        match kind {
+            MediaKind::Video => self.video_report = Some(report),
+            MediaKind::Audio => self.audio_report = Some(report),
+        }
+        self.align();
+    }
+
+    /// Forgets the clock of a track whose sender started anew: its next packet lies where it arrives.
+    pub fn restart(&mut self, kind: MediaKind) {
+        match kind {
+            MediaKind::Video => (self.video, self.video_report) = (None, None),
+            MediaKind::Audio => (self.audio, self.audio_report) = (None, None),
+        }
+        self.aligned = false;
+        self.suspected = None;
+    }
+
+    /// Whether audio and video have been aligned by sender reports.
+    pub fn is_aligned(&self) -> bool {
+        self.aligned
+    }
+
+    /// Sender reports that were ignored because they would have moved audio by more than 10 s.
+    pub fn rejected_reports(&self) -> u64 {
+        self.rejected_reports
+    }
+
+    /// Moves audio to where the latest reports of both tracks want it, if that is worth a jump.
+    fn align(&mut self) {
+        let (Some(video), Some(audio)) = (&self.video, &mut self.audio) else { return };
+        let (Some(video_report), Some(audio_report)) = (self.video_report, self.audio_report) else { return };
+        let wanted = ntp_nanos_between(video_report.ntp, audio_report.ntp);
+        let placed = audio.at(audio_report.timestamp) - video.at(video_report.timestamp);
+        let error = placed - wanted;
+        if error.abs() > ABSURD_NANOS {
+            self.rejected_reports += 1;
+            self.suspected = None;
+            return;
+        }
+        if self.aligned && error.abs() <= TOLERANCE_NANOS {
+            self.suspected = None;
+            return;
+        }
+        // Once aligned, an error must be seen twice: a sender that sets its wall clock between the reports
+        // of its tracks shows an error once.
+        let confirmed = self.suspected.is_some_and(|before| (error - before).abs() < AGREEMENT_NANOS);
+        if self.aligned && !confirmed {
+            self.suspected = Some(error);
+            return;
+        }
+        audio.offset_nanos -= error;
+        self.aligned = true;
+        self.suspected = None;
+    }
+}
+
+impl TrackClock {
+    fn place(&mut self, timestamp: u32, now: Instant) -> Result<MediaTime, TimestampJump> {
+        let ticks = self.unwrapper.peek(timestamp);
+        let (latest_ticks, latest_arrival) = self.latest;
+        let media = MediaTime::from_ticks(ticks - latest_ticks, self.rate).as_nanos();
+        let nanos = media - nanos_between(latest_arrival, now);
+        if nanos.abs() > ABSURD_NANOS {
+            return Err(TimestampJump { nanos });
+        }
+        self.unwrapper.unwrap(timestamp);
+        if ticks >= latest_ticks {
+            self.latest = (ticks, now);
+        }
+        Ok(MediaTime::from_ticks(ticks, self.rate).shifted(self.offset_nanos))
+    }
+
+    /// The place of a timestamp near the latest packet's, in nanoseconds.
+    fn at(&self, timestamp: u32) -> i64 {
+        MediaTime::from_ticks(self.unwrapper.peek(timestamp), self.rate).as_nanos() + self.offset_nanos
+    }
+}
+
+/// Unwraps 32-bit RTP timestamps, which begin anywhere and wrap (RFC 3550 §5.1).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TimestampUnwrapper {
+    highest: Option<i64>,
+}
+
+impl TimestampUnwrapper {
+    /// The timestamp without wraps; the first stays as it is. Earlier ones may come later.
+    pub fn unwrap(&mut self, timestamp: u32) -> i64 {
+        let ticks = self.peek(timestamp);
+        self.highest = Some(self.highest.map_or(ticks, |highest| highest.max(ticks)));
+        ticks
+    }
+
+    /// As [`Self::unwrap`], for a timestamp that is not a packet's.
+    pub fn peek(&self, timestamp: u32) -> i64 {
+        match self.highest {
+            None => i64::from(timestamp),
+            Some(highest) => highest + i64::from(timestamp.wrapping_sub(highest as u32) as i32),
+        }
+    }
+}
+
+/// Unwraps 16-bit RTP sequence numbers to 64 bits and knows which were there already.
+#[derive(Clone, Debug)]
+pub struct SequenceUnwrapper {
+    highest: Option<u64>,
+    /// One bit for each of the latest sequence numbers, at the number modulo their count.
+    seen: [u64; Self::WINDOW as usize / 64],
+}
+
+/// What a sequence number turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sequence {
+    /// Seen for the first time.
+    New(u64),
+    /// Seen before.
+    Duplicate(u64),
+    /// So far behind the highest that nobody remembers whether it was seen.
+    Stale(u64),
+}
+
+impl SequenceUnwrapper {
+    /// How far a packet may be behind the highest: more than a second of 30 Mbit/s.
+    pub const WINDOW: u64 = 4096;
+
+    /// Unwraps the sequence number of a packet. The first becomes 65 536 and itself, so that what
+    /// preceded it has a number too.
+    pub fn unwrap(&mut self, sequence: u16) -> Sequence {
+        let Some(highest) = self.highest else {
+            let first = (1 << 16) + u64::from(sequence);
+            self.highest = Some(first);
+            self.mark(first);
+            return Sequence::New(first);
+        };
+        let distance = i64::from(sequence.wrapping_sub(highest as u16) as i16);
+        // A stream that runs backwards for ever stays at zero, where all is stale.
+        let extended = highest.saturating_add_signed(distance);
+        if distance > 0 {
+            self.forget(highest + 1, distance as u64);
+            self.highest = Some(extended);
+        } else if highest - extended >= Self::WINDOW {
+            return Sequence::Stale(extended);
+        } else if self.is_marked(extended) {
+            return Sequence::Duplicate(extended);
+        }
+        self.mark(extended);
+        Sequence::New(extended)
+    }
+
+    fn mark(&mut self, sequence: u64) {
+        let bit = sequence % Self::WINDOW;
+        self.seen[(bit / 64) as usize] |= 1 << (bit % 64);
+    }
+
+    fn is_marked(&self, sequence: u64) -> bool {
+        let bit = sequence % Self::WINDOW;
+        self.seen[(bit / 64) as usize] & (1 << (bit % 64)) != 0
+    }
+
+    fn forget(&mut self, from: u64, count: u64) {
+        if count >= Self::WINDOW {
+            self.seen.fill(0);
+            return;
+        }
+        for sequence in from..from + count {
+            let bit = sequence % Self::WINDOW;
+            self.seen[(bit / 64) as usize] &= !(1 << (bit % 64));
+        }
+    }
+}
+
+impl Default for SequenceUnwrapper {
+    fn default() -> Self {
+        Self { highest: None, seen: [0; Self::WINDOW as usize / 64] }
+    }
+}
+
+fn nanos_between(from: Instant, to: Instant) -> i64 {
+    let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+    match to.checked_duration_since(from) {
+        Some(after) => nanos(after),
+        None => -nanos(from.duration_since(to)),
+    }
+}
+
+/// The signed time between two NTP timestamps; a change of era is no obstacle.
+fn ntp_nanos_between(from: u64, to: u64) -> i64 {
+    ((i128::from(to.wrapping_sub(from) as i64) * 1_000_000_000) >> 32) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use MediaKind::{Audio, Video};
+
+    fn timeline() -> (Timeline, Instant) {
+        let start = Instant::now();
+        (Timeline::new(start, SystemTime::UNIX_EPOCH), start)
+    }
+
+    fn ms(millis: i64) -> MediaTime {
+        MediaTime::from_millis(millis)
+    }
+
+    fn after(start: Instant, millis: u64) -> Instant {
+        start + Duration::from_millis(millis)
+    }
+
+    /// A report of the sender's wall clock at so many milliseconds.
+    fn report(millis: u64, timestamp: u32) -> SenderReport {
+        SenderReport { ntp: (0xE000_0000 << 32) + (millis << 32) / 1000, timestamp }
+    }
+
+    fn near(actual: MediaTime, expected: MediaTime) -> bool {
+        (actual.as_nanos() - expected.as_nanos()).abs() < 1_000
+    }
+
+    #[test]
+    fn before_reports_tracks_lie_where_they_arrived() {
+        let (mut timeline, start) = timeline();
+        assert_eq!(timeline.place(Video, 90_000, 5_000, start), Ok(ms(0)));
+        assert_eq!(timeline.place(Audio, 48_000, u32::MAX, after(start, 30)), Ok(ms(30)));
+        // Arrival no longer matters, and a wrap is no obstacle.
+        assert_eq!(timeline.place(Audio, 48_000, 959, after(start, 90)), Ok(ms(50)));
+        assert_eq!(timeline.place(Video, 90_000, 5_000 + 3_600, after(start, 90)), Ok(ms(40)));
+        assert_eq!(timeline.place(Video, 90_000, 5_000 + 1_800, after(start, 91)), Ok(ms(20)));
+    }
+
+    #[test]
+    fn reports_of_both_tracks_move_audio_once_and_video_never() {
+        let (mut timeline, start) = timeline();
+        timeline.place(Video, 90_000, 0, start).expect("first");
+        timeline.place(Audio, 48_000, 0, after(start, 80)).expect("first"); // captured with the first picture
+        timeline.sender_report(Audio, report(1_000, 48_000));
+        assert!(!timeline.is_aligned());
+        assert_eq!(timeline.place(Audio, 48_000, 48_000, after(start, 1_080)), Ok(ms(1_080)));
+        timeline.sender_report(Video, report(1_500, 135_000));
+        assert!(timeline.is_aligned());
+        let audio = timeline.place(Audio, 48_000, 48_960, after(start, 1_100)).expect("continues");
+        assert!(near(audio, ms(1_020)), "{audio:?}");
+        assert_eq!(timeline.place(Video, 90_000, 90_000, after(start, 1_000)), Ok(ms(1_000)));
+    }
+
+    #[test]
+    fn reports_before_the_first_packet_count() {
+        let (mut timeline, start) = timeline();
+        timeline.sender_report(Video, report(0, 0));
+        timeline.sender_report(Audio, report(0, 0));
+        timeline.place(Video, 90_000, 0, start).expect("first");
+        timeline.place(Audio, 48_000, 960, after(start, 120)).expect("first");
+        let audio = timeline.place(Audio, 48_000, 1_920, after(start, 140)).expect("continues");
+        assert!(near(audio, ms(40)), "{audio:?}");
+    }
+
+    #[test]
+    fn drift_is_corrected_beyond_15_ms_in_one_step() {
+        let (mut timeline, start) = timeline();
+        timeline.place(Video, 90_000, 0, start).expect("first");
+        timeline.place(Audio, 48_000, 0, start).expect("first");
+        let place = |timeline: &mut Timeline, second: u64| {
+            // The audio clock runs 0.1 % fast.
+            let audio = timeline.place(Audio, 48_000, (second * 48_048) as u32, after(start, second * 1_000));
+            timeline
+                .place(Video, 90_000, (second * 90_000) as u32, after(start, second * 1_000))
+                .expect("continues");
+            timeline.sender_report(Audio, report(second * 1_000, (second * 48_048) as u32));
+            timeline.sender_report(Video, report(second * 1_000, (second * 90_000) as u32));
+            audio.expect("continues").as_nanos() - second as i64 * 1_000_000_000
+        };
+        let errors: Vec<i64> = (0..120).map(|second| place(&mut timeline, second)).collect();
+        assert!(errors.iter().all(|error| *error < 18_000_000), "{errors:?}");
+        let steps = errors.windows(2).filter(|pair| pair[1] < pair[0] - 10_000_000).count();
+        assert!((6..=9).contains(&steps), "{steps}");
+    }
+
+    #[test]
+    fn absurd_reports_are_ignored_and_counted() {
+        let (mut timeline, start) = timeline();
+        timeline.place(Video, 90_000, 0, start).expect("first");
+        timeline.place(Audio, 48_000, 0, start).expect("first");
+        timeline.sender_report(Video, report(0, 0));
+        timeline.sender_report(Audio, report(11_000, 0));
+        assert_eq!((timeline.rejected_reports(), timeline.is_aligned()), (1, false));
+        assert_eq!(timeline.place(Audio, 48_000, 960, after(start, 20)), Ok(ms(20)));
+        timeline.sender_report(Audio, SenderReport { ntp: 0, timestamp: 0 });
+        assert_eq!(timeline.rejected_reports(), 1);
+    }
+
+    #[test]
+    fn a_step_of_the_senders_wall_clock_moves_nothing() {
+        let (mut timeline, start) = timeline();
+        timeline.place(Video, 90_000, 0, start).expect("first");
+        timeline.place(Audio, 48_000, 0, start).expect("first");
+        timeline.sender_report(Video, report(0, 0));
+        timeline.sender_report(Audio, report(0, 0));
+        // The clock is set forward by 2 s between the reports.
+        timeline.sender_report(Audio, report(3_000, 48_000));
+        timeline.sender_report(Video, report(3_000, 90_000));
+        assert_eq!(timeline.place(Audio, 48_000, 48_000, after(start, 1_000)), Ok(ms(1_000)));
+    }
+
+    #[test]
+    fn a_sender_that_starts_anew_is_noticed_and_placed_by_arrival() {
+        let (mut timeline, start) = timeline();
+        timeline.place(Video, 90_000, 0, start).expect("first");
+        let jump = timeline.place(Video, 90_000, 1_000_000_000, after(start, 40));
+        assert!(matches!(jump, Err(TimestampJump { nanos }) if nanos > 0), "{jump:?}");
+        assert_eq!(timeline.place(Video, 90_000, 3_600, after(start, 40)), Ok(ms(40)));
+        timeline.restart(Video);
+        assert_eq!(timeline.place(Video, 90_000, 1_000_000_000, after(start, 80)), Ok(ms(80)));
+        // A pause of the sender is none, if its clock ran on.
+        assert!(timeline.place(Video, 90_000, 1_005_400_000, after(start, 60_080)).is_ok());
+    }
+
+    #[test]
+    fn timestamps_unwrap_both_ways() {
+        let mut unwrapper = TimestampUnwrapper::default();
+        assert_eq!(unwrapper.unwrap(u32::MAX - 1), (1 << 32) - 2);
+        assert_eq!(unwrapper.unwrap(3), (1 << 32) + 3);
+        assert_eq!(unwrapper.unwrap(u32::MAX), (1 << 32) - 1);
+        assert_eq!(unwrapper.unwrap(4), (1 << 32) + 4);
+    }
+
+    #[test]
+    fn sequence_numbers_unwrap_and_duplicates_are_known() {
+        let mut unwrapper = SequenceUnwrapper::default();
+        let base = 1 << 16;
+        assert_eq!(unwrapper.unwrap(65_534), Sequence::New(base + 65_534));
+        assert_eq!(unwrapper.unwrap(1), Sequence::New(base + 65_537));
+        assert_eq!(unwrapper.unwrap(65_535), Sequence::New(base + 65_535));
+        assert_eq!(unwrapper.unwrap(65_535), Sequence::Duplicate(base + 65_535));
+        assert_eq!(unwrapper.unwrap(1), Sequence::Duplicate(base + 65_537));
+        assert_eq!(unwrapper.unwrap(0), Sequence::New(base + 65_536));
+        assert_eq!(unwrapper.unwrap(60_000), Sequence::Stale(base + 60_000));
+        assert_eq!(unwrapper.unwrap(20_000), Sequence::New(2 * base + 20_000));
+        assert_eq!(unwrapper.unwrap(19_000), Sequence::New(2 * base + 19_000));
+    }
+
+    #[test]
+    fn every_sequence_number_is_new_once_over_many_wraps() {
+        let mut unwrapper = SequenceUnwrapper::default();
+        for sequence in 0..300_000_u64 {
+            assert_eq!(unwrapper.unwrap(sequence as u16), Sequence::New((1 << 16) + sequence));
+        }
+        assert_eq!(unwrapper.unwrap((300_000_u64 - 1) as u16), Sequence::Duplicate((1 << 16) + 299_999));
+    }
+}

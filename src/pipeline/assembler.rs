@@ -1,0 +1,220 @@
+//! Puts the coded frames of separate pipelines into epochs.
+//!
+//! An epoch needs the configurations of all its tracks, and these come out of pipelines at different
+//! times. Pure: time is an argument.
+
+use super::caps::TrackConfig;
+use super::encoded::Unit;
+use crate::media::{MediaKind, Tracks};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Decides when epochs begin, and holds units back until then.
+#[derive(Debug)]
+pub(super) struct EpochAssembler {
+    /// The tracks that are expected.
+    video: bool,
+    audio: bool,
+    /// What is known of them.
+    tracks: Tracks,
+    state: State,
+    pending: VecDeque<Unit>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    /// Configurations are missing; since when there has been media.
+    Gathering(Option<Instant>),
+    /// The epoch has begun.
+    Running,
+    /// A configuration changed: the next epoch begins where a decoder can start.
+    Changed,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    /// Begin an epoch with these tracks.
+    Begin(Tracks),
+    /// Write this unit.
+    Write(Unit),
+    /// Ask the publisher for a keyframe: an epoch waits for it.
+    AskForKeyframe,
+}
+
+/// How long media of one track wait for the other track to show up.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Units that are held back at most.
+const MAX_PENDING: usize = 1024;
+
+impl EpochAssembler {
+    pub(super) fn new(video: bool, audio: bool) -> Self {
+        Self {
+            video,
+            audio,
+            tracks: Tracks::default(),
+            state: State::Gathering(None),
+            pending: VecDeque::new(),
+        }
+    }
+
+    /// A track has a new configuration; units that follow obey it.
+    pub(super) fn configured(&mut self, config: TrackConfig) -> Vec<Step> {
+        match config {
+            TrackConfig::Video(track) => self.tracks.video = Some(track),
+            TrackConfig::Audio(track) => self.tracks.audio = Some(track),
+        }
+        match self.state {
+            State::Gathering(_) => self.begin_if(self.is_complete()),
+            State::Running | State::Changed => {
+                let asked = self.state == State::Changed;
+                self.state = State::Changed;
+                if asked || self.tracks.video.is_none() { vec![] } else { vec![Step::AskForKeyframe] }
+            }
+        }
+    }
+
+    /// A coded frame came out of a pipeline at `now`.
+    pub(super) fn unit(&mut self, now: Instant, unit: Unit) -> Vec<Step> {
+        match self.state {
+            State::Running => vec![Step::Write(unit)],
+            State::Gathering(since) => {
+                self.state = State::Gathering(Some(since.unwrap_or(now)));
+                self.pending.push_back(unit);
+                self.begin_if(self.is_complete() || self.pending.len() >= MAX_PENDING)
+            }
+            State::Changed => {
+                let starts = match self.tracks.video {
+                    Some(_) => unit.kind == MediaKind::Video && unit.keyframe,
+                    None => true,
+                };
+                if !starts {
+                    return vec![]; // of the new configuration perhaps, and of no use before its keyframe
+                }
+                self.state = State::Running;
+                vec![Step::Begin(self.tracks.clone()), Step::Write(unit)]
+            }
+        }
+    }
+
+    /// Whether the video's configuration is known.
+    pub(super) fn has_video(&self) -> bool {
+        self.tracks.video.is_some()
+    }
+
+    /// When [`Self::tick`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Gathering(since) => since.map(|since| since + PATIENCE),
+            State::Running | State::Changed => None,
+        }
+    }
+
+    /// The epoch begins without the track that did not come.
+    pub(super) fn tick(&mut self, now: Instant) -> Vec<Step> {
+        self.begin_if(self.deadline().is_some_and(|deadline| now >= deadline))
+    }
+
+    fn is_complete(&self) -> bool {
+        self.tracks.video.is_some() >= self.video && self.tracks.audio.is_some() >= self.audio
+    }
+
+    fn begin_if(&mut self, due: bool) -> Vec<Step> {
+        if !due || self.pending.is_empty() {
+            return vec![];
+        }
+        self.state = State::Running;
+        let mut pending: Vec<_> = self.pending.drain(..).collect();
+        pending.sort_by_key(|unit| unit.pts);
+        let begin = Step::Begin(self.tracks.clone());
+        std::iter::once(begin).chain(pending.into_iter().map(Step::Write)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::{AudioTrack, Codec, MediaTime, VideoTrack};
+    use bytes::Bytes;
+
+    fn video(width: u32) -> TrackConfig {
+        TrackConfig::Video(VideoTrack {
+            codec: Codec::H264,
+            resolution: Some((width, 360)),
+            frame_rate: None,
+            codec_data: Bytes::from_static(b"avcC"),
+            fmtp: String::new(),
+            reordered: false,
+        })
+    }
+
+    fn audio() -> TrackConfig {
+        TrackConfig::Audio(AudioTrack {
+            codec: Codec::Aac,
+            sample_rate: 48_000,
+            channels: 2,
+            codec_data: Bytes::from_static(b"\x11\x90"),
+            fmtp: String::new(),
+        })
+    }
+
+    fn unit(kind: MediaKind, millis: i64, keyframe: bool) -> Unit {
+        Unit { kind, pts: MediaTime::from_millis(millis), keyframe, data: Bytes::new() }
+    }
+
+    /// Steps as words.
+    fn told(steps: Vec<Step>) -> Vec<String> {
+        let word = |step| match step {
+            Step::Begin(tracks) => {
+                format!("begin v{} a{}", u8::from(tracks.video.is_some()), u8::from(tracks.audio.is_some()))
+            }
+            Step::Write(unit) => format!("{} {}", unit.kind, unit.pts.as_millis()),
+            Step::AskForKeyframe => "ask".into(),
+        };
+        steps.into_iter().map(word).collect()
+    }
+
+    #[test]
+    fn an_epoch_begins_when_both_tracks_are_known() {
+        let (mut epochs, now) = (EpochAssembler::new(true, true), Instant::now());
+        assert!(epochs.configured(video(640)).is_empty());
+        assert!(epochs.unit(now, unit(MediaKind::Video, 20, true)).is_empty());
+        assert!(epochs.configured(audio()).len() == 2);
+        assert_eq!(told(epochs.unit(now, unit(MediaKind::Audio, 0, true))), ["audio 0"]);
+    }
+
+    #[test]
+    fn a_track_that_does_not_come_is_not_waited_for_long_and_joins_at_a_keyframe() {
+        let (mut epochs, now) = (EpochAssembler::new(true, true), Instant::now());
+        epochs.configured(video(640));
+        epochs.unit(now, unit(MediaKind::Video, 0, true));
+        assert_eq!(epochs.deadline(), Some(now + PATIENCE));
+        assert!(epochs.tick(now + PATIENCE / 2).is_empty());
+        assert_eq!(told(epochs.tick(now + PATIENCE)), ["begin v1 a0", "video 0"]);
+        assert_eq!(told(epochs.configured(audio())), ["ask"]);
+        assert!(epochs.unit(now, unit(MediaKind::Audio, 33, true)).is_empty());
+        assert!(epochs.unit(now, unit(MediaKind::Video, 33, false)).is_empty());
+        assert_eq!(told(epochs.unit(now, unit(MediaKind::Video, 66, true))), ["begin v1 a1", "video 66"]);
+    }
+
+    #[test]
+    fn another_resolution_is_another_epoch() {
+        let (mut epochs, now) = (EpochAssembler::new(true, false), Instant::now());
+        epochs.configured(video(640));
+        assert_eq!(told(epochs.unit(now, unit(MediaKind::Video, 0, true))), ["begin v1 a0", "video 0"]);
+        epochs.configured(video(1280));
+        assert_eq!(told(epochs.unit(now, unit(MediaKind::Video, 33, true))), ["begin v1 a0", "video 33"]);
+    }
+
+    #[test]
+    fn what_was_held_back_comes_in_the_order_of_time() {
+        let (mut epochs, now) = (EpochAssembler::new(true, true), Instant::now());
+        epochs.configured(audio());
+        for millis in [0, 21, 43] {
+            epochs.unit(now, unit(MediaKind::Audio, millis, true));
+        }
+        epochs.configured(video(640));
+        let steps = epochs.unit(now, unit(MediaKind::Video, 30, true));
+        assert_eq!(told(steps), ["video 30"]);
+    }
+}

@@ -1,0 +1,210 @@
+//! Pipeline descriptions: text files, embedded in the binary, singly overridable from a folder.
+//!
+//! Owns their parsing and the check that each element they name is installed. Builds no pipeline.
+
+use super::PipelineError;
+use gstreamer as gst;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The descriptions, checked, and GStreamer initialised.
+#[derive(Debug)]
+pub struct Pipelines {
+    texts: BTreeMap<&'static str, String>,
+    h264_decoder: &'static str,
+    aac_decoder: &'static str,
+}
+
+macro_rules! embedded {
+    ($($name:literal),* $(,)?) => {
+        [$((concat!($name, ".launch"), include_str!(concat!("../../pipelines/", $name, ".launch")))),*]
+    };
+}
+
+/// All descriptions: file name and text.
+const EMBEDDED: [(&str, &str); 9] = embedded![
+    "aac-frames-to-packets",
+    "demo-audio",
+    "demo-video",
+    "h264-frames-to-packets",
+    "h264-packets-to-frames",
+    "h264-reordered-frames-to-packets",
+    "mux-audio",
+    "mux-video",
+    "opus-packets-to-frames",
+];
+
+/// Where Debian keeps the elements.
+const PACKAGES: [(&str, &[&str]); 5] = [
+    (
+        "gstreamer1.0-plugins-base",
+        &[
+            "appsrc",
+            "appsink",
+            "opusenc",
+            "opusdec",
+            "audiorate",
+            "audioconvert",
+            "audioresample",
+            "videoconvert",
+        ],
+    ),
+    ("gstreamer1.0-plugins-good", &["rtph264depay", "rtph264pay", "rtpopusdepay", "rtpopuspay", "aacparse"]),
+    ("gstreamer1.0-plugins-bad", &["h264parse", "voaacenc", "faad", "openh264dec"]),
+    ("gstreamer1.0-plugins-ugly", &["x264enc"]),
+    ("gstreamer1.0-libav", &["avdec_h264", "avdec_aac"]),
+];
+
+impl Pipelines {
+    /// Initialises GStreamer, registers the fragmented MP4 muxer, and reads the descriptions, each from
+    /// `overrides` if a file of its name is there. Every element named must be installed.
+    pub fn load(overrides: Option<&Path>) -> Result<Arc<Self>, PipelineError> {
+        let failed = |error: gst::glib::Error| PipelineError::Initialisation(error.to_string());
+        gst::init().map_err(failed)?;
+        gstfmp4::plugin_register_static()
+            .map_err(|error| PipelineError::Initialisation(error.to_string()))?;
+        let mut texts = BTreeMap::new();
+        for (file, text) in EMBEDDED {
+            texts
+                .insert(file, without_comments(&overridden(overrides, file)?.unwrap_or_else(|| text.into())));
+        }
+        let pipelines = Self {
+            texts,
+            h264_decoder: either(
+                "h264-reordered-frames-to-packets.launch",
+                [("avdec_h264", "avdec_h264 max-threads=1"), ("openh264dec", "openh264dec")],
+            )?,
+            aac_decoder: either(
+                "aac-frames-to-packets.launch",
+                [("avdec_aac", "avdec_aac"), ("faad", "faad")],
+            )?,
+        };
+        for (file, text) in &pipelines.texts {
+            for element in elements(text) {
+                if gst::ElementFactory::find(element).is_none() {
+                    let (file, element) = (file.to_string(), element.to_string());
+                    let package = package(&element);
+                    return Err(PipelineError::MissingElement { file, element, package });
+                }
+            }
+        }
+        Ok(Arc::new(pipelines))
+    }
+
+    /// The description `file` with its placeholders filled.
+    pub(super) fn describe(
+        &self,
+        file: &'static str,
+        values: &[(&str, &str)],
+    ) -> Result<String, PipelineError> {
+        let wrong = |why: String| PipelineError::Description { file: file.into(), why };
+        let own = [("h264_decoder", self.h264_decoder), ("aac_decoder", self.aac_decoder)];
+        let mut text =
+            self.texts.get(file).ok_or_else(|| wrong("there is no such description".into()))?.clone();
+        for (name, value) in values.iter().chain(&own) {
+            text = text.replace(&format!("{{{name}}}"), value);
+        }
+        match text.find('{') {
+            Some(at) => {
+                Err(wrong(format!("nothing fills {:?}", text[at..].lines().next().unwrap_or_default())))
+            }
+            None => Ok(text),
+        }
+    }
+}
+
+fn overridden(folder: Option<&Path>, file: &str) -> Result<Option<String>, PipelineError> {
+    let Some(path) = folder.map(|folder| folder.join(file)) else {
+        return Ok(None);
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            Err(PipelineError::Unreadable { file: path.display().to_string(), why: error.to_string() })
+        }
+    }
+}
+
+/// The first of two elements that is installed, as it stands in a description.
+fn either(file: &str, choices: [(&str, &'static str); 2]) -> Result<&'static str, PipelineError> {
+    let found = choices.iter().find(|(element, _)| gst::ElementFactory::find(element).is_some());
+    found.map(|(_, text)| *text).ok_or_else(|| PipelineError::MissingElement {
+        file: file.into(),
+        element: choices.map(|(element, _)| element).join(" or "),
+        package: package(choices[0].0),
+    })
+}
+
+fn package(element: &str) -> Option<&'static str> {
+    PACKAGES.iter().find(|(_, elements)| elements.contains(&element)).map(|(package, _)| *package)
+}
+
+fn without_comments(text: &str) -> String {
+    text.lines().filter(|line| !line.trim_start().starts_with('#')).collect::<Vec<_>>().join("\n")
+}
+
+/// The names of the elements in a description: the first word of each link of the chain, unless it is
+/// a caps filter (`video/x-h264,…`), a reference to a named element (`mux.`) or a placeholder.
+fn elements(text: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let links = text.split(move |character| {
+        quoted ^= character == '"';
+        character == '!' && !quoted
+    });
+    links
+        .filter_map(|link| link.split_whitespace().find(|word| !word.starts_with('{')))
+        .filter(|word| !word.contains(['/', ',', '=', '.']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gst::prelude::*;
+
+    /// Values for every placeholder.
+    const VALUES: [(&str, &str); 4] =
+        [("parser", "h264parse !"), ("fragment", "1900000000"), ("chunk", "300000000"), ("bitrate", "2000")];
+
+    #[test]
+    fn every_description_has_its_header_and_parses() {
+        let pipelines = Pipelines::load(None).expect("all elements are installed");
+        for (file, text) in EMBEDDED {
+            for heading in ["# Purpose:", "# Inputs:", "# Outputs:"] {
+                assert!(text.contains(heading), "{file} lacks {heading}");
+            }
+            let text = pipelines.describe(file, &VALUES).expect("all placeholders are filled");
+            let pipeline = gst::parse::launch(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
+            let pipeline = pipeline.downcast::<gst::Bin>().expect("more than one element");
+            assert!(pipeline.by_name("in").is_some() && pipeline.by_name("out").is_some(), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_missing_element_is_named_with_its_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = "# mine\nappsrc name=in ! nosuchelement a=\"!b\" ! video/x-raw,width=1 ! appsink name=out";
+        std::fs::write(folder.path().join("demo-video.launch"), text).expect("written");
+        let error = Pipelines::load(Some(folder.path())).expect_err("it is not installed");
+        let told = error.to_string();
+        assert!(told.contains("demo-video.launch") && told.contains("nosuchelement"), "{told}");
+    }
+
+    #[test]
+    fn known_elements_have_their_package() {
+        assert_eq!(package("x264enc"), Some("gstreamer1.0-plugins-ugly"));
+        for (file, text) in EMBEDDED {
+            for element in elements(&without_comments(text)).filter(|element| *element != "cmafmux") {
+                assert!(package(element).is_some(), "{element} of {file}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_placeholder_nobody_fills_is_an_error() {
+        let pipelines = Pipelines::load(None).expect("all elements are installed");
+        let error = pipelines.describe("mux-audio.launch", &[("chunk", "1")]).expect_err("no {fragment}");
+        assert!(error.to_string().contains("{fragment}"), "{error}");
+    }
+}

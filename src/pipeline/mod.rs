@@ -1,0 +1,33 @@
+//! GStreamer: the only room that names it.
+//!
+//! Owns the pipeline descriptions (`pipelines/*.launch`), the bridges that fill the lane a publisher does
+//! not fill, the muxer that makes CMAF parts, and the demo stream. Pipelines are small, one a track, and
+//! disposable: an error ends the epoch, and a new pipeline starts. Callbacks only try to send; stopping
+//! runs off the asynchronous runtime; no clock of GStreamer's decides a media time.
+
+mod assembler;
+mod bridge;
+mod caps;
+mod clock;
+mod cut;
+mod demo;
+mod description;
+mod encoded;
+mod error;
+#[cfg(test)]
+mod fixture;
+mod graph;
+mod muxer;
+mod part;
+mod rtp;
+#[cfg(test)]
+mod tests;
+mod to_frames;
+mod to_packets;
+
+pub use bridge::run_bridges;
+pub use demo::run_demo;
+pub use description::Pipelines;
+pub use error::PipelineError;
+pub use muxer::{MuxSettings, MuxTrack, Muxer};
+pub use part::{MuxOutput, MuxedPart};

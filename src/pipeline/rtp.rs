@@ -1,0 +1,147 @@
+//! RTP packets as they come out of GStreamer's payloaders, made into the packet lane's batches.
+
+use super::PipelineError;
+use super::clock::Origin;
+use super::graph::Graph;
+use crate::media::{MediaKind, MediaTime, Packet};
+use bytes::{Bytes, BytesMut};
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+use tokio::sync::{mpsc, watch};
+
+/// The payloads of one access unit or one audio frame.
+#[derive(Clone, Debug)]
+pub(super) struct Packetized {
+    pub(super) kind: MediaKind,
+    pts: MediaTime,
+    payloads: Vec<Bytes>,
+}
+
+/// Numbers the packets of one track; goes on through epochs.
+#[derive(Debug)]
+pub(super) struct PacketCounter {
+    clock_rate: u32,
+    sequence: u64,
+    /// RFC 3550 §5.1: time stamps begin at a random value.
+    offset: u32,
+}
+
+impl PacketCounter {
+    pub(super) fn new(clock_rate: u32) -> Self {
+        Self { clock_rate, sequence: u64::from(rand::random::<u16>() >> 1), offset: rand::random() }
+    }
+
+    /// The packets of one group.
+    pub(super) fn number(&mut self, group: Packetized) -> Vec<Packet> {
+        let timestamp = self.offset.wrapping_add(group.pts.to_ticks(self.clock_rate) as u32);
+        let video = group.kind == MediaKind::Video;
+        let keyframe = video && group.payloads.iter().any(|payload| holds_idr(payload));
+        let last = group.payloads.len().saturating_sub(1);
+        let packet = |(index, payload): (usize, Bytes)| {
+            self.sequence += 1;
+            Packet {
+                kind: group.kind,
+                sequence: self.sequence,
+                timestamp,
+                pts: group.pts,
+                marker: video && index == last,
+                keyframe: keyframe && index == 0,
+                payload,
+            }
+        };
+        group.payloads.into_iter().enumerate().map(packet).collect()
+    }
+}
+
+/// Sends what comes out of `graph` to `output`, `delay_nanos` earlier than stamped, a whole video frame
+/// at a time. If nobody reads, `failure` is set and the pipeline stops.
+pub(super) fn collect(
+    graph: &Graph,
+    kind: MediaKind,
+    delay_nanos: i64,
+    output: mpsc::Sender<Packetized>,
+    failure: watch::Sender<Option<PipelineError>>,
+) {
+    let file = graph.file();
+    let mut group = Group::default();
+    let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
+        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+        let mut take = |buffer: &gst::BufferRef| {
+            let Some(pts) = Origin::INTERNAL.presentation(&sample, buffer) else {
+                return Ok(());
+            };
+            if !group.add(buffer) && kind == MediaKind::Video {
+                return Ok(());
+            }
+            let payloads = group.take();
+            if payloads.is_empty() {
+                return Ok(());
+            }
+            output.try_send(Packetized { kind, pts: pts.shifted(-delay_nanos), payloads }).map_err(|_| {
+                failure.send_replace(Some(PipelineError::OutputLost { file }));
+                gst::FlowError::Error
+            })
+        };
+        match sample.buffer_list() {
+            Some(list) => list.iter().try_for_each(take)?,
+            None => sample.buffer().map_or(Ok(()), &mut take)?,
+        }
+        Ok(gst::FlowSuccess::Ok)
+    });
+    graph.sink().set_callbacks(callbacks.build());
+}
+
+/// The payloads of one access unit, in one allocation.
+#[derive(Debug, Default)]
+struct Group {
+    bytes: BytesMut,
+    ends: Vec<usize>,
+}
+
+impl Group {
+    /// Adds a packet's payload; says whether its marker bit is set.
+    fn add(&mut self, buffer: &gst::BufferRef) -> bool {
+        const HEADER: usize = 12;
+        let Ok(packet) = buffer.map_readable() else {
+            return false;
+        };
+        // The payloader writes neither contributing sources nor extensions.
+        let (Some(second), Some(payload)) = (packet.get(1), packet.get(HEADER..)) else {
+            return false;
+        };
+        self.bytes.extend_from_slice(payload);
+        self.ends.push(self.bytes.len());
+        second & 0x80 != 0
+    }
+
+    fn take(&mut self) -> Vec<Bytes> {
+        let bytes = self.bytes.split().freeze();
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let payloads = starts.zip(&self.ends).map(|(start, &end)| bytes.slice(start..end)).collect();
+        self.ends.clear();
+        payloads
+    }
+}
+
+/// Whether an H.264 payload holds (a piece of) an IDR slice, RFC 6184 §5.2.
+fn holds_idr(payload: &[u8]) -> bool {
+    const IDR: u8 = 5;
+    const STAP_A: u8 = 24;
+    const FU_A: u8 = 28;
+    let nal_type = |byte: &u8| byte & 0x1f;
+    match payload.first().map(nal_type) {
+        Some(IDR) => true,
+        Some(FU_A) => payload.get(1).map(nal_type) == Some(IDR),
+        Some(STAP_A) => {
+            let mut units = &payload[1..];
+            while let [high, low, rest @ ..] = units {
+                if rest.first().map(nal_type) == Some(IDR) {
+                    return true;
+                }
+                units = rest.get(usize::from(u16::from_be_bytes([*high, *low]))..).unwrap_or_default();
+            }
+            false
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,3 @@
+mod amf;
+mod chunk;
+mod handshake;

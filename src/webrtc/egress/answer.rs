@@ -1,0 +1,245 @@
+//! The SDP answer to a viewer, written by us (RFC 8829 §5.3, draft-ietf-wish-whep).
+//!
+//! One bundle, ICE-lite, all candidates at once. A section for which the stream has no track is answered
+//! `inactive`; one that carries neither pictures nor sound, and a second one of a kind, is refused.
+
+use super::ice::IceLite;
+use super::offer::{Offer, OfferedCodec, Section, parameter};
+use super::track::OutTrack;
+use crate::media::{Codec, MediaKind, Tracks};
+use crate::webrtc::SessionError;
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+/// Feedback we act on.
+const FEEDBACK: [&str; 3] = ["nack", "nack pli", "ccm fir"];
+
+/// What was agreed upon.
+pub(super) struct Agreement {
+    /// The answer.
+    pub(super) sdp: String,
+    /// The tracks to send.
+    pub(super) tracks: Vec<OutTrack>,
+    /// Kinds that the viewer wants and the stream doesn't have.
+    pub(super) unserved: Vec<MediaKind>,
+}
+
+/// What is ours in an answer.
+pub(super) struct Local<'a> {
+    pub(super) candidates: &'a [SocketAddr],
+    pub(super) fingerprint: &'a str,
+    pub(super) ice: &'a IceLite,
+    pub(super) cname: &'a str,
+}
+
+/// Answers `offer` for a stream with these tracks.
+pub(super) fn answer(offer: &Offer, stream: &Tracks, local: &Local<'_>) -> Result<Agreement, SessionError> {
+    let mut agreement = Agreement { sdp: String::new(), tracks: Vec::new(), unserved: Vec::new() };
+    let mut sections = String::new();
+    let mut bundle = String::new();
+    let mut ssrcs = DistinctSsrcs::default();
+    let mut seen: Vec<MediaKind> = Vec::new();
+    for section in &offer.sections {
+        let kind = section.kind.filter(|kind| section.enabled && !seen.contains(kind));
+        let Some(kind) = kind else {
+            refuse(&mut sections, section);
+            continue;
+        };
+        seen.push(kind);
+        let Some(codec) = stream.codec(kind) else {
+            agreement.unserved.push(kind);
+            if section.codecs.is_empty() {
+                refuse(&mut sections, section);
+            } else {
+                inactive(&mut sections, section, offer, local);
+                bundle.extend(section.bundled.then_some([" ", &section.mid]).into_iter().flatten());
+            }
+            continue;
+        };
+        let chosen = choose(codec, section, stream)
+            .ok_or_else(|| SessionError::NoCommonCodec { stream: codec, offered: section.codec_names() })?;
+        let rtx = section.codecs.iter().find(|other| {
+            let apt = other.parameter("apt").and_then(|apt| apt.parse().ok());
+            other.name.eq_ignore_ascii_case("rtx") && apt == Some(chosen.payload_type)
+        });
+        let ssrc = ssrcs.take();
+        let rtx = rtx.map(|rtx| (rtx.payload_type, ssrcs.take()));
+        let track = OutTrack::new(kind, chosen.payload_type, ssrc, chosen.clock_rate, rtx);
+        active(&mut sections, section, chosen, &track, stream, offer, local);
+        bundle.extend(section.bundled.then_some([" ", &section.mid]).into_iter().flatten());
+        agreement.tracks.push(track);
+    }
+    if agreement.tracks.is_empty() {
+        let asked = if seen.is_empty() { "neither video nor audio".to_owned() } else { kinds(&seen) };
+        let has: Vec<MediaKind> =
+            [MediaKind::Video, MediaKind::Audio].into_iter().filter(|kind| stream.has(*kind)).collect();
+        return Err(SessionError::UnacceptableOffer(format!(
+            "it asks for {asked} only, and the stream has {} only",
+            kinds(&has)
+        )));
+    }
+    let session: u64 = rand::random::<u64>() >> 2;
+    let sdp = &mut agreement.sdp;
+    let _ = write!(sdp, "v=0\r\no=- {session} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n");
+    if !bundle.is_empty() {
+        let _ = write!(sdp, "a=group:BUNDLE{bundle}\r\n");
+    }
+    let _ = write!(sdp, "a=msid-semantic:WMS {}\r\n", local.cname);
+    sdp.push_str(&sections);
+    Ok(agreement)
+}
+
+/// Four random numbers of one session, all different: two streams under one SSRC would share nonces.
+#[derive(Default)]
+struct DistinctSsrcs(Vec<u32>);
+
+impl DistinctSsrcs {
+    fn take(&mut self) -> u32 {
+        loop {
+            let ssrc: u32 = rand::random();
+            if ssrc != 0 && !self.0.contains(&ssrc) {
+                self.0.push(ssrc);
+                return ssrc;
+            }
+        }
+    }
+}
+
+/// The payload type to send `codec` with.
+fn choose<'a>(codec: Codec, section: &'a Section, stream: &Tracks) -> Option<&'a OfferedCodec> {
+    let fmtp = match codec.kind() {
+        MediaKind::Video => stream.video.as_ref().map_or("", |track| &track.fmtp),
+        MediaKind::Audio => stream.audio.as_ref().map_or("", |track| &track.fmtp),
+    };
+    let mut candidates = section.codecs.iter().filter(|offered| offered.is(codec));
+    match codec {
+        // Ours is mode 1 (fragmented units); RFC 6184 §8.1 makes 0 the default.
+        Codec::H264 => candidates
+            .rev() // among equals `max_by_key` takes the last: the offer's first
+            .filter(|offered| offered.parameter("packetization-mode") == Some("1"))
+            .max_by_key(|offered| h264_similarity(fmtp, &offered.fmtp)),
+        Codec::Vp9 => {
+            let profile = |fmtp: &str| parameter(fmtp, "profile-id").unwrap_or("0").to_owned();
+            candidates.find(|offered| profile(&offered.fmtp) == profile(fmtp))
+        }
+        _ => candidates.next(),
+    }
+}
+
+/// How well an offered H.264 format fits: the same profile best, else the simplest that contains it. All
+/// decoders met so far decode any profile that they get, so none is refused.
+fn h264_similarity(ours: &str, theirs: &str) -> u32 {
+    // RFC 6184 §8.1: without the parameter, Baseline at level 1.
+    let profile = |fmtp: &str| {
+        let bytes = parameter(fmtp, "profile-level-id").and_then(|id| u32::from_str_radix(id, 16).ok());
+        let [_, profile, constraints, _] = bytes.unwrap_or(0x42_000a).to_be_bytes();
+        (profile, constraints)
+    };
+    let ((ours, our_constraints), (theirs, their_constraints)) = (profile(ours), profile(theirs));
+    let rank = |profile: u8| match profile {
+        0x42 => 1,
+        0x4d => 2,
+        0x58 => 3,
+        0x64 => 4,
+        _ => 0,
+    };
+    if ours == theirs {
+        return 200 + u32::from((our_constraints ^ their_constraints) & 0x40 == 0);
+    }
+    if rank(theirs) > rank(ours) { 110 - rank(theirs) } else { 100 + rank(theirs) }
+}
+
+fn refuse(sdp: &mut String, section: &Section) {
+    let formats = if section.formats.is_empty() { "0".to_owned() } else { section.formats.join(" ") };
+    let _ = write!(sdp, "m={} 0 {} {formats}\r\nc=IN IP4 0.0.0.0\r\n", section.media, section.protocol);
+    if !section.mid.is_empty() {
+        let _ = write!(sdp, "a=mid:{}\r\n", section.mid);
+    }
+    sdp.push_str("a=inactive\r\n");
+}
+
+fn inactive(sdp: &mut String, section: &Section, offer: &Offer, local: &Local<'_>) {
+    let Some(codec) = section.codecs.first() else { return };
+    open(sdp, section, &[codec.payload_type], "inactive", offer, local);
+    let _ = write!(sdp, "a=rtpmap:{} {}\r\n", codec.payload_type, codec.rtpmap);
+}
+
+#[allow(clippy::too_many_arguments)] // each line of a section needs another one
+fn active(
+    sdp: &mut String,
+    section: &Section,
+    codec: &OfferedCodec,
+    track: &OutTrack,
+    stream: &Tracks,
+    offer: &Offer,
+    local: &Local<'_>,
+) {
+    let payload_type = codec.payload_type;
+    let rtx = track.rtx.as_ref();
+    let types: Vec<u8> =
+        [Some(payload_type), rtx.map(|rtx| rtx.payload_type)].into_iter().flatten().collect();
+    open(sdp, section, &types, "sendonly", offer, local);
+    let (cname, ssrc) = (local.cname, track.ssrc);
+    let _ = write!(sdp, "a=msid:{cname} {}\r\na=rtpmap:{payload_type} {}\r\n", section.media, codec.rtpmap);
+    let stereo =
+        track.kind == MediaKind::Audio && stream.audio.as_ref().is_some_and(|audio| audio.channels == 2);
+    let sprop = if stereo && codec.parameter("sprop-stereo").is_none() { "sprop-stereo=1" } else { "" };
+    let fmtp: Vec<&str> = [codec.fmtp.as_str(), sprop].into_iter().filter(|part| !part.is_empty()).collect();
+    if !fmtp.is_empty() {
+        let _ = write!(sdp, "a=fmtp:{payload_type} {}\r\n", fmtp.join(";"));
+    }
+    for feedback in FEEDBACK.iter().filter(|ours| codec.feedback.iter().any(|theirs| theirs == *ours)) {
+        let _ = write!(sdp, "a=rtcp-fb:{payload_type} {feedback}\r\n");
+    }
+    if let Some(rtx) = rtx {
+        let repair = rtx.payload_type;
+        let _ = write!(sdp, "a=rtpmap:{repair} rtx/{}\r\n", codec.clock_rate);
+        let _ = write!(sdp, "a=fmtp:{repair} apt={payload_type}\r\na=ssrc-group:FID {ssrc} {}\r\n", rtx.ssrc);
+    }
+    for ssrc in [Some(ssrc), rtx.map(|rtx| rtx.ssrc)].into_iter().flatten() {
+        let _ =
+            write!(sdp, "a=ssrc:{ssrc} cname:{cname}\r\na=ssrc:{ssrc} msid:{cname} {}\r\n", section.media);
+    }
+}
+
+fn open(
+    sdp: &mut String,
+    section: &Section,
+    types: &[u8],
+    direction: &str,
+    offer: &Offer,
+    local: &Local<'_>,
+) {
+    let _ = write!(sdp, "m={} 9 {}", section.media, section.protocol);
+    for payload_type in types {
+        let _ = write!(sdp, " {payload_type}");
+    }
+    let _ = write!(sdp, "\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n");
+    let setup = if offer.passive { "active" } else { "passive" };
+    let (ice, fingerprint) = (local.ice, local.fingerprint);
+    let _ = write!(sdp, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", ice.fragment(), ice.password());
+    let _ = write!(sdp, "a=fingerprint:sha-256 {fingerprint}\r\na=setup:{setup}\r\n");
+    if !section.mid.is_empty() {
+        let _ = write!(sdp, "a=mid:{}\r\n", section.mid);
+    }
+    let _ = write!(sdp, "a={direction}\r\na=rtcp-mux\r\n");
+    if section.bundled {
+        sdp.push_str("a=rtcp-mux-only\r\n"); // RFC 8858
+    }
+    if section.reduced_size {
+        sdp.push_str("a=rtcp-rsize\r\n");
+    }
+    for (number, address) in local.candidates.iter().enumerate() {
+        // RFC 8445 §5.1.2.1: type preference 126, one local preference each, component 1.
+        let preference = 65_535 - number.min(65_535) as u32;
+        let priority = (126 << 24) + (preference << 8) + 255;
+        let (ip, port) = (address.ip(), address.port());
+        let _ = write!(sdp, "a=candidate:{} 1 udp {priority} {ip} {port} typ host\r\n", number + 1);
+    }
+    sdp.push_str("a=end-of-candidates\r\n");
+}
+
+fn kinds(kinds: &[MediaKind]) -> String {
+    let names: Vec<String> = kinds.iter().map(MediaKind::to_string).collect();
+    names.join(" and ")
+}

@@ -1,0 +1,115 @@
+//! WHEP viewers: a light, send-only WebRTC session built from the parts of `rtc` (DTLS, STUN, SDP, SRTCP).
+//!
+//! [`prepare`] turns an offer into an answer and a [`Plan`]; the driver makes a [`Viewer`] of the plan and
+//! feeds it datagrams and time; a [`FanOut`] per stream makes each batch ready once (`template`), and each
+//! viewer patches and seals it (`track`, `srtp`). Transcodes nothing, controls no bitrate.
+
+mod answer;
+mod client_hello;
+mod dtls;
+mod fan_out;
+mod history;
+mod ice;
+mod offer;
+mod resend;
+mod rtcp;
+mod srtp;
+mod template;
+#[cfg(test)]
+mod tests;
+mod track;
+mod viewer;
+
+use crate::media::Tracks;
+use crate::stream::Stream;
+use crate::webrtc::SessionError;
+pub(super) use dtls::Identity;
+pub(super) use fan_out::FanOut;
+use rand::distr::{Alphanumeric, SampleString};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+pub(super) use viewer::Viewer;
+
+/// What a viewer session needs besides its offer.
+pub(super) struct Plan {
+    stream: Arc<Stream>,
+    tracks: Tracks,
+    identity: Arc<Identity>,
+    ice: ice::IceLite,
+    fingerprint: String,
+    is_client: bool,
+    agreement: answer::Agreement,
+    cname: String,
+}
+
+/// An offer, read.
+pub(super) struct Offer(offer::Offer);
+
+impl Offer {
+    /// Reads a viewer's offer.
+    pub(super) fn parse(text: &str) -> Result<Self, SessionError> {
+        offer::Offer::parse(text).map(Self)
+    }
+}
+
+/// Answers `offer` for `stream`, whose tracks are `tracks`.
+pub(super) fn prepare(
+    offer: &Offer,
+    stream: Arc<Stream>,
+    tracks: &Tracks,
+    candidates: &[SocketAddr],
+    identity: Arc<Identity>,
+) -> Result<Plan, SessionError> {
+    let offer = &offer.0;
+    let ice = ice::IceLite::new(&offer.ice_fragment);
+    let cname = Alphanumeric.sample_string(&mut rand::rng(), 16);
+    let local = answer::Local { candidates, fingerprint: identity.fingerprint(), ice: &ice, cname: &cname };
+    let agreement = answer::answer(offer, tracks, &local)?;
+    Ok(Plan {
+        stream,
+        tracks: tracks.clone(),
+        identity,
+        fingerprint: offer.fingerprint.clone(),
+        is_client: offer.passive,
+        agreement,
+        cname,
+        ice,
+    })
+}
+
+impl Plan {
+    /// The answer.
+    pub(super) fn sdp(&self) -> &str {
+        &self.agreement.sdp
+    }
+
+    /// The stream to play.
+    pub(super) fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// Begins the session.
+    pub(super) fn begin(self, now: Instant) -> Viewer {
+        let dtls = dtls::Dtls::new(self.identity.clone(), &self.fingerprint, self.is_client);
+        Viewer::new(now, self.stream, &self.tracks, self.identity, self.ice, dtls, self.agreement, self.cname)
+    }
+}
+
+/// Looks at a trickled fragment (RFC 8840). A lite agent has no use for candidates, so none is kept.
+pub(super) fn check_fragment(viewer: &Viewer, fragment: &str) -> Result<(), SessionError> {
+    let malformed = |why: &str| SessionError::MalformedFragment(why.into());
+    if fragment.len() > 16 << 10 {
+        return Err(malformed("it has more than 16 KiB"));
+    }
+    let lines = fragment.lines().map(str::trim_end).filter(|line| !line.is_empty());
+    for line in lines {
+        if !matches!(line.as_bytes(), [b'a' | b'm' | b's' | b'o' | b'v' | b't' | b'c', b'=', ..]) {
+            return Err(malformed("a line is not of SDP"));
+        }
+        if line.strip_prefix("a=ice-ufrag:").is_some_and(|ufrag| ufrag != viewer.remote_ufrag()) {
+            return Err(malformed("it is of another ICE session"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! A viewer's SDP offer, read into what an answer needs.
+//!
+//! Bounded before it is parsed: 64 KiB, 2000 lines of 4 KiB, 4 m-sections, 128 formats each.
+
+use crate::media::{Codec, MediaKind};
+use crate::webrtc::SessionError;
+use rtc::sdp::description::media::MediaDescription;
+use rtc::sdp::description::session::SessionDescription;
+use std::io::Cursor;
+
+const MAX_BYTES: usize = 64 << 10;
+const MAX_LINES: usize = 2000;
+const MAX_LINE: usize = 4 << 10;
+const MAX_SECTIONS: usize = 4;
+const MAX_FORMATS: usize = 128;
+
+/// What an offer asks for.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) ice_fragment: String,
+    /// SHA-256 of the viewer's certificate.
+    pub(super) fingerprint: String,
+    /// The viewer insists on being the DTLS server (`a=setup:passive`).
+    pub(super) passive: bool,
+    pub(super) sections: Vec<Section>,
+}
+
+/// One m-section.
+#[derive(Debug)]
+pub(super) struct Section {
+    pub(super) mid: String,
+    /// `video`, `audio`, `application`, … as written.
+    pub(super) media: String,
+    /// `None` for what carries no pictures and no sound.
+    pub(super) kind: Option<MediaKind>,
+    /// `UDP/TLS/RTP/SAVPF`.
+    pub(super) protocol: String,
+    /// The formats as written.
+    pub(super) formats: Vec<String>,
+    /// The section is not refused by the offer itself (port 0).
+    pub(super) enabled: bool,
+    pub(super) bundled: bool,
+    pub(super) reduced_size: bool,
+    pub(super) codecs: Vec<OfferedCodec>,
+}
+
+/// One payload type of a section, in the offer's order of preference.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct OfferedCodec {
+    pub(super) payload_type: u8,
+    /// Encoding name as written.
+    pub(super) name: String,
+    pub(super) clock_rate: u32,
+    /// The parameters behind the encoding name, as in `opus/48000/2`.
+    pub(super) rtpmap: String,
+    pub(super) fmtp: String,
+    /// Feedback: `nack`, `nack pli`, `ccm fir`.
+    pub(super) feedback: Vec<String>,
+}
+
+impl Offer {
+    /// Reads an offer.
+    pub(super) fn parse(text: &str) -> Result<Self, SessionError> {
+        let malformed = |why: String| SessionError::MalformedOffer(why);
+        check_bounds(text).map_err(malformed)?;
+        let description = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes()))
+            .map_err(|error| malformed(error.to_string()))?;
+        let descriptions = &description.media_descriptions;
+        if descriptions.is_empty() {
+            return Err(malformed("it has no m-section".into()));
+        }
+        // Attributes of the transport may stand in the session or in the first section that has them.
+        let transport = |key: &str| {
+            let of_media = || descriptions.iter().find_map(|media| media.attribute(key).flatten());
+            description.attribute(key).map(String::as_str).or_else(of_media)
+        };
+        let missing = |what: &str| malformed(format!("a={what} is missing"));
+        let ice_fragment = transport("ice-ufrag").ok_or_else(|| missing("ice-ufrag"))?;
+        if !(4..=256).contains(&ice_fragment.len()) {
+            return Err(malformed("a=ice-ufrag has a bad length".into())); // RFC 8839 §5.4
+        }
+        transport("ice-pwd").ok_or_else(|| missing("ice-pwd"))?;
+        transport("fingerprint").ok_or_else(|| missing("fingerprint"))?;
+        let fingerprint = fingerprint(&description)
+            .ok_or_else(|| SessionError::UnacceptableOffer("it has no sha-256 fingerprint".into()))?;
+        let groups: Vec<&str> = description
+            .attributes
+            .iter()
+            .filter(|attribute| attribute.key == "group")
+            .filter_map(|attribute| attribute.value.as_deref()?.strip_prefix("BUNDLE "))
+            .collect();
+        let sections: Vec<Section> = descriptions.iter().map(|media| Section::read(media, &groups)).collect();
+        if sections.iter().filter(|section| section.enabled).count() > 1 && groups.is_empty() {
+            return Err(SessionError::UnacceptableOffer("its m-sections are not bundled (RFC 9143)".into()));
+        }
+        for (number, (section, media)) in sections.iter().zip(descriptions).enumerate() {
+            section.check_direction(number, media, &description)?;
+        }
+        Ok(Self {
+            ice_fragment: ice_fragment.to_owned(),
+            fingerprint,
+            passive: transport("setup") == Some("passive"),
+            sections,
+        })
+    }
+}
+
+impl Section {
+    fn read(media: &MediaDescription, groups: &[&str]) -> Self {
+        let mid = media.attribute("mid").flatten().unwrap_or_default().to_owned();
+        let kind = match media.media_name.media.as_str() {
+            "video" => Some(MediaKind::Video),
+            "audio" => Some(MediaKind::Audio),
+            _ => None,
+        };
+        Self {
+            kind,
+            media: media.media_name.media.clone(),
+            protocol: media.media_name.protos.join("/"),
+            formats: media.media_name.formats.clone(),
+            enabled: media.media_name.port.value != 0 || media.has_attribute("bundle-only"),
+            bundled: groups.iter().any(|group| group.split(' ').any(|member| member == mid)),
+            reduced_size: media.has_attribute("rtcp-rsize"),
+            codecs: if kind.is_some() { codecs(media) } else { Vec::new() },
+            mid,
+        }
+    }
+
+    /// A viewer must be able to receive.
+    fn check_direction(
+        &self,
+        number: usize,
+        media: &MediaDescription,
+        session: &SessionDescription,
+    ) -> Result<(), SessionError> {
+        if self.kind.is_none() || !self.enabled {
+            return Ok(());
+        }
+        let forbidden = ["sendonly", "inactive"];
+        let own = ["sendrecv", "recvonly"].iter().any(|direction| media.has_attribute(direction));
+        let found = forbidden
+            .iter()
+            .find(|direction| media.has_attribute(direction) || (!own && session.has_attribute(direction)));
+        match found {
+            Some(direction) => Err(SessionError::UnacceptableOffer(format!(
+                "m-section {number} ({}) is {direction}; a viewer offers recvonly or sendrecv",
+                self.media
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The names of the codecs, each once, without repair formats.
+    pub(super) fn codec_names(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for codec in &self.codecs {
+            let repair = ["rtx", "red", "ulpfec", "flexfec-03", "telephone-event", "CN"];
+            let known = names.iter().chain(&repair).any(|name| name.eq_ignore_ascii_case(&codec.name));
+            if !known && names.len() < 16 {
+                names.push(&codec.name);
+            }
+        }
+        names.join(", ")
+    }
+}
+
+impl OfferedCodec {
+    /// Whether this is `codec`.
+    pub(super) fn is(&self, codec: Codec) -> bool {
+        let (name, clock_rate) = match codec {
+            Codec::H264 => ("H264", 90_000),
+            Codec::H265 => ("H265", 90_000),
+            Codec::Vp8 => ("VP8", 90_000),
+            Codec::Vp9 => ("VP9", 90_000),
+            Codec::Av1 => ("AV1", 90_000),
+            Codec::Opus => ("opus", 48_000),
+            Codec::Aac => return false, // no browser has it over RTP
+        };
+        self.name.eq_ignore_ascii_case(name) && self.clock_rate == clock_rate
+    }
+
+    /// One parameter of the `fmtp`.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        parameter(&self.fmtp, name)
+    }
+}
+
+/// One parameter of an `fmtp` line's value.
+pub(super) fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
+    fmtp.split(';').find_map(|pair| {
+        let (key, value) = pair.trim().split_once('=')?;
+        key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+fn check_bounds(text: &str) -> Result<(), String> {
+    if text.len() > MAX_BYTES {
+        return Err(format!("it has more than {MAX_BYTES} bytes"));
+    }
+    let (mut lines, mut sections) = (0, 0);
+    for line in text.split('\n') {
+        lines += 1;
+        sections += usize::from(line.starts_with("m="));
+        if line.len() > MAX_LINE {
+            return Err(format!("line {lines} has more than {MAX_LINE} bytes"));
+        }
+    }
+    if lines > MAX_LINES {
+        return Err(format!("it has more than {MAX_LINES} lines"));
+    }
+    if sections > MAX_SECTIONS {
+        return Err(format!("it has more than {MAX_SECTIONS} m-sections"));
+    }
+    Ok(())
+}
+
+fn fingerprint(description: &SessionDescription) -> Option<String> {
+    let of_media = description.media_descriptions.iter().flat_map(|media| &media.attributes);
+    let mut all =
+        description.attributes.iter().chain(of_media).filter(|attribute| attribute.key == "fingerprint");
+    all.find_map(|attribute| {
+        let (hash, value) = attribute.value.as_deref()?.trim().split_once(' ')?;
+        hash.eq_ignore_ascii_case("sha-256").then(|| value.trim().to_owned())
+    })
+}
+
+fn codecs(media: &MediaDescription) -> Vec<OfferedCodec> {
+    let mut codecs: Vec<OfferedCodec> = Vec::new();
+    let mut by_type = [None; 128];
+    for format in media.media_name.formats.iter().take(MAX_FORMATS) {
+        let Some(payload_type) = format.parse::<u8>().ok().filter(|payload_type| *payload_type < 128) else {
+            continue;
+        };
+        if by_type[usize::from(payload_type)].is_none() {
+            by_type[usize::from(payload_type)] = Some(codecs.len());
+            codecs.push(OfferedCodec { payload_type, ..OfferedCodec::default() });
+        }
+    }
+    for attribute in &media.attributes {
+        let Some((subject, value)) = attribute.value.as_deref().and_then(|value| value.split_once(' '))
+        else {
+            continue;
+        };
+        let value = value.trim();
+        if attribute.key == "rtcp-fb" && subject == "*" {
+            for codec in &mut codecs {
+                codec.feedback.push(value.to_owned());
+            }
+            continue;
+        }
+        let known = subject.parse::<u8>().ok().and_then(|number| *by_type.get(usize::from(number))?);
+        let Some(codec) = known.map(|position| &mut codecs[position]) else { continue };
+        match attribute.key.as_str() {
+            "rtpmap" => {
+                let mut parts = value.split('/');
+                codec.name = parts.next().unwrap_or_default().to_owned();
+                codec.clock_rate = parts.next().and_then(|rate| rate.parse().ok()).unwrap_or(0);
+                codec.rtpmap = value.to_owned();
+            }
+            "fmtp" => codec.fmtp = value.to_owned(),
+            "rtcp-fb" if codec.feedback.len() < 16 => codec.feedback.push(value.to_owned()),
+            _ => {}
+        }
+    }
+    codecs.retain(|codec| !codec.name.is_empty());
+    codecs
+}

@@ -1,0 +1,483 @@
+//! One WHEP viewer: ICE, DTLS, and the packets it gets.
+//!
+//! Owned by the driver's thread; time is an argument. Nothing is allocated per packet: runs are patched
+//! and sealed in a buffer of the worker's. No media goes out before the handshake has shown that the peer
+//! has the certificate of its offer.
+
+use super::answer::Agreement;
+use super::dtls::{Dtls, Identity, Keys, Progress};
+use super::fan_out::FanOut;
+use super::ice::IceLite;
+use super::rtcp::{Feedback, SenderReport};
+use super::srtp::HEADER;
+use super::template::Template;
+use super::track::{Numbers, OutTrack, ticks};
+use super::{history, resend::ResendBudget};
+use crate::media::{Codec, MediaKind, Tracks};
+use crate::stream::{ReaderGuard, ReaderKind, Stream};
+use crate::webrtc::session::SessionState;
+use crate::webrtc::socket::Outlet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Without a valid check for so long the viewer has gone (RFC 7675 §5.1).
+const CONSENT: Duration = Duration::from_secs(30);
+/// ICE and DTLS must be done by then.
+const CONNECT: Duration = Duration::from_secs(15);
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Cached pictures are sent within about this many milliseconds, one step each.
+const CATCH_UP_STEPS: usize = 64;
+/// Packets of one step, at least and at most.
+const STEP_PACKETS: (usize, usize) = (8, 64);
+/// RTCP from sources not seen before, in one session: each costs memory before it proves authentic.
+const UNKNOWN_SOURCES: u16 = 256;
+
+/// A session that plays one stream.
+pub(in crate::webrtc) struct Viewer {
+    stream: Arc<Stream>,
+    _counted: ReaderGuard,
+    identity: Arc<Identity>,
+    ice: IceLite,
+    dtls: Dtls,
+    path: Option<(SocketAddr, IpAddr)>,
+    keys: Option<Box<Keys>>,
+    tracks: Vec<OutTrack>,
+    codecs: Vec<(MediaKind, Codec)>,
+    unserved: Vec<MediaKind>,
+    cname: String,
+    video: VideoState,
+    resend: ResendBudget,
+    rtcp_sources: Vec<u32>,
+    unknown_sources: u16,
+    created: Instant,
+    last_check: Instant,
+    next_report: Instant,
+    ended: Option<&'static str>,
+}
+
+/// Where a viewer stands in the pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum VideoState {
+    /// It begins at the next keyframe.
+    Waiting,
+    /// It gets the cached group of pictures, from this batch and run on.
+    CatchUp { generation: u64, batch: usize, run: usize },
+    /// It gets what arrives.
+    Live,
+}
+
+impl Viewer {
+    /// A session for what `agreement` says.
+    pub(super) fn new(
+        now: Instant,
+        stream: Arc<Stream>,
+        tracks: &Tracks,
+        identity: Arc<Identity>,
+        ice: IceLite,
+        dtls: Dtls,
+        agreement: Agreement,
+        cname: String,
+    ) -> Self {
+        let codecs =
+            agreement.tracks.iter().filter_map(|track| Some((track.kind, tracks.codec(track.kind)?)));
+        Self {
+            _counted: stream.count_reader(ReaderKind::Whep),
+            stream,
+            identity,
+            ice,
+            dtls,
+            path: None,
+            keys: None,
+            codecs: codecs.collect(),
+            tracks: agreement.tracks,
+            unserved: agreement.unserved,
+            cname,
+            video: VideoState::Waiting,
+            resend: ResendBudget::new(now),
+            rtcp_sources: Vec::new(),
+            unknown_sources: UNKNOWN_SOURCES,
+            created: now,
+            last_check: now,
+            next_report: now,
+            ended: None,
+        }
+    }
+
+    /// Our ICE user fragment.
+    pub(in crate::webrtc) fn local_ufrag(&self) -> &str {
+        self.ice.fragment()
+    }
+
+    /// The viewer's ICE user fragment.
+    pub(in crate::webrtc) fn remote_ufrag(&self) -> &str {
+        self.ice.remote_fragment()
+    }
+
+    /// The stream that is played.
+    pub(in crate::webrtc) fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// Where the session stands.
+    pub(in crate::webrtc) fn state(&self) -> SessionState {
+        match (self.ended, &self.keys) {
+            (Some(why), _) => SessionState::Ended(why),
+            (None, Some(_)) => SessionState::Connected,
+            (None, None) => SessionState::Connecting,
+        }
+    }
+
+    /// Whether cached pictures are still to be sent: call [`Self::catch_up`] once a millisecond.
+    pub(in crate::webrtc) fn is_catching_up(&self) -> bool {
+        self.ended.is_none() && matches!(self.video, VideoState::CatchUp { .. })
+    }
+
+    /// A STUN message. True if it was authentic: the pair of addresses is proven.
+    pub(in crate::webrtc) fn handle_stun(
+        &mut self,
+        now: Instant,
+        local: IpAddr,
+        peer: SocketAddr,
+        data: &[u8],
+        outlet: &mut dyn Outlet,
+    ) -> bool {
+        if self.ended.is_some() {
+            return false; // W40: after the end no STUN is answered
+        }
+        let crypto = self.identity.provider().crypto();
+        let Some(check) = self.ice.check(data, peer, crypto) else { return false };
+        outlet.send(peer, local, &check.response, None);
+        self.last_check = now;
+        if check.nominated || self.path.is_none() {
+            self.path = Some((peer, local));
+            self.dtls.start(now);
+            self.flush_dtls(outlet);
+        }
+        true
+    }
+
+    /// A DTLS datagram from a proven address.
+    pub(in crate::webrtc) fn handle_dtls(
+        &mut self,
+        now: Instant,
+        data: &[u8],
+        fan_out: Option<&FanOut>,
+        outlet: &mut dyn Outlet,
+    ) {
+        if self.ended.is_some() {
+            return;
+        }
+        match self.dtls.read(now, data) {
+            Progress::Pending => {}
+            Progress::Established(keys) => {
+                tracing::debug!(stream = %self.stream.name(), profile = ?keys.profile, "DTLS is established.");
+                self.keys = Some(keys);
+                self.join(now, fan_out);
+            }
+            Progress::Closed => self.ended = Some("the viewer closed the session"),
+            Progress::Failed(why) => self.ended = Some(why),
+        }
+        self.flush_dtls(outlet);
+    }
+
+    /// An RTCP datagram from a proven address.
+    pub(in crate::webrtc) fn handle_rtcp(
+        &mut self,
+        now: Instant,
+        data: &[u8],
+        fan_out: Option<&FanOut>,
+        outlet: &mut dyn Outlet,
+        buffer: &mut Vec<u8>,
+    ) {
+        let Some(source) = data.get(4..8).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]])) else {
+            return;
+        };
+        let known = self.rtcp_sources.contains(&source);
+        if !known {
+            let Some(left) = self.unknown_sources.checked_sub(1) else { return };
+            self.unknown_sources = left;
+        }
+        let Some(keys) = &mut self.keys else { return };
+        let Ok(plain) = keys.rtcp_in.decrypt_rtcp(data) else { return };
+        if !known && self.rtcp_sources.len() < 16 {
+            self.rtcp_sources.push(source);
+        }
+        let mut keyframe = false;
+        Feedback::read(&plain, |feedback| match feedback {
+            Feedback::Keyframe { ssrc } => keyframe |= self.tracks.iter().any(|track| track.ssrc == ssrc),
+            Feedback::Nack { ssrc, first, following } => {
+                let Some(fan_out) = fan_out else { return };
+                let bits = (0..16).filter(|bit| following & (1 << bit) != 0);
+                for number in std::iter::once(first).chain(bits.map(|bit| first.wrapping_add(bit + 1))) {
+                    self.resend(now, ssrc, number, fan_out, outlet, buffer);
+                }
+            }
+        });
+        if keyframe {
+            self.stream.request_keyframe();
+        }
+    }
+
+    /// Timers: retransmission of handshake flights, reports, consent. At least every 50 ms.
+    pub(in crate::webrtc) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        fan_out: Option<&FanOut>,
+        outlet: &mut dyn Outlet,
+    ) {
+        if self.ended.is_some() {
+            return;
+        }
+        let since = |then: Instant| now.saturating_duration_since(then);
+        if self.keys.is_none() {
+            if !self.dtls.handle_timeout(now) {
+                self.ended = Some("the DTLS handshake failed");
+            } else if since(self.created) > CONNECT {
+                self.ended = Some("no connection came about");
+            }
+            self.flush_dtls(outlet);
+        } else if since(self.last_check) > CONSENT {
+            self.ended = Some("the viewer has gone silent");
+        } else if now >= self.next_report {
+            self.report(now, fan_out, outlet);
+        }
+    }
+
+    /// Another epoch begins. The session ends if the viewer can't play it with what was agreed upon.
+    pub(super) fn enter_epoch(&mut self, tracks: &Tracks) {
+        let same =
+            self.codecs.iter().all(|(kind, codec)| tracks.codec(*kind).is_none_or(|now| now == *codec));
+        if !same || self.unserved.iter().any(|kind| tracks.has(*kind)) {
+            self.ended = Some("the stream's tracks changed");
+        }
+        self.video = VideoState::Waiting;
+        for track in &mut self.tracks {
+            track.unmap();
+        }
+    }
+
+    /// Media was lost on the way to this worker: pictures go on at the next keyframe.
+    pub(super) fn skip_to_keyframe(&mut self) {
+        self.video = VideoState::Waiting;
+    }
+
+    /// Sends a batch that has just arrived.
+    pub(in crate::webrtc) fn send(
+        &mut self,
+        now: Instant,
+        batch: &Template,
+        outlet: &mut dyn Outlet,
+        buffer: &mut Vec<u8>,
+    ) {
+        if self.keys.is_none() || self.ended.is_some() {
+            return;
+        }
+        if self.video != VideoState::Live
+            && let (Some(start), Some(track)) =
+                (batch.group_start(), track_mut(&mut self.tracks, MediaKind::Video))
+        {
+            track.map(start.sequence, start.timestamp, None, now);
+            self.video = VideoState::Live;
+        }
+        let first_sound = batch.packets.iter().find(|packet| packet.kind == MediaKind::Audio);
+        if let (Some(first), Some(track)) = (first_sound, track_mut(&mut self.tracks, MediaKind::Audio))
+            && !track.is_mapped()
+        {
+            track.map(first.sequence, first.timestamp, None, now);
+        }
+        let live = self.video == VideoState::Live;
+        for run in 0..batch.runs.len() {
+            self.send_run(now, batch, run, |kind| live || kind == MediaKind::Audio, outlet, buffer);
+        }
+    }
+
+    /// Sends the next step of the cached pictures.
+    pub(in crate::webrtc) fn catch_up(
+        &mut self,
+        now: Instant,
+        fan_out: &FanOut,
+        outlet: &mut dyn Outlet,
+        buffer: &mut Vec<u8>,
+    ) {
+        let VideoState::CatchUp { generation, mut batch, mut run } = self.video else { return };
+        let (group, present) = fan_out.history().group();
+        if present != generation {
+            self.wait_for_keyframe();
+            return;
+        }
+        let (least, most) = STEP_PACKETS;
+        let mut left = fan_out.history().group_packets().div_ceil(CATCH_UP_STEPS).clamp(least, most);
+        while let Some(template) = group.get(batch) {
+            if run >= template.runs.len() {
+                (batch, run) = (batch + 1, 0);
+                continue;
+            }
+            if left == 0 {
+                self.video = VideoState::CatchUp { generation, batch, run };
+                return;
+            }
+            self.send_run(now, template, run, |kind| kind == MediaKind::Video, outlet, buffer);
+            left = left.saturating_sub(template.runs[run].len());
+            run += 1;
+        }
+        self.video = VideoState::Live;
+    }
+
+    /// Ends the session; the peer is told.
+    pub(in crate::webrtc) fn close(&mut self, now: Instant, why: &'static str, outlet: &mut dyn Outlet) {
+        self.ended.get_or_insert(why);
+        self.dtls.close(now);
+        self.flush_dtls(outlet);
+    }
+
+    /// The handshake is done: begin with the cached pictures, or wait for a keyframe.
+    fn join(&mut self, now: Instant, fan_out: Option<&FanOut>) {
+        self.next_report = now;
+        let Some(history) = fan_out.map(FanOut::history) else { return };
+        let (group, generation) = history.group();
+        let start = group.first().and_then(|template| template.group_start());
+        let live = history.latest(MediaKind::Video).zip(history.highest(MediaKind::Video));
+        if let (Some(start), Some((latest, highest)), Some(track)) =
+            (start, live, track_mut(&mut self.tracks, MediaKind::Video))
+        {
+            track.map(start.sequence, start.timestamp, Some((highest + 1, latest.timestamp)), now);
+            self.video = VideoState::CatchUp { generation, batch: 0, run: 0 };
+        } else {
+            self.wait_for_keyframe();
+        }
+    }
+
+    fn wait_for_keyframe(&mut self) {
+        self.video = VideoState::Waiting;
+        if self.tracks.iter().any(|track| track.kind == MediaKind::Video) {
+            self.stream.request_keyframe();
+        }
+    }
+
+    /// Patches, seals and sends the wanted packets of one run as one message.
+    fn send_run(
+        &mut self,
+        now: Instant,
+        batch: &Template,
+        run: usize,
+        wanted: impl Fn(MediaKind) -> bool,
+        outlet: &mut dyn Outlet,
+        buffer: &mut Vec<u8>,
+    ) {
+        let (Some(keys), Some((peer, local))) = (&mut self.keys, self.path) else { return };
+        buffer.clear();
+        let mut segment = 0;
+        for packet in batch.packets[batch.runs[run].clone()].iter().filter(|packet| wanted(packet.kind)) {
+            let Some(track) = track_mut(&mut self.tracks, packet.kind) else { continue };
+            let Some(numbers) = track.numbers(packet.sequence, packet.timestamp) else { continue };
+            let start = buffer.len();
+            buffer.extend_from_slice(batch.bytes(packet));
+            write_header(&mut buffer[start..], track.payload_type, track.ssrc, numbers);
+            buffer.resize(buffer.len() + keys.rtp.tag_len(), 0);
+            if keys.rtp.seal(&mut buffer[start..], numbers.index).is_err() {
+                buffer.truncate(start);
+                continue;
+            }
+            track.sent(numbers, batch.payload(packet).len(), now);
+            if segment == 0 {
+                segment = buffer.len();
+            }
+        }
+        if !buffer.is_empty() {
+            outlet.send(peer, local, buffer, Some(segment));
+        }
+    }
+
+    /// Sends a packet again: by RTX if it was negotiated, else bit for bit as before.
+    fn resend(
+        &mut self,
+        now: Instant,
+        ssrc: u32,
+        number: u16,
+        fan_out: &FanOut,
+        outlet: &mut dyn Outlet,
+        buffer: &mut Vec<u8>,
+    ) {
+        let (Some(keys), Some((peer, local))) = (&mut self.keys, self.path) else { return };
+        let track = self.tracks.iter_mut().find(|track| track.ssrc == ssrc && track.kind == MediaKind::Video);
+        let Some(track) = track else { return };
+        let Some(sequence) = track.missing(number, history::WINDOW) else { return };
+        let Some((template, packet)) = fan_out.history().get(sequence) else { return };
+        let Some(numbers) = track.numbers(sequence, packet.timestamp) else { return };
+        if !self.resend.take(numbers.index, template.bytes(packet).len(), now) {
+            return;
+        }
+        buffer.clear();
+        let index = if let Some(rtx) = &mut track.rtx {
+            // RFC 4588 §4: the original sequence number in front of the payload; padding is not repeated.
+            let index = rtx.take_index();
+            buffer.extend_from_slice(&[0x80, u8::from(template.marker(packet)) << 7]);
+            buffer.resize(HEADER, 0);
+            buffer.extend_from_slice(&(numbers.index as u16).to_be_bytes());
+            buffer.extend_from_slice(template.payload(packet));
+            write_header(buffer, rtx.payload_type, rtx.ssrc, Numbers { index, ..numbers });
+            index
+        } else {
+            buffer.extend_from_slice(template.bytes(packet));
+            write_header(buffer, track.payload_type, track.ssrc, numbers);
+            numbers.index
+        };
+        buffer.resize(buffer.len() + keys.rtp.tag_len(), 0);
+        if keys.rtp.seal(buffer, index).is_ok() {
+            outlet.send(peer, local, buffer, None);
+        }
+    }
+
+    /// Sends a sender report for each track that has sent something. All tracks are on one clock: the
+    /// wall clock at the timeline's origin, plus media time, plus the time since the packet arrived.
+    fn report(&mut self, now: Instant, fan_out: Option<&FanOut>, outlet: &mut dyn Outlet) {
+        let (Some(keys), Some((peer, local)), Some(fan_out)) = (&mut self.keys, self.path, fan_out) else {
+            return;
+        };
+        let Some(epoch) = fan_out.epoch() else { return };
+        for track in self.tracks.iter().filter(|track| track.packets > 0) {
+            let Some(latest) = fan_out.history().latest(track.kind) else { continue };
+            let Some(timestamp) = track.live_timestamp(latest.timestamp) else { continue };
+            let passed = now.saturating_duration_since(latest.at);
+            let report = SenderReport {
+                ssrc: track.ssrc,
+                ntp: shifted(epoch.wall_origin, latest.pts.as_nanos()) + passed,
+                timestamp: timestamp.wrapping_add(ticks(passed, track.clock_rate)),
+                packets: track.packets,
+                octets: track.octets,
+            };
+            let mut plain = Vec::with_capacity(128);
+            report.write(&self.cname, &mut plain);
+            if let Ok(sealed) = keys.rtcp_out.encrypt_rtcp(&plain) {
+                outlet.send(peer, local, &sealed, None);
+            }
+            self.next_report = now + REPORT_INTERVAL;
+        }
+    }
+
+    fn flush_dtls(&mut self, outlet: &mut dyn Outlet) {
+        while let Some(datagram) = self.dtls.poll_transmit() {
+            if let Some((peer, local)) = self.path {
+                outlet.send(peer, local, &datagram, None);
+            }
+        }
+    }
+}
+
+fn track_mut(tracks: &mut [OutTrack], kind: MediaKind) -> Option<&mut OutTrack> {
+    tracks.iter_mut().find(|track| track.kind == kind)
+}
+
+/// Fills in the fields that are a viewer's own.
+fn write_header(packet: &mut [u8], payload_type: u8, ssrc: u32, numbers: Numbers) {
+    packet[1] = packet[1] & 0x80 | payload_type;
+    packet[2..4].copy_from_slice(&(numbers.index as u16).to_be_bytes());
+    packet[4..8].copy_from_slice(&numbers.timestamp.to_be_bytes());
+    packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+}
+
+fn shifted(origin: SystemTime, nanos: i64) -> SystemTime {
+    let by = Duration::from_nanos(nanos.unsigned_abs());
+    if nanos >= 0 { origin + by } else { origin.checked_sub(by).unwrap_or(origin) }
+}

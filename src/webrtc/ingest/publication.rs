@@ -1,0 +1,235 @@
+//! What a publisher sends, on its way into the hub: placed in time, in epochs and in batches.
+//!
+//! Owns the [`Publisher`] and the [`Timeline`]. Promises that a keyframe's first packet begins a batch and
+//! that no batch mixes epochs. Knows neither RTP headers nor the WebRTC stack.
+
+use super::access_unit;
+use super::offer::{Format, Offer};
+use super::receiver::{Incoming, Place};
+use crate::media::h264::Sps;
+use crate::media::{
+    AudioTrack, Codec, Epoch, MediaKind, Packet, PacketBatch, SenderReport, Timeline, Tracks, VideoTrack,
+};
+use crate::stream::{Publisher, Stream};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tracing::{debug, info};
+
+/// How long the first epoch waits for the other negotiated track.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Packets that wait with it.
+const MAX_WAITING: usize = 4096;
+
+/// A publisher's media on its way to the hub.
+#[derive(Debug)]
+pub(super) struct Publication {
+    publisher: Publisher<PacketBatch>,
+    /// The negotiated kinds.
+    expected: Tracks,
+    timeline: Option<Timeline>,
+    /// The tracks that have sent.
+    present: Tracks,
+    first_media: Option<Instant>,
+    epoch: Option<Arc<Epoch>>,
+    /// The present tracks differ from the epoch's.
+    changed: bool,
+    pending: Vec<Packet>,
+}
+
+impl Publication {
+    pub(super) fn new(publisher: Publisher<PacketBatch>, offer: &Offer) -> Self {
+        let mut expected = Tracks::default();
+        for section in &offer.sections {
+            if let Some(format) = section.formats.first() {
+                add_track(&mut expected, format);
+            }
+        }
+        Self {
+            publisher,
+            expected,
+            timeline: None,
+            present: Tracks::default(),
+            first_media: None,
+            epoch: None,
+            changed: false,
+            pending: Vec::new(),
+        }
+    }
+
+    /// The stream that is published.
+    pub(super) fn stream(&self) -> &Arc<Stream> {
+        self.publisher.stream()
+    }
+
+    /// The write half: for its signals.
+    pub(super) fn publisher(&self) -> &Publisher<PacketBatch> {
+        &self.publisher
+    }
+
+    /// Takes a packet that arrived at `now`; it waits for [`Self::flush`].
+    pub(super) fn push(&mut self, now: Instant, format: &Format, place: Place, packet: Incoming) {
+        let kind = format.codec.kind();
+        if self.present.codec(kind) != Some(format.codec) {
+            // (A change of payload type within one codec changes nothing for readers.)
+            if self.epoch.is_some() {
+                self.release(); // what came before belongs to the epoch without this track
+            }
+            add_track(&mut self.present, format);
+            self.changed = true;
+            debug!(stream = %self.stream().name(), %kind, codec = %format.codec, "Track began.");
+        }
+        self.first_media.get_or_insert(now);
+        let timeline = self.timeline.get_or_insert_with(|| Timeline::new(now, SystemTime::now()));
+        let pts = match timeline.place(kind, format.clock_rate, packet.timestamp, now) {
+            Ok(pts) => pts,
+            Err(jump) => {
+                self.restart(kind);
+                info!(stream = %self.stream().name(), %kind, %jump, "The sender's clock started anew.");
+                let timeline = self.timeline.get_or_insert_with(|| Timeline::new(now, SystemTime::now()));
+                let Ok(pts) = timeline.place(kind, format.clock_rate, packet.timestamp, now) else { return };
+                pts
+            }
+        };
+        if let Some(keyframe) = place.frame {
+            self.stream().statistics().video_frame(keyframe);
+        }
+        let Place { sequence, mut keyframe, prefix_from, .. } = place;
+        if keyframe && format.codec == Codec::H264 {
+            self.look_at_parameters(prefix_from, &packet.payload);
+        }
+        let prefix = |packet: &&mut Packet| packet.kind == kind && packet.sequence == prefix_from;
+        if keyframe && let Some(first) = self.pending.iter_mut().find(prefix) {
+            first.keyframe = true;
+            keyframe = first.sequence == sequence;
+        }
+        self.pending.push(Packet {
+            kind,
+            sequence,
+            timestamp: packet.timestamp,
+            pts,
+            marker: packet.marker,
+            keyframe,
+            payload: packet.payload,
+        });
+    }
+
+    /// Another resolution begins another epoch, with the access unit whose first packet is `first`.
+    fn look_at_parameters(&mut self, first: u64, payload: &[u8]) {
+        let Some(Ok(parameters)) = access_unit::parameter_set(payload).map(Sps::parse) else { return };
+        let Some(video) = &self.present.video else { return };
+        let mut described = video.clone();
+        described.resolution = Some((parameters.width, parameters.height));
+        described.frame_rate = parameters.frame_rate;
+        // What the stream leaves open is not done in real time: B-frames delay.
+        described.reordered = parameters.max_reorder_frames.is_some_and(|frames| frames > 0);
+        if described == *video {
+            return;
+        }
+        debug!(stream = %self.stream().name(), resolution = ?described.resolution, "Video is described.");
+        if self.epoch.is_some() || video.resolution.is_some() {
+            let of_this_unit = |packet: &Packet| packet.kind == MediaKind::Video && packet.sequence >= first;
+            let split = self.pending.iter().position(of_this_unit).unwrap_or(self.pending.len());
+            let later = self.pending.split_off(split);
+            self.release();
+            self.pending = later;
+        }
+        self.present.video = Some(described);
+        self.changed = true;
+    }
+
+    /// A sender of a track started anew: what comes next belongs to a new epoch.
+    pub(super) fn restart(&mut self, kind: MediaKind) {
+        match self.epoch {
+            Some(_) => self.release(),
+            None => self.pending.retain(|packet| packet.kind != kind),
+        }
+        if let Some(timeline) = &mut self.timeline {
+            timeline.restart(kind);
+        }
+        self.changed = true;
+    }
+
+    /// Takes a track's sender report.
+    pub(super) fn sender_report(&mut self, now: Instant, kind: MediaKind, report: SenderReport) {
+        if self.first_media.is_none() {
+            return; // before any media there is no timeline; another report will come
+        }
+        let timeline = self.timeline.get_or_insert_with(|| Timeline::new(now, SystemTime::now()));
+        let (before, rejected) = (timeline.is_aligned(), timeline.rejected_reports());
+        timeline.sender_report(kind, report);
+        let (aligned, absurd) = (timeline.is_aligned() && !before, timeline.rejected_reports() > rejected);
+        if aligned || absurd {
+            debug!(stream = %self.stream().name(), %kind, aligned, absurd, "Sender report.");
+        }
+    }
+
+    /// Hands what waits to the hub.
+    pub(super) fn flush(&mut self, now: Instant) {
+        let Some(first_media) = self.first_media else { return };
+        let missing = |kind| self.expected.has(kind) && !self.present.has(kind);
+        let waiting = self.epoch.is_none() && (missing(MediaKind::Video) || missing(MediaKind::Audio));
+        if waiting && now < first_media + PATIENCE && self.pending.len() < MAX_WAITING {
+            return;
+        }
+        self.release();
+    }
+
+    /// When the wait for the other track ends.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let waiting = self.epoch.is_none() && !self.pending.is_empty();
+        waiting.then(|| self.first_media.map(|first| first + PATIENCE)).flatten()
+    }
+
+    /// Writes all that waits, under the epoch that it belongs to.
+    fn release(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let epoch = match &self.epoch {
+            Some(epoch) if !self.changed => epoch.clone(),
+            _ => self.begin_epoch(),
+        };
+        let mut batch: Vec<Packet> = Vec::with_capacity(self.pending.len());
+        for packet in self.pending.drain(..) {
+            if packet.keyframe && !batch.is_empty() {
+                let packets = std::mem::take(&mut batch);
+                self.publisher.write(PacketBatch { epoch: epoch.clone(), packets });
+            }
+            batch.push(packet);
+        }
+        self.publisher.write(PacketBatch { epoch, packets: batch });
+    }
+
+    fn begin_epoch(&mut self) -> Arc<Epoch> {
+        let wall_origin = self.timeline.as_ref().map_or_else(SystemTime::now, Timeline::wall_origin);
+        let epoch = self.publisher.begin_epoch(self.present.clone(), wall_origin);
+        info!(
+            stream = %self.stream().name(),
+            epoch = epoch.id,
+            video = ?epoch.tracks.codec(MediaKind::Video),
+            audio = ?epoch.tracks.codec(MediaKind::Audio),
+            "Media began."
+        );
+        self.changed = false;
+        self.epoch = Some(epoch.clone());
+        epoch
+    }
+}
+
+fn add_track(tracks: &mut Tracks, format: &Format) {
+    let (codec, codec_data, fmtp) = (format.codec, Bytes::new(), format.fmtp.clone());
+    match codec.kind() {
+        MediaKind::Video => {
+            let (resolution, frame_rate) = (None, None);
+            tracks.video =
+                Some(VideoTrack { codec, resolution, frame_rate, codec_data, fmtp, reordered: false });
+        }
+        MediaKind::Audio => {
+            // RFC 7587 §7: Opus is always announced with two channels.
+            let channels = if codec == Codec::Opus { 2 } else { 1 };
+            let sample_rate = format.clock_rate;
+            tracks.audio = Some(AudioTrack { codec, sample_rate, channels, codec_data, fmtp });
+        }
+    }
+}

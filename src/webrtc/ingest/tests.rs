@@ -1,0 +1,802 @@
+//! Sessions against a publisher made of the same stack: both in memory, on a virtual clock.
+
+use super::{IngestSession, IngestSettings};
+use crate::media::{Codec, MediaKind, Packet, PacketBatch, StreamName};
+use crate::stream::{Hub, Reaper, Subscriber};
+use crate::webrtc::SessionError;
+use crate::webrtc::session::SessionState;
+use bytes::{Bytes, BytesMut};
+use rtc::interceptor::{
+    Interceptor, NackResponderBuilder, Packet as ChainPacket, Registry, Slot, StreamInfo, TaggedPacket,
+};
+use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::configuration::media_engine::MediaEngine;
+use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
+use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::transport::{RTCDtlsRole, RTCIceCandidateInit};
+use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtcp::sender_report::SenderReport;
+use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
+    RTCRtpRtxParameters, RtpCodecKind,
+};
+use rtc::sansio::Protocol;
+use rtc::shared::error::Error as RtcError;
+use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+use std::collections::{HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const SERVER: &str = "127.0.0.1:8189";
+const CLIENT: &str = "127.0.0.1:5000";
+const VIDEO_SSRC: u32 = 0x1111;
+const RTX_SSRC: u32 = 0x2222;
+const AUDIO_SSRC: u32 = 0x3333;
+const VIDEO_TYPE: u8 = 96;
+const AUDIO_TYPE: u8 = 111;
+const STEP: Duration = Duration::from_millis(5);
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+fn name() -> StreamName {
+    "studio".parse().expect("a name")
+}
+
+/// A publisher, a session, and the wire between them.
+struct World {
+    now: Instant,
+    start: Instant,
+    client: RTCPeerConnection,
+    session: IngestSession,
+    hub: Hub,
+    _reaper: Reaper,
+    answer: String,
+    feedback: Arc<Feedback>,
+    /// Video sequence numbers that are lost on their first way.
+    lose: HashSet<u16>,
+    /// Nothing passes.
+    cut: bool,
+    video_sequence: u16,
+    audio_sequence: u16,
+}
+
+#[derive(Default)]
+struct Feedback {
+    keyframe_requests: AtomicUsize,
+    losses_reported: AtomicUsize,
+}
+
+impl World {
+    fn new(kinds: &[MediaKind]) -> Self {
+        Self::with_offer(kinds, |offer| offer)
+    }
+
+    fn with_offer(kinds: &[MediaKind], change: impl FnOnce(String) -> String) -> Self {
+        let now = Instant::now();
+        let feedback = Arc::new(Feedback::default());
+        let (mut client, offer) = publisher(now, kinds, feedback.clone());
+        let offer = change(offer);
+        let (hub, reaper) = Hub::new(Duration::from_secs(60));
+        let settings = IngestSettings::new(vec![address(SERVER)]).expect("a certificate");
+        let (session, answer) =
+            IngestSession::new(now, &settings, &hub, name(), &offer, address(CLIENT)).expect("a good offer");
+        let description = RTCSessionDescription::answer(answer.clone()).expect("SDP");
+        client.set_remote_description(now, description).expect("a good answer");
+        Self {
+            now,
+            start: now,
+            client,
+            session,
+            hub,
+            _reaper: reaper,
+            answer,
+            feedback,
+            lose: HashSet::new(),
+            cut: false,
+            video_sequence: 65_500,
+            audio_sequence: 100,
+        }
+    }
+
+    fn connected(kinds: &[MediaKind]) -> Self {
+        Self::new(kinds).connect()
+    }
+
+    fn connect(mut self) -> Self {
+        let world = &mut self;
+        world.run_until(Duration::from_secs(5), |world| {
+            world.session.state(world.now) == SessionState::Connected
+        });
+        world.run(Duration::from_millis(50)); // the client's side too
+        self
+    }
+
+    fn subscribe(&self) -> Subscriber<PacketBatch> {
+        self.hub.get(&name()).expect("live").subscribe()
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.exchange();
+            self.now += STEP;
+            self.client.handle_timeout(self.now).expect("timers");
+            self.session.handle_timeout(self.now);
+        }
+        self.exchange();
+    }
+
+    fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) {
+        let end = self.now + limit;
+        while !done(self) {
+            assert!(self.now < end, "not within {limit:?}");
+            self.run(STEP);
+        }
+    }
+
+    /// Moves datagrams until there are none.
+    fn exchange(&mut self) {
+        loop {
+            let mut moved = false;
+            while let Some(datagram) = self.client.poll_write() {
+                moved = true;
+                if !self.lost(&datagram.message) {
+                    self.session.handle_datagram(
+                        self.now,
+                        address(SERVER),
+                        address(CLIENT),
+                        datagram.message,
+                    );
+                }
+            }
+            self.session.flush(self.now);
+            while let Some(transmit) = self.session.poll_transmit() {
+                moved = true;
+                if !self.cut {
+                    assert_eq!((transmit.local, transmit.peer), (address(SERVER), address(CLIENT)));
+                    self.deliver(transmit.data);
+                }
+            }
+            while self.client.poll_event().is_some() {}
+            while self.client.poll_read().is_some() {}
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn deliver(&mut self, message: BytesMut) {
+        let transport = TransportContext {
+            local_addr: address(CLIENT),
+            peer_addr: address(SERVER),
+            transport_protocol: TransportProtocol::UDP,
+            ecn: None,
+        };
+        self.client.handle_read(TaggedBytesMut { now: self.now, transport, message }).expect("taken");
+    }
+
+    fn lost(&mut self, datagram: &[u8]) -> bool {
+        let video = datagram.len() > 12 && datagram[0] >> 6 == 2 && datagram[1] & 0x7f == VIDEO_TYPE;
+        self.cut || (video && self.lose.remove(&u16::from_be_bytes([datagram[2], datagram[3]])))
+    }
+
+    fn write(&mut self, message: RTCMessage) {
+        self.client.handle_write(TaggedRTCMessage { now: self.now, message }).expect("sent");
+    }
+
+    fn rtp(&mut self, kind: MediaKind, timestamp: u32, marker: bool, payload: &[u8]) -> u16 {
+        let (ssrc, payload_type, next) = match kind {
+            MediaKind::Video => (VIDEO_SSRC, VIDEO_TYPE, &mut self.video_sequence),
+            MediaKind::Audio => (AUDIO_SSRC, AUDIO_TYPE, &mut self.audio_sequence),
+        };
+        let sequence = *next;
+        *next = next.wrapping_add(1);
+        let header = rtc::rtp::Header {
+            version: 2,
+            padding: payload.is_empty(),
+            marker,
+            payload_type,
+            sequence_number: sequence,
+            timestamp,
+            ssrc,
+            ..Default::default()
+        };
+        let packet = rtc::rtp::Packet { header, payload: Bytes::copy_from_slice(payload) };
+        self.write(RTCMessage::RtpPacket(String::new(), packet));
+        sequence
+    }
+
+    /// One frame of 20 ms with its audio; a keyframe is three packets, another frame two.
+    fn frame(&mut self, number: u32, keyframe: bool) {
+        let timestamp = number.wrapping_mul(1_800);
+        if keyframe {
+            self.rtp(MediaKind::Video, timestamp, false, &[0x67, 0x42, 0xe0, 0x1f]);
+            self.rtp(MediaKind::Video, timestamp, false, &[0x68, 0xce]);
+            self.rtp(MediaKind::Video, timestamp, true, &[0x65, 0x88, 1, 2, 3]);
+        } else {
+            self.rtp(MediaKind::Video, timestamp, false, &[0x7c, 0x81, 1]);
+            self.rtp(MediaKind::Video, timestamp, true, &[0x7c, 0x41, 2]);
+        }
+        self.rtp(MediaKind::Audio, number.wrapping_mul(960), false, &[0xfc, 1, 2]);
+        self.run(Duration::from_millis(20));
+    }
+
+    fn millis(&self) -> u64 {
+        (self.now - self.start).as_millis() as u64
+    }
+}
+
+/// A publisher and its offer.
+fn publisher(now: Instant, kinds: &[MediaKind], feedback: Arc<Feedback>) -> (RTCPeerConnection, String) {
+    let mut engine = MediaEngine::default();
+    let parameters = |mime: &str, payload_type, clock_rate, channels, fmtp: &str| RTCRtpCodecParameters {
+        rtp_codec: RTCRtpCodec {
+            mime_type: mime.to_owned(),
+            clock_rate,
+            channels,
+            sdp_fmtp_line: fmtp.to_owned(),
+            rtcp_feedback: Vec::new(),
+        },
+        payload_type,
+    };
+    let h264 = parameters(
+        "video/H264",
+        VIDEO_TYPE,
+        90_000,
+        0,
+        "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+    );
+    let opus = parameters("audio/opus", AUDIO_TYPE, 48_000, 2, "minptime=10");
+    engine.register_codec(h264.clone(), RtpCodecKind::Video).expect("codec");
+    engine
+        .register_codec(parameters("video/rtx", 97, 90_000, 0, "apt=96"), RtpCodecKind::Video)
+        .expect("codec");
+    engine.register_codec(opus.clone(), RtpCodecKind::Audio).expect("codec");
+    for parameter in ["", "pli"] {
+        let typ = "nack".to_owned();
+        let parameter = parameter.to_owned();
+        engine.register_feedback(
+            rtc::rtp_transceiver::rtp_sender::RTCPFeedback { typ, parameter },
+            RtpCodecKind::Video,
+        );
+    }
+    let registry = Registry::new()
+        .with(Slot::NackResponder, NackResponderBuilder::new().build())
+        .with(Slot::from(60_000), Listener { feedback, ..Listener::default() });
+    let mut client = RTCPeerConnectionBuilder::new()
+        .with_media_engine(engine)
+        .with_interceptor_registry(registry)
+        .with_setting_engine(
+            SettingEngineBuilder::new().with_answering_dtls_role(RTCDtlsRole::Client).build(),
+        )
+        .build(now)
+        .expect("a client");
+    for kind in kinds {
+        let (kind, codec, ssrc, rtx) = match kind {
+            MediaKind::Video => (RtpCodecKind::Video, &h264, VIDEO_SSRC, Some(RTX_SSRC)),
+            MediaKind::Audio => (RtpCodecKind::Audio, &opus, AUDIO_SSRC, None),
+        };
+        let coding = RTCRtpEncodingParameters {
+            rtp_coding_parameters: RTCRtpCodingParameters {
+                ssrc: Some(ssrc),
+                rtx: rtx.map(|ssrc| RTCRtpRtxParameters { ssrc }),
+                ..Default::default()
+            },
+            active: true,
+            codec: codec.rtp_codec.clone(),
+            ..Default::default()
+        };
+        let track =
+            MediaStreamTrack::new("stream".into(), format!("{kind}"), format!("{kind}"), kind, vec![coding]);
+        client.add_track(track).expect("a track");
+    }
+    let offer = client.create_offer(None).expect("an offer");
+    client.set_local_description(now, offer).expect("an offer of its own");
+    let candidate = "candidate:1 1 udp 2130706431 127.0.0.1 5000 typ host".to_owned();
+    client.add_local_candidate(RTCIceCandidateInit { candidate, ..Default::default() }).expect("a candidate");
+    client.add_local_candidate(RTCIceCandidateInit::default()).expect("the end");
+    let offer = client.local_description().expect("an offer").sdp;
+    (client, offer)
+}
+
+/// Counts the feedback that reaches the publisher.
+#[derive(Default)]
+struct Listener {
+    feedback: Arc<Feedback>,
+    inbound: VecDeque<TaggedPacket>,
+    outbound: VecDeque<TaggedPacket>,
+}
+
+impl Protocol<TaggedPacket, TaggedPacket, ()> for Listener {
+    type Rout = TaggedPacket;
+    type Wout = TaggedPacket;
+    type Eout = ();
+    type Error = RtcError;
+    type Time = Instant;
+
+    fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), RtcError> {
+        if let ChainPacket::Rtcp(reports) = &packet.message.packet {
+            for report in reports {
+                let count =
+                    |counter: &AtomicUsize, yes: bool| counter.fetch_add(usize::from(yes), Ordering::Relaxed);
+                count(&self.feedback.keyframe_requests, report.as_any().is::<PictureLossIndication>());
+                count(&self.feedback.losses_reported, report.as_any().is::<TransportLayerNack>());
+            }
+        }
+        self.inbound.push_back(packet);
+        Ok(())
+    }
+    fn poll_read(&mut self) -> Option<TaggedPacket> {
+        self.inbound.pop_front()
+    }
+    fn handle_write(&mut self, packet: TaggedPacket) -> Result<(), RtcError> {
+        self.outbound.push_back(packet);
+        Ok(())
+    }
+    fn poll_write(&mut self) -> Option<TaggedPacket> {
+        self.outbound.pop_front()
+    }
+}
+
+impl Interceptor for Listener {
+    fn bind_local_stream(&mut self, _: &StreamInfo) {}
+    fn unbind_local_stream(&mut self, _: &StreamInfo) {}
+    fn bind_remote_stream(&mut self, _: &StreamInfo) {}
+    fn unbind_remote_stream(&mut self, _: &StreamInfo) {}
+}
+
+/// All batches that are there now.
+fn batches(reader: &mut Subscriber<PacketBatch>) -> Vec<Arc<PacketBatch>> {
+    std::iter::from_fn(|| reader.try_recv()).collect()
+}
+
+fn packets(batches: &[Arc<PacketBatch>], kind: MediaKind) -> Vec<Packet> {
+    batches.iter().flat_map(|batch| &batch.packets).filter(|packet| packet.kind == kind).cloned().collect()
+}
+
+const BOTH: [MediaKind; 2] = [MediaKind::Audio, MediaKind::Video];
+
+#[test]
+fn a_publisher_connects_and_its_packets_arrive_in_one_epoch() {
+    let mut world = World::connected(&BOTH);
+    eprintln!("connected after {} ms of virtual time", world.millis());
+    let mut reader = world.subscribe();
+    for number in 0..10 {
+        world.frame(number, number == 0);
+    }
+    let batches = batches(&mut reader);
+    let tracks = &batches[0].epoch.tracks;
+    assert_eq!(tracks.codec(MediaKind::Video), Some(Codec::H264));
+    assert_eq!(tracks.codec(MediaKind::Audio), Some(Codec::Opus));
+    assert!(batches.iter().all(|batch| batch.epoch.id == batches[0].epoch.id));
+    let video = packets(&batches, MediaKind::Video);
+    let audio = packets(&batches, MediaKind::Audio);
+    assert_eq!((video.len(), audio.len()), (21, 10));
+    assert!(video.windows(2).all(|pair| pair[1].sequence == pair[0].sequence + 1), "the wrap is no hole");
+    assert_eq!(video.iter().map(|packet| packet.keyframe).position(|keyframe| keyframe), Some(0));
+    assert_eq!(video.iter().filter(|packet| packet.keyframe).count(), 1);
+    assert_eq!(video[20].pts.as_millis() - video[0].pts.as_millis(), 180);
+    assert_eq!(audio[9].pts.as_millis() - audio[0].pts.as_millis(), 180);
+    assert_eq!(video[2].payload.as_ref(), [0x65, 0x88, 1, 2, 3]);
+    assert!(video[2].marker && !video[1].marker);
+    let counted = world.hub.get(&name()).expect("live").statistics().snapshot();
+    assert_eq!((counted.video_frames, counted.keyframes), (10, 1));
+}
+
+#[test]
+fn the_answer_is_as_rfc_9725_wants_it() {
+    let world = World::new(&BOTH);
+    assert_eq!(world.answer.matches("a=candidate:").count(), 1, "{}", world.answer);
+    assert_eq!(world.answer.matches("a=rtcp-mux-only").count(), 2);
+    assert_eq!(world.answer.matches("a=recvonly").count(), 2);
+    assert_eq!(world.answer.matches("a=setup:passive").count(), 2);
+    assert!(world.answer.contains("a=rtcp-mux") && world.answer.contains("a=group:BUNDLE 0 1"));
+    assert!(world.answer.contains("127.0.0.1 8189 typ host") && world.answer.contains("a=end-of-candidates"));
+    assert!(world.answer.contains("apt=96") && world.answer.contains("a=rtcp-fb:96 nack pli"));
+    assert!(world.answer.contains(&format!("a=ice-ufrag:{}", world.session.local_ufrag())));
+}
+
+#[test]
+fn a_passive_publisher_is_answered_active_and_an_active_one_passive() {
+    for (offered, answered) in [("passive", "active"), ("active", "passive")] {
+        let world =
+            World::with_offer(&BOTH, |offer| offer.replace("a=setup:actpass", &format!("a=setup:{offered}")));
+        assert_eq!(world.answer.matches(&format!("a=setup:{answered}")).count(), 2, "{}", world.answer);
+    }
+}
+
+#[test]
+fn lost_packets_are_repaired_by_retransmission() {
+    let mut world = World::connected(&BOTH);
+    let mut reader = world.subscribe();
+    world.lose = (0..400_u16).filter(|n| n % 10 == 7).map(|n| 65_500_u16.wrapping_add(n)).collect();
+    for number in 0..100 {
+        world.frame(number, number == 0);
+    }
+    world.run(Duration::from_millis(200));
+    let video = packets(&batches(&mut reader), MediaKind::Video);
+    assert_eq!(video.len(), 201);
+    let distinct: HashSet<u64> = video.iter().map(|packet| packet.sequence).collect();
+    assert_eq!(distinct.len(), 201, "none twice");
+    assert!(video.windows(2).any(|pair| pair[1].sequence < pair[0].sequence), "repaired ones come late");
+    assert!(
+        video.iter().all(|packet| packet.payload.len() >= 2 && packet.payload[0] & 0x80 == 0),
+        "restored"
+    );
+    let reported = world.feedback.losses_reported.load(Ordering::Relaxed);
+    assert!((1..=21).contains(&reported), "{reported} requests for 20 losses");
+}
+
+#[test]
+fn padding_leaves_no_holes() {
+    let mut world = World::connected(&BOTH);
+    let mut reader = world.subscribe();
+    for number in 0..20 {
+        world.frame(number, number == 0);
+        world.rtp(MediaKind::Video, number * 1_800, false, &[]);
+    }
+    let video = packets(&batches(&mut reader), MediaKind::Video);
+    assert_eq!(video.len(), 41);
+    assert!(video.windows(2).all(|pair| pair[1].sequence == pair[0].sequence + 1));
+}
+
+#[test]
+fn a_keyframe_begins_a_batch() {
+    let mut world = World::connected(&BOTH);
+    let mut reader = world.subscribe();
+    // All in one arrival.
+    for number in 0..3_u32 {
+        world.rtp(MediaKind::Audio, number * 960, false, &[0xfc]);
+        world.rtp(MediaKind::Video, number * 1_800, false, &[0x06, 5]);
+        world.rtp(MediaKind::Video, number * 1_800, false, &[0x67, 0x42]);
+        world.rtp(MediaKind::Video, number * 1_800, true, &[0x65, 1]);
+    }
+    world.exchange();
+    let batches = batches(&mut reader);
+    let sizes: Vec<usize> = batches.iter().map(|batch| batch.packets.len()).collect();
+    // The reader begins at a keyframe; what precedes the first is not for it.
+    assert_eq!(sizes, [4, 4, 3]);
+    assert!(batches.iter().all(|batch| batch.packets[0].keyframe && batch.packets[0].payload[0] == 0x06));
+}
+
+#[test]
+fn another_resolution_begins_an_epoch_at_its_keyframe() {
+    let mut world = World::connected(&BOTH);
+    let mut reader = world.subscribe();
+    for (number, set) in
+        [parameter_set(40, 30), parameter_set(40, 30), parameter_set(80, 45)].iter().enumerate()
+    {
+        let number = number as u32;
+        world.rtp(MediaKind::Audio, number * 960, false, &[0xfc]);
+        world.rtp(MediaKind::Video, number * 1_800, false, &[0x06, 5]);
+        world.rtp(MediaKind::Video, number * 1_800, false, set);
+        world.rtp(MediaKind::Video, number * 1_800, true, &[0x65, 1]);
+    }
+    world.exchange();
+    let batches = batches(&mut reader);
+    let resolution =
+        |batch: &PacketBatch| batch.epoch.tracks.video.as_ref().and_then(|video| video.resolution);
+    let first = batches[0].epoch.id;
+    let seen: Vec<_> = batches
+        .iter()
+        .map(|batch| (batch.epoch.id - first, batch.packets.len(), resolution(batch)))
+        .collect();
+    let (small, large) = (Some((640, 480)), Some((1280, 720)));
+    assert_eq!(seen, [(0, 4, small), (0, 4, small), (1, 3, large)]);
+    assert!(batches.iter().all(|batch| batch.packets[0].keyframe));
+}
+
+/// A Baseline sequence parameter set for a picture of so many macroblocks.
+fn parameter_set(width: u32, height: u32) -> Vec<u8> {
+    let golomb = |value: u32| {
+        let code = format!("{:b}", value + 1);
+        "0".repeat(code.len() - 1) + &code
+    };
+    // Id, frame number bits, picture order count type 2, one reference frame, no gaps; then frames only,
+    // direct 8x8, no cropping, no VUI, the stop bit.
+    let start: String = [0, 0, 2, 1].map(golomb).concat();
+    let mut bits = format!("{start}0{}{}11001", golomb(width - 1), golomb(height - 1));
+    while !bits.len().is_multiple_of(8) {
+        bits.push('0');
+    }
+    let bytes =
+        bits.as_bytes().chunks(8).map(|byte| byte.iter().fold(0, |value, bit| value << 1 | (bit - b'0')));
+    [0x67, 66, 0xc0, 30].into_iter().chain(bytes).collect()
+}
+
+#[test]
+fn keyframes_are_asked_for_at_most_once_a_second() {
+    let mut world = World::connected(&BOTH);
+    let asked = |world: &World| world.feedback.keyframe_requests.load(Ordering::Relaxed);
+    for number in 0..10 {
+        world.frame(number, number == 0);
+    }
+    assert_eq!(asked(&world), 0, "the first frame was a keyframe");
+    let stream = world.hub.get(&name()).expect("live");
+    for number in 10..160 {
+        stream.request_keyframe();
+        world.frame(number, false);
+    }
+    assert!((3..=4).contains(&asked(&world)), "{} in 3 s", asked(&world));
+}
+
+#[test]
+fn a_publisher_that_begins_without_a_keyframe_is_asked_for_one() {
+    let mut world = World::connected(&BOTH);
+    world.frame(0, false);
+    assert_eq!(world.feedback.keyframe_requests.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn audio_alone_waits_for_video_and_then_begins_without_it() {
+    let mut world = World::connected(&BOTH);
+    let mut reader = world.subscribe();
+    let mut number = 0;
+    let mut audio = |world: &mut World, count: u32| {
+        for _ in 0..count {
+            world.rtp(MediaKind::Audio, number * 960, false, &[0xfc]);
+            world.run(Duration::from_millis(20));
+            number += 1;
+        }
+    };
+    audio(&mut world, 45);
+    assert!(batches(&mut reader).is_empty());
+    audio(&mut world, 20);
+    let first = batches(&mut reader);
+    assert!(first[0].epoch.tracks.audio.is_some() && first[0].epoch.tracks.video.is_none());
+    assert_eq!(packets(&first, MediaKind::Audio).len(), 65, "what waited is not lost");
+    for number in 65..70 {
+        world.frame(number, number == 65);
+    }
+    let later = batches(&mut reader);
+    let both = later.last().expect("more");
+    assert!(both.epoch.id > first[0].epoch.id && both.epoch.tracks.audio.is_some());
+    assert!(both.epoch.tracks.video.is_some());
+    assert_eq!(both.epoch.wall_origin, first[0].epoch.wall_origin, "one timeline");
+}
+
+#[test]
+fn video_only_and_audio_only_begin_at_once() {
+    for kind in BOTH {
+        let mut world = World::connected(&[kind]);
+        let mut reader = world.subscribe();
+        world.rtp(kind, 0, true, &[0x65, 1]);
+        world.exchange();
+        let batches = batches(&mut reader);
+        assert_eq!((batches.len(), packets(&batches, kind).len()), (1, 1), "{kind}");
+    }
+}
+
+#[test]
+fn sender_reports_align_audio_with_video() {
+    let mut world = World::connected(&BOTH);
+    let mut reader = world.subscribe();
+    // Audio of timestamp 0 was captured 100 ms before video of timestamp 0, but arrives with it.
+    for number in 0..5 {
+        world.frame(number, number == 0);
+    }
+    let report = |ssrc, ntp_millis: u64, rtp_time| {
+        let ntp_time = (0xE000_0000 << 32) + (ntp_millis << 32) / 1000;
+        let report = SenderReport { ssrc, ntp_time, rtp_time, ..Default::default() };
+        RTCMessage::RtcpPacket(String::new(), vec![Box::new(report) as Box<dyn rtc::rtcp::Packet>])
+    };
+    world.write(report(VIDEO_SSRC, 1_000, 0));
+    world.write(report(AUDIO_SSRC, 900, 0));
+    world.exchange();
+    for number in 5..10 {
+        world.frame(number, false);
+    }
+    let batches = batches(&mut reader);
+    let offset = |index: usize| {
+        let video = &packets(&batches, MediaKind::Video)[2 * index + 2];
+        let audio = &packets(&batches, MediaKind::Audio)[index];
+        assert_eq!(video.timestamp / 1_800, audio.timestamp / 960);
+        (video.pts.as_nanos() - audio.pts.as_nanos() + 500_000).div_euclid(1_000_000)
+    };
+    assert_eq!((offset(4), offset(8)), (0, 100));
+}
+
+#[test]
+fn a_vanished_publisher_is_found_within_10_s() {
+    let mut world = World::connected(&BOTH);
+    for number in 0..5 {
+        world.frame(number, number == 0);
+    }
+    world.cut = true;
+    let cut = world.now;
+    world.run_until(Duration::from_secs(10), |world| {
+        matches!(world.session.state(world.now), SessionState::Ended(_))
+    });
+    eprintln!("{:?} after {:?}", world.session.state(world.now), world.now - cut);
+    assert!(world.hub.get(&name()).expect("in its grace").source().is_none(), "the name is free");
+}
+
+#[test]
+fn a_quiet_publisher_stays() {
+    let mut world = World::connected(&BOTH);
+    world.run(Duration::from_secs(30));
+    assert_eq!(world.session.state(world.now), SessionState::Connected);
+}
+
+#[test]
+fn a_publisher_that_never_comes_is_given_up() {
+    let mut world = World::new(&BOTH);
+    world.cut = true;
+    world.run(Duration::from_secs(11));
+    assert!(matches!(world.session.state(world.now), SessionState::Ended(_)));
+    assert!(world.hub.get(&name()).expect("in its grace").source().is_none());
+}
+
+#[test]
+fn closing_tells_the_publisher_and_frees_the_name() {
+    let mut world = World::connected(&BOTH);
+    world.session.close(world.now);
+    let farewell: Vec<_> = std::iter::from_fn(|| world.session.poll_transmit()).collect();
+    assert!(farewell.iter().any(|transmit| (20..64).contains(&transmit.data[0])), "a DTLS alert");
+    assert!(world.hub.get(&name()).expect("in its grace").source().is_none());
+    // RFC 9725 §4.2: no STUN answer after the end.
+    world.run(Duration::from_secs(3));
+    assert!(world.session.poll_transmit().is_none());
+}
+
+#[test]
+fn a_publisher_that_closes_ends_its_session() {
+    let mut world = World::connected(&BOTH);
+    world.client.close().expect("closes");
+    world.exchange();
+    assert_eq!(world.session.state(world.now), SessionState::Ended("the publisher closed the connection"));
+}
+
+#[test]
+fn a_kicked_publisher_is_closed() {
+    let mut world = World::connected(&BOTH);
+    assert!(world.hub.get(&name()).expect("live").kick_publisher());
+    world.run(STEP);
+    assert_eq!(world.session.state(world.now), SessionState::Ended("the publisher was kicked"));
+}
+
+#[test]
+fn a_second_publisher_is_refused() {
+    let world = World::new(&BOTH);
+    let (_, offer) = publisher(world.now, &BOTH, Arc::default());
+    let settings = IngestSettings::new(Vec::new()).expect("a certificate");
+    let refused = IngestSession::new(world.now, &settings, &world.hub, name(), &offer, address(CLIENT));
+    assert_eq!(refused.err(), Some(SessionError::StreamTaken(name())));
+}
+
+#[test]
+fn strangers_are_not_listened_to() {
+    let mut world = World::connected(&BOTH);
+    let stranger = address("127.0.0.1:6000");
+    // A DTLS close_notify in the clear, garbage, and a binding request without integrity.
+    let alert = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0];
+    let mut request = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    request.extend([7; 12]);
+    for data in [&alert[..], &[0xff; 40], &[0; 3], &[], &request] {
+        world.session.handle_datagram(world.now, address(SERVER), stranger, BytesMut::from(data));
+        while let Some(transmit) = world.session.poll_transmit() {
+            assert_ne!(transmit.peer, stranger);
+        }
+    }
+    for number in 0..3 {
+        world.frame(number, number == 0);
+    }
+    assert_eq!(world.session.state(world.now), SessionState::Connected);
+}
+
+#[test]
+fn trickled_candidates_are_taken_and_garbage_is_not() {
+    let mut world = World::new(&BOTH);
+    let fragment = "a=candidate:1 1 udp 2130706431 127.0.0.1 5000 typ host\r\n\
+                    a=candidate:1 1 udp 2130706431 a-b.local 5000 typ host\r\na=end-of-candidates\r\n";
+    assert_eq!(world.session.add_remote_candidate(world.now, fragment), Ok(()));
+    let garbage = world.session.add_remote_candidate(world.now, "\0\0");
+    assert!(matches!(garbage, Err(SessionError::MalformedFragment(_))));
+    let other = world.session.add_remote_candidate(world.now, "a=ice-ufrag:somebodyelse\r\n");
+    assert!(matches!(other, Err(SessionError::MalformedFragment(_))));
+}
+
+#[test]
+fn no_offer_is_a_fault_of_ours() {
+    let now = Instant::now();
+    let settings = IngestSettings::new(vec![address(SERVER)]).expect("a certificate");
+    let (hub, _reaper) = Hub::new(Duration::ZERO);
+    let (_, offer) = publisher(now, &BOTH, Arc::default());
+    let lines: Vec<&str> = offer.lines().collect();
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % below as u64) as usize
+    };
+    let mut accepted = 0;
+    for round in 0..600 {
+        let mut changed: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        for _ in 0..=round % 3 {
+            let (at, other) = (random(changed.len()), random(lines.len()));
+            match random(5) {
+                0 => drop(changed.remove(at)),
+                1 => changed.insert(at, lines[other].to_owned()),
+                2 => changed[at] = lines[other].to_owned(),
+                3 => {
+                    let cut = random(changed[at].len() + 1);
+                    changed[at].truncate(cut);
+                }
+                _ => {
+                    let mut bytes = changed[at].clone().into_bytes();
+                    let index = random(bytes.len().max(1));
+                    if let Some(byte) = bytes.get_mut(index) {
+                        *byte = b" 0:9=;/aZ\t\0~"[random(12)];
+                    }
+                    changed[at] = String::from_utf8_lossy(&bytes).into_owned();
+                }
+            }
+        }
+        let text = changed.join("\r\n") + "\r\n";
+        match IngestSession::new(now, &settings, &hub, name(), &text, address(CLIENT)) {
+            Ok(_) => accepted += 1,
+            Err(SessionError::MalformedOffer(_) | SessionError::UnacceptableOffer(_)) => {}
+            Err(other) => panic!("{other}\n{text}"),
+        }
+    }
+    assert!((100..500).contains(&accepted), "{accepted} of 600 were still good");
+}
+
+#[test]
+fn garbage_from_a_known_address_ends_nothing() {
+    let mut world = World::connected(&BOTH);
+    let mut seed = 1_u32;
+    for length in 0..400_usize {
+        let garbage: Vec<u8> = (0..length)
+            .map(|index| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                // First bytes of STUN, DTLS, RTP, RTCP and nothing.
+                if index == 0 {
+                    [0, 1, 20, 22, 23, 64, 128, 144, 255][length % 9]
+                } else {
+                    (seed >> 24) as u8
+                }
+            })
+            .collect();
+        world.session.handle_datagram(
+            world.now,
+            address(SERVER),
+            address(CLIENT),
+            BytesMut::from(&garbage[..]),
+        );
+        world.session.flush(world.now);
+    }
+    let mut reader = world.subscribe();
+    for number in 0..3 {
+        world.frame(number, number == 0);
+    }
+    assert_eq!(world.session.state(world.now), SessionState::Connected);
+    assert_eq!(packets(&batches(&mut reader), MediaKind::Video).len(), 7);
+}
+
+#[test]
+fn sources_that_the_offer_does_not_declare_are_learned() {
+    let without = |offer: String| {
+        let lines = offer.lines().filter(|line| !line.starts_with("a=ssrc") && !line.starts_with("a=msid"));
+        lines.flat_map(|line| [line, "\r\n"]).collect()
+    };
+    let mut world = World::with_offer(&BOTH, without).connect();
+    let mut reader = world.subscribe();
+    world.lose = [65_510, 65_520].into();
+    for number in 0..30 {
+        world.frame(number, number == 0);
+    }
+    world.run(Duration::from_millis(200));
+    let batches = batches(&mut reader);
+    let video = packets(&batches, MediaKind::Video);
+    assert_eq!((video.len(), packets(&batches, MediaKind::Audio).len()), (61, 30));
+    assert_eq!(video[0].payload[0], 0x67, "from the first packet on");
+}

@@ -1,0 +1,126 @@
+//! What all WebRTC sessions share: their id, their state and the reasons why one can't be had.
+
+use crate::media::{Codec, StreamName};
+use std::fmt;
+use std::str::FromStr;
+
+/// The unguessable name of a session in its URL: 128 random bits, 32 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId(u128);
+
+impl SessionId {
+    /// A new one from a generator that the system's random source seeds.
+    pub(super) fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// The id authorises PATCH and DELETE: a debug print shows its first eight digits only.
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}…", (self.0 >> 96) as u32)
+    }
+}
+
+/// A text that is not a session id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a session id is 32 lower-case hexadecimal digits")]
+pub struct InvalidSessionId;
+
+impl FromStr for SessionId {
+    type Err = InvalidSessionId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !digits {
+            return Err(InvalidSessionId);
+        }
+        u128::from_str_radix(text, 16).map(Self).map_err(|_| InvalidSessionId)
+    }
+}
+
+/// The life of a session, as its driver sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SessionState {
+    /// ICE and DTLS are on their way.
+    Connecting,
+    /// Media may flow.
+    Connected,
+    /// Over; the text says why.
+    Ended(&'static str),
+}
+
+/// Why a session can't be had, changed or closed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// The offer is not SDP, or goes beyond the bounds.
+    #[error("the offer can't be read: {0}")]
+    MalformedOffer(String),
+    /// The offer is understood and can't be served; the text says which m-section and why.
+    #[error("the offer can't be accepted: {0}")]
+    UnacceptableOffer(String),
+    /// The stream's codec is not among those that the viewer decodes.
+    #[error("no codec in common: the stream has {stream}, the offer has {}", if offered.is_empty() { "none" } else { offered })]
+    NoCommonCodec {
+        /// The stream's codec without a match.
+        stream: Codec,
+        /// What the offer's m-section of that kind lists, comma-separated.
+        offered: String,
+    },
+    /// Another publisher is live on this name.
+    #[error("stream {0} already has a publisher")]
+    StreamTaken(StreamName),
+    /// The stream is known and has no media now.
+    #[error("stream {0} is not live")]
+    NotLive(StreamName),
+    /// No such stream.
+    #[error("there is no stream {0}")]
+    UnknownStream(StreamName),
+    /// No such session, or it is over.
+    #[error("there is no such session")]
+    UnknownSession,
+    /// The body of a PATCH is not an SDP fragment (RFC 8840).
+    #[error("the fragment can't be read: {0}")]
+    MalformedFragment(String),
+    /// Too many sessions; try again later.
+    #[error("the server has too many sessions")]
+    Overloaded,
+    /// The gateway is shutting down.
+    #[error("the server is shutting down")]
+    Closing,
+    /// A fault of ours.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_survive_the_way_through_text() {
+        let id = SessionId::random();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(SessionId(10).to_string().len(), 32);
+    }
+
+    #[test]
+    fn other_texts_are_no_ids() {
+        let upper = "A".repeat(32);
+        let long = "a".repeat(33);
+        for text in ["", "abc", "+0000000000000000000000000000001", &upper, &long] {
+            assert_eq!(text.parse::<SessionId>(), Err(InvalidSessionId), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_debug_print_hides_most_of_the_id() {
+        assert!(format!("{:?}", SessionId::random()).chars().count() < 10);
+    }
+}

@@ -1,0 +1,232 @@
+//! The one UDP socket: batched receiving, segmentation offload, and replies from the address that a
+//! peer reached us at.
+//!
+//! Promises that a send never waits: when the kernel's buffer is full the datagrams are dropped and
+//! counted, as a network would. Addresses are IPv4 or IPv6 as peers write them, never IPv4-mapped.
+
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use std::cell::Cell;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::rc::Rc;
+use tokio::io::Interest;
+use tracing::debug;
+
+/// Kernel buffers for bursts: some 100 ms of 300 viewers at 2.5 Mbit/s.
+const KERNEL_BUFFER: usize = 8 << 20;
+/// Bytes one message may carry to be split by segmentation offload.
+pub(super) const MAX_RUN_BYTES: usize = 60_000;
+/// Datagrams one message may carry; older kernels take no more than 64.
+pub(super) const MAX_RUN_PACKETS: usize = 44;
+
+/// Where a session's datagrams go: the driver's socket, or a list in a test.
+pub(super) trait Outlet {
+    /// Sends `data` to `peer` from our address `local`; with `segment`, as datagrams of that many bytes
+    /// of which the last may be shorter. Never waits and never fails: what can't be sent is lost.
+    fn send(&mut self, peer: SocketAddr, local: IpAddr, data: &[u8], segment: Option<usize>);
+}
+
+/// Binds the socket: large buffers, address shared so that later workers can have one each.
+pub(super) fn bind(listen: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = RawSocket::new(Domain::for_address(listen), Type::DGRAM, Some(Protocol::UDP))?;
+    if listen.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    // Smaller buffers work too; the system's limit is the operator's choice.
+    let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
+    let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
+    socket.bind(&listen.into())?;
+    Ok(socket.into())
+}
+
+/// The socket on its runtime; sending needs no exclusive access.
+pub(super) struct Socket {
+    socket: tokio::net::UdpSocket,
+    state: UdpSocketState,
+    local: SocketAddr,
+    dropped: Cell<u64>,
+}
+
+/// The buffers that a [`Socket`] receives into.
+pub(super) struct Receiver {
+    buffers: Vec<Vec<u8>>,
+    meta: Vec<RecvMeta>,
+    received: usize,
+    local: SocketAddr,
+}
+
+impl Socket {
+    /// Registers `socket` with the current runtime.
+    pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
+        let state = UdpSocketState::new((&socket).into())?;
+        let local = socket.local_addr()?;
+        Ok(Self { socket: tokio::net::UdpSocket::from_std(socket)?, state, local, dropped: Cell::new(0) })
+    }
+
+    /// Waits until there may be something to receive. Cancel safe.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        self.socket.readable().await
+    }
+
+    /// Buffers for one batch of this socket, large enough for datagrams that the kernel has joined.
+    pub(super) fn receiver(&self) -> Receiver {
+        Receiver {
+            buffers: vec![vec![0; 2048 * self.state.gro_segments()]; BATCH_SIZE],
+            meta: vec![RecvMeta::default(); BATCH_SIZE],
+            received: 0,
+            local: self.local,
+        }
+    }
+
+    /// Messages dropped because the kernel's buffer was full, since the last call.
+    pub(super) fn take_dropped(&self) -> u64 {
+        self.dropped.take()
+    }
+
+    fn transmit(&self, destination: SocketAddr, source: Option<IpAddr>, data: &[u8], segment: Option<usize>) {
+        let Self { socket, state, .. } = self;
+        let transmit =
+            Transmit { destination, ecn: None, contents: data, segment_size: segment, src_ip: source };
+        match socket.try_io(Interest::WRITABLE, || state.try_send((&*socket).into(), &transmit)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.dropped.set(self.dropped.get() + 1);
+            }
+            Err(error) => debug!(%destination, %error, "A datagram could not be sent."),
+        }
+    }
+}
+
+impl Receiver {
+    /// Receives what is there, at most one batch. False if there was nothing.
+    pub(super) fn receive(&mut self, socket: &Socket) -> io::Result<bool> {
+        let mut slices: Vec<IoSliceMut<'_>> =
+            self.buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+        let Socket { socket, state, .. } = socket;
+        self.received = 0;
+        match socket.try_io(Interest::READABLE, || state.recv(socket.into(), &mut slices, &mut self.meta)) {
+            Ok(count) => self.received = count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            // An ICMP error for a peer that is gone: nothing is wrong with the socket.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    /// What was received: the peer, our address that it reached, and the datagram.
+    pub(super) fn datagrams(&mut self) -> impl Iterator<Item = (SocketAddr, SocketAddr, &mut [u8])> {
+        let ours = self.local;
+        self.buffers.iter_mut().zip(&self.meta).take(self.received).flat_map(move |(buffer, meta)| {
+            let peer = canonical(meta.addr);
+            let ip = meta.dst_ip.map_or(ours.ip(), |ip| ip.to_canonical());
+            let local = SocketAddr::new(ip, ours.port());
+            buffer[..meta.len].chunks_mut(meta.stride.max(1)).map(move |datagram| (peer, local, datagram))
+        })
+    }
+}
+
+impl Outlet for Rc<Socket> {
+    fn send(&mut self, peer: SocketAddr, local: IpAddr, data: &[u8], segment: Option<usize>) {
+        if peer.port() == 0 || data.is_empty() {
+            return;
+        }
+        let six = self.local.is_ipv6();
+        let destination = if six { mapped(peer) } else { peer };
+        if destination.is_ipv6() != six {
+            return; // an IPv6 peer and an IPv4 socket
+        }
+        let source = Some(local).filter(|ip| !ip.is_unspecified()).map(|ip| match ip {
+            IpAddr::V4(four) if six => IpAddr::V6(four.to_ipv6_mapped()),
+            ip => ip,
+        });
+        let several = segment.filter(|segment| *segment < data.len());
+        if let Some(segment) = several {
+            // Some devices can't split messages; the state learns that from the first failure.
+            let before = self.state.max_gso_segments();
+            if before > 1 {
+                self.transmit(destination, source, data, Some(segment));
+                if self.state.max_gso_segments() > 1 {
+                    return;
+                }
+            }
+            for datagram in data.chunks(segment) {
+                self.transmit(destination, source, datagram, None);
+            }
+            return;
+        }
+        self.transmit(destination, source, data, None);
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn mapped(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(four) => SocketAddr::new(four.to_ipv6_mapped().into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn receive(socket: &Socket) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
+        let mut receiver = socket.receiver();
+        let mut all = Vec::new();
+        while all.is_empty() {
+            socket.readable().await.expect("readable");
+            while receiver.receive(socket).expect("received") {
+                all.extend(receiver.datagrams().map(|(peer, local, data)| (peer, local, data.to_vec())));
+            }
+        }
+        all
+    }
+
+    fn bound(listen: &str) -> Option<Rc<Socket>> {
+        bind(listen.parse().expect("an address"))
+            .ok()
+            .map(|socket| Rc::new(Socket::new(socket).expect("a socket")))
+    }
+
+    #[tokio::test]
+    async fn a_reply_leaves_from_the_address_that_was_reached() {
+        for listen in ["0.0.0.0:0", "[::]:0"] {
+            let Some(mut server) = bound(listen) else { continue }; // no IPv6 here
+            let port = server.local.port();
+            let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("bound");
+            client.connect(("127.0.0.2", port)).await.expect("connected");
+            client.send(b"hello").await.expect("sent");
+            let (peer, local, data) = receive(&server).await.remove(0);
+            assert_eq!((local, &data[..]), (SocketAddr::from(([127, 0, 0, 2], port)), &b"hello"[..]));
+            assert_eq!(peer, client.local_addr().expect("an address"));
+            server.send(peer, local.ip(), b"answer", None);
+            let mut buffer = [0; 16];
+            // A connected socket takes only what comes from 127.0.0.2.
+            let length = client.recv(&mut buffer).await.expect("an answer");
+            assert_eq!(&buffer[..length], b"answer");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_arrives_as_single_datagrams() {
+        let mut sender = bound("127.0.0.1:0").expect("bound");
+        let receiver = bound("127.0.0.1:0").expect("bound");
+        let data: Vec<u8> = (0..2500u32).map(|i| i as u8).collect();
+        let from = sender.local.ip();
+        sender.send(receiver.local, from, &data, Some(1000));
+        let (mut sizes, mut joined) = (Vec::new(), Vec::new());
+        while joined.len() < data.len() {
+            for (_, _, datagram) in receive(&receiver).await {
+                sizes.push(datagram.len());
+                joined.extend(datagram);
+            }
+        }
+        assert_eq!((sizes, joined), (vec![1000, 1000, 500], data));
+    }
+}
