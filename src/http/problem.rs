@@ -196,6 +196,7 @@ impl From<TargetError> for Problem {
             E::BadUrl(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "bad-url"),
             E::TooMany { .. } => of(StatusCode::CONFLICT, "too-many-targets"),
             E::NameTooLong { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "name-too-long"),
+            E::Closing => of(StatusCode::SERVICE_UNAVAILABLE, "closing").retry_after(5),
         }
     }
 }
