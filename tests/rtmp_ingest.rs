@@ -312,6 +312,45 @@ async fn bombs_and_garbage_end_their_own_connection_only() {
 }
 
 #[tokio::test]
+async fn chunks_of_audio_between_chunks_of_video_are_put_together_apart() {
+    let gateway = Gateway::start().await;
+    let mut events = gateway.hub.events();
+    let mut raw = Raw::connect(gateway.address).await;
+    raw.publish("cam").await;
+    let (_, mut subscriber) = started(&mut events).await;
+    // Constrained baseline, 320x180; AAC, 48 kHz, stereo.
+    let avc = b"\x17\0\0\0\0\x01\x42\xc0\x0c\xff\xe1\0\x19\x67\x42\xc0\x0c\xd9\x01\x41\x9f\x9f\x01\x10\
+        \0\0\x03\0\x10\0\0\x03\x03\x20\xf1\x42\xa4\x80\x01\0\x05\x68\xcb\x83\xcb\x20";
+    raw.send(9, 1, avc).await;
+    raw.send(8, 1, &[0xaf, 0, 0x11, 0x90]).await;
+    let picture: Vec<u8> = [&[0, 0, 1, 0x2b, 0x65], [7; 298].as_slice()].concat();
+    let video = [&[0x17, 1, 0, 0, 0], &picture[..]].concat();
+    let sound = [8; 150];
+    let audio = [&[0xaf, 1], &sound[..]].concat();
+    let mut bytes = vec![6, 0, 0, 0, 0, 1, 0x34, 9, 1, 0, 0, 0];
+    bytes.extend(&video[..128]);
+    bytes.extend([4, 0, 0, 5, 0, 0, 152, 8, 1, 0, 0, 0]);
+    bytes.extend(&audio[..128]);
+    bytes.push(0xc6);
+    bytes.extend(&video[128..256]);
+    bytes.push(0xc6);
+    bytes.extend(&video[256..]);
+    bytes.push(0xc4);
+    bytes.extend(&audio[128..]);
+    raw.connection.write_all(&bytes).await.expect("open");
+    let mut frames = Vec::new();
+    while frames.len() < 2 {
+        let frame = timeout(Duration::from_secs(5), subscriber.recv()).await.expect("media").expect("live");
+        frames.push(frame);
+    }
+    let [picture_seen, sound_seen] =
+        [MediaKind::Video, MediaKind::Audio].map(|kind| of(&frames, kind).remove(0));
+    assert_eq!((picture_seen.keyframe, &picture_seen.data[..]), (true, &picture[..]));
+    assert_eq!(sound_seen.data[..], sound);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn refusals_are_told_before_the_connection_is_closed() {
     let gateway = Gateway::start().await;
     let most = Duration::from_secs(5);

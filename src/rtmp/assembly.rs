@@ -5,6 +5,7 @@
 //! most [`PENDING_FRAMES`] frames, and only until the tracks of the first epoch are known.
 
 use super::flv::{self, AudioTag, FlvError, VideoTag};
+use super::sender_clock::SenderClock;
 use crate::media::h264::{self, AvcConfig, NalUnits};
 use crate::media::{AudioTrack, MediaKind, MediaTime, Tracks, VideoTrack};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -19,9 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PENDING_FRAMES: usize = 512;
 /// A sender without a video keyframe for so long is sent away.
 const KEYFRAME_PATIENCE: Duration = Duration::from_secs(30);
-/// A timestamp that falls back further, or leaps further ahead, than this begins a new timeline.
-const JUMP_BACK_MS: i64 = 1_000;
-const JUMP_AHEAD_MS: i64 = 5_000;
 /// More jumps than this on one connection are an attack or a broken clock.
 const JUMPS: u32 = 100;
 
@@ -59,7 +57,7 @@ pub(super) enum AssemblyError {
 #[derive(Debug)]
 pub(super) struct Assembly {
     origin: Instant,
-    clock: Clock,
+    clock: SenderClock,
     video: Option<Video>,
     audio: Option<AudioTrack>,
     announced: Option<(bool, bool)>,
@@ -86,7 +84,7 @@ impl Assembly {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             origin: now,
-            clock: Clock::default(),
+            clock: SenderClock::default(),
             video: None,
             audio: None,
             announced: None,
@@ -284,55 +282,6 @@ impl Assembly {
         self.stale = false;
         self.outputs.push_back(Output::Epoch(tracks.clone()));
         self.running = Some(tracks);
-    }
-}
-
-/// Milliseconds modulo 2^32, unwrapped, made monotonic, and moved where a sender's clock jumps.
-#[derive(Debug, Default)]
-struct Clock {
-    /// Unwrapped time of the last message of any kind.
-    latest: Option<i64>,
-    /// Unwrapped times of the last message of each kind since the last jump: video, audio.
-    tracks: [Option<i64>; 2],
-    /// The last media time given out for each kind.
-    given: [Option<i64>; 2],
-    /// Media time minus unwrapped time.
-    offset: i64,
-    /// Real time of the last message, in milliseconds of the publisher's life.
-    seen_ms: i64,
-    jumps: u32,
-}
-
-impl Clock {
-    /// The media time of a message, and whether the timeline was broken before it.
-    fn place(&mut self, kind: MediaKind, timestamp: u32, elapsed_ms: i64) -> (MediaTime, bool) {
-        let index = usize::from(kind == MediaKind::Audio);
-        let unwrapped = match self.latest {
-            None => i64::from(timestamp),
-            Some(latest) => latest + i64::from(timestamp.wrapping_sub(latest as u32) as i32),
-        };
-        let known = self.tracks.iter().flatten();
-        let (earliest, latest) = (known.clone().min().copied(), known.max().copied());
-        let jumped = earliest.is_some_and(|earliest| unwrapped < earliest - JUMP_BACK_MS)
-            || latest.is_some_and(|latest| unwrapped > latest + JUMP_AHEAD_MS);
-        if jumped {
-            // Media time goes on by the real time that has passed.
-            let last = self.given.iter().flatten().max().copied().unwrap_or(0);
-            self.offset = last + (elapsed_ms - self.seen_ms).max(1) - unwrapped;
-            self.tracks = [None; 2];
-            self.jumps += 1;
-        } else if self.latest.is_none() {
-            self.offset = -unwrapped;
-        }
-        self.latest = Some(unwrapped);
-        self.tracks[index] = Some(unwrapped);
-        self.seen_ms = elapsed_ms;
-        let mut time = unwrapped + self.offset;
-        if let Some(given) = self.given[index] {
-            time = time.max(given + 1);
-        }
-        self.given[index] = Some(time);
-        (MediaTime::from_millis(time), jumped)
     }
 }
 

@@ -10,13 +10,11 @@ mod chunk;
 mod command;
 mod flv;
 mod handshake;
+mod publishing;
 mod push;
-mod push_url;
+mod sender_clock;
 mod server;
 mod session;
-mod transport;
 
-pub use push::{Push, PushError};
-pub use push_url::{PushUrl, PushUrlError};
+pub use push::{Push, PushError, PushUrl, PushUrlError, TlsRoots};
 pub use server::{Authorize, PublishRequest, Refusal, RtmpError, RtmpServer};
-pub use transport::TlsRoots;

@@ -3,24 +3,24 @@
 //! One task owns it all. Waiting is bounded: 5 s for the handshake, 10 s from there to `publish`, then
 //! 10 s of silence. Whatever the peer sends costs this connection at most.
 
-use super::assembly::{Assembly, AssemblyError, Output};
+use super::amf;
+use super::assembly::AssemblyError;
 use super::chunk::{ChunkError, ChunkReader, ChunkWriter, Limits, Message, control_number, kind};
 use super::command::{self, Command, LONGEST_NAME};
 use super::handshake::{self, HandshakeError};
+use super::publishing::Publishing;
 use super::server::{Authorize, PublishRequest};
-use super::{amf, flv};
-use crate::media::{Epoch, Frame, MediaKind, Secret, StreamName};
-use crate::stream::{Hub, PublishError, Publisher, Source, SourceKind};
+use crate::media::{Frame, Secret, StreamName};
+use crate::stream::{Hub, PublishError, Source, SourceKind};
 use rml_rtmp::rml_amf0::Amf0Value;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(10);
@@ -81,16 +81,6 @@ pub(super) struct Session {
     finished: bool,
 }
 
-struct Publishing {
-    publisher: Publisher<Frame>,
-    message_stream: u32,
-    assembly: Assembly,
-    epoch: Option<Arc<Epoch>>,
-    /// The wall clock at the first message of media.
-    wall_origin: Option<SystemTime>,
-    kicked: CancellationToken,
-}
-
 impl Session {
     /// Serves one connection until it ends.
     pub(super) async fn run(
@@ -126,7 +116,7 @@ impl Session {
         };
         let result = session.serve(&cancel).await;
         // The hub hears of the end before the peer does.
-        let message_stream = session.publishing.take().map_or(0, |publishing| publishing.message_stream);
+        let message_stream = session.publishing.take().map_or(0, |publishing| publishing.message_stream());
         if let Err(error) = &result {
             session.say_why(message_stream, error);
         }
@@ -145,7 +135,7 @@ impl Session {
             self.acknowledge();
             self.flush().await?;
             let deadline = self.deadline();
-            let kicked = self.publishing.as_ref().map(|publishing| publishing.kicked.clone());
+            let kicked = self.publishing.as_ref().map(|publishing| publishing.kicked());
             let kicked = async move {
                 match kicked {
                     Some(kicked) => kicked.cancelled_owned().await,
@@ -174,7 +164,7 @@ impl Session {
             None => self.publish_deadline,
             Some(publishing) => {
                 let silence = self.last_received + SILENCE;
-                publishing.assembly.deadline().map_or(silence, |deadline| silence.min(deadline.into()))
+                publishing.deadline().map_or(silence, |deadline| silence.min(deadline.into()))
             }
         }
     }
@@ -185,22 +175,25 @@ impl Session {
             None if now >= self.publish_deadline => Err(SessionError::PublishTimeout),
             None => Ok(()),
             Some(_) if now >= self.last_received + SILENCE => Err(SessionError::Silent),
-            Some(publishing) => {
-                publishing.assembly.handle_timeout(now.into())?;
-                publishing.hand_over();
-                Ok(())
-            }
+            Some(publishing) => Ok(publishing.handle_timeout(now.into())?),
         }
     }
 
     fn handle(&mut self, message: Message) -> Result<(), SessionError> {
         match message.kind {
-            kind::AUDIO | kind::VIDEO => self.handle_media(&message),
+            // Media before `publish` or after its end belongs to nobody.
+            kind::AUDIO | kind::VIDEO => match &mut self.publishing {
+                Some(publishing) => Ok(publishing.media(Instant::now().into(), &message)?),
+                None => Ok(()),
+            },
             kind::COMMAND | kind::COMMAND_AMF3 => {
                 let command = Command::parse(message.kind, &message.data).map_err(SessionError::Command)?;
                 self.handle_command(message.stream, &command)
             }
-            kind::DATA | kind::DATA_AMF3 => self.handle_data(&message),
+            kind::DATA | kind::DATA_AMF3 => match &mut self.publishing {
+                Some(publishing) => publishing.data(&message).map_err(SessionError::Command),
+                None => Ok(()),
+            },
             kind::WINDOW_SIZE => {
                 // A tiny window would make us answer every packet.
                 self.window = u64::from(control_number(&message.data)?).clamp(16 * 1024, 1 << 30);
@@ -223,55 +216,14 @@ impl Session {
         }
     }
 
-    fn handle_media(&mut self, message: &Message) -> Result<(), SessionError> {
-        // Media before `publish` or after its end belongs to nobody.
-        let Some(publishing) = &mut self.publishing else { return Ok(()) };
-        publishing.wall_origin.get_or_insert_with(SystemTime::now);
-        let now = Instant::now().into();
-        if message.kind == kind::AUDIO {
-            publishing.assembly.audio(now, message.timestamp, &message.data)?;
-        } else {
-            publishing.assembly.video(now, message.timestamp, &message.data)?;
-        }
-        publishing.hand_over();
-        Ok(())
-    }
-
-    fn handle_data(&mut self, message: &Message) -> Result<(), SessionError> {
-        let Some(publishing) = &mut self.publishing else { return Ok(()) };
-        let data = match &message.data[..] {
-            [0, rest @ ..] if message.kind == kind::DATA_AMF3 => rest,
-            data => data,
-        };
-        let values = match amf::parse(data) {
-            Ok(values) => values,
-            // A bomb ends the connection; a type that we don't know costs only what it would have told.
-            Err(error @ (amf::AmfError::TooDeep | amf::AmfError::TooMany)) => {
-                return Err(SessionError::Command(error));
-            }
-            Err(error) => {
-                debug!(remote = %self.remote, %error, "Metadata was ignored.");
-                return Ok(());
-            }
-        };
-        let texts = values.iter().take_while(|value| matches!(value, Amf0Value::Utf8String(_)));
-        let announces = texts.clone().any(|value| *value == Amf0Value::Utf8String("onMetaData".into()));
-        if announces
-            && let Some(metadata) = values.get(texts.count())
-            && let Some(tracks) = flv::announced(metadata)
-        {
-            publishing.assembly.announce(tracks);
-        }
-        Ok(())
-    }
-
     fn handle_command(&mut self, stream: u32, command: &Command) -> Result<(), SessionError> {
         debug!(remote = %self.remote, name = %command.name.escape_debug(), "RTMP command.");
         match command.name.as_str() {
             "connect" => self.handle_connect(command),
             "createStream" => {
                 if self.app.is_none() || self.message_streams == MESSAGE_STREAMS {
-                    return Err(SessionError::Refused("too many streams, or none expected yet".into()));
+                    let why = "too many streams, or none expected yet";
+                    return self.refuse(0, "NetConnection.Call.Failed", why);
                 }
                 self.message_streams += 1;
                 self.answer(command, Amf0Value::Number(self.message_streams.into()));
@@ -287,7 +239,7 @@ impl Session {
                     self.reader.set_limits(Limits::COMMANDS);
                     self.publish_deadline = Instant::now() + PUBLISH_PATIENCE;
                     let code = "NetStream.Unpublish.Success";
-                    let stream = publishing.message_stream;
+                    let stream = publishing.message_stream();
                     command::write_status(&mut self.writer, stream, "status", code, "Unpublished.");
                 }
                 if command.name == "FCUnpublish" {
@@ -362,16 +314,7 @@ impl Session {
             Err(error @ PublishError::Closing) => return self.refuse(stream, DENIED, &error.to_string()),
         };
         self.reader.set_limits(Limits::MEDIA);
-        let kicked = publisher.kicked();
-        let assembly = Assembly::new(Instant::now().into());
-        self.publishing = Some(Publishing {
-            publisher,
-            message_stream: stream,
-            assembly,
-            epoch: None,
-            wall_origin: None,
-            kicked,
-        });
+        self.publishing = Some(Publishing::new(Instant::now().into(), publisher, stream));
         // §7.1.7: event 0 is Stream Begin.
         self.writer.write(2, kind::USER_CONTROL, 0, 0, &[&[0, 0], &stream.to_be_bytes()]);
         let code = "NetStream.Publish.Start";
@@ -435,37 +378,6 @@ impl Session {
         };
         if let Ok(Err(error)) = timeout(FAREWELL, goodbye).await {
             debug!(remote = %self.remote, %error, "The peer was gone before its goodbye.");
-        }
-    }
-}
-
-impl Publishing {
-    /// Gives what the assembly made to the hub.
-    fn hand_over(&mut self) {
-        while let Some(output) = self.assembly.pop() {
-            match output {
-                Output::Epoch(tracks) => {
-                    let origin = self.wall_origin.unwrap_or_else(SystemTime::now);
-                    self.epoch = Some(self.publisher.begin_epoch(tracks, origin));
-                }
-                Output::Frame(frame) => {
-                    let Some(epoch) = &self.epoch else {
-                        warn!(stream = %self.publisher.stream().name(), "A frame came before its epoch.");
-                        continue;
-                    };
-                    if frame.kind == MediaKind::Video {
-                        self.publisher.stream().statistics().video_frame(frame.keyframe);
-                    }
-                    self.publisher.write(Frame {
-                        epoch: epoch.clone(),
-                        kind: frame.kind,
-                        pts: frame.pts,
-                        dts: frame.dts,
-                        keyframe: frame.keyframe,
-                        data: frame.data,
-                    });
-                }
-            }
         }
     }
 }

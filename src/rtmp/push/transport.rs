@@ -3,8 +3,7 @@
 //! Owns the trusted certificates. Sets the socket up so that a peer that has gone silent is found within
 //! seconds: what it does not acknowledge for [`UNACKNOWLEDGED`] ends the connection.
 
-use super::push::PushError;
-use super::push_url::PushUrl;
+use super::{PushError, PushUrl};
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -4,20 +4,28 @@
 //! acknowledges nothing is found by TCP. A task reads what the server says meanwhile, so that its pings
 //! are answered and its refusals noticed. Doesn't reconnect: that is the restream worker's business.
 
-use super::chunk::{ChunkReader, ChunkWriter, Limits, Message, control_number, kind};
-use super::command::{self, Command};
-use super::push_url::PushUrl;
-use super::transport::{self, TlsRoots, Transport};
-use super::{amf, flv, handshake};
+mod answers;
+mod negotiation;
+mod transport;
+mod url;
+
+pub use transport::TlsRoots;
+pub use url::{PushUrl, PushUrlError};
+
+use super::chunk::{ChunkReader, ChunkWriter, Limits, kind};
+use super::{amf, command, flv, handshake};
 use crate::media::{Codec, Frame, MediaKind, Tracks};
+use answers::{News, listen};
 use bytes::BytesMut;
+use negotiation::Negotiation;
 use rml_rtmp::rml_amf0::Amf0Value;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncWriteExt, WriteHalf, split};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use transport::Transport;
 
 const STEP: Duration = Duration::from_secs(5);
 const WRITE: Duration = Duration::from_secs(7);
@@ -96,15 +104,6 @@ pub struct Push {
     bytes_sent: u64,
 }
 
-/// What the listening task tells the writing side.
-enum News {
-    /// A ping to answer: its four bytes.
-    Ping([u8; 4]),
-    /// Bytes received, to acknowledge.
-    Received(u64),
-    Failed(PushError),
-}
-
 impl Push {
     /// Connects, and returns once the server has accepted the publication.
     pub async fn connect(url: &PushUrl, roots: &TlsRoots) -> Result<Self, PushError> {
@@ -120,8 +119,7 @@ impl Push {
         let (input, output) = split(transport);
         let mut reader = ChunkReader::new(Limits::COMMANDS);
         reader.input().extend_from_slice(&early);
-        let mut negotiation =
-            Negotiation { url, input, output, reader, writer: ChunkWriter::new(), message_stream: 0 };
+        let mut negotiation = Negotiation::new(url, input, output, reader);
         negotiation.run().await?;
         let Negotiation { input, output, reader, writer, message_stream, .. } = negotiation;
         let (sender, news) = mpsc::channel(NEWS);
@@ -264,226 +262,4 @@ async fn send(
         Err(_) => Err(PushError::Silent(step)),
     };
     ((before - bytes.len()) as u64, result)
-}
-
-/// The dialogue before the first media.
-struct Negotiation<'a> {
-    url: &'a PushUrl,
-    input: ReadHalf<Box<dyn Transport>>,
-    output: WriteHalf<Box<dyn Transport>>,
-    reader: ChunkReader,
-    writer: ChunkWriter,
-    message_stream: u32,
-}
-
-impl Negotiation<'_> {
-    async fn run(&mut self) -> Result<(), PushError> {
-        let url = self.url;
-        self.writer.set_chunk_size(CHUNK_SIZE);
-        self.writer.write(2, kind::WINDOW_SIZE, 0, 0, &[&WINDOW.to_be_bytes()]);
-        let properties = amf::object([
-            ("app", amf::text(&url.app)),
-            ("type", amf::text("nonprivate")),
-            ("flashVer", amf::text("FMLE/3.0 (compatible; Tidegate)")),
-            ("tcUrl", amf::text(&url.tc_url())),
-        ]);
-        command::write(&mut self.writer, 0, "connect", 1.0, [properties]);
-        self.flush("connect").await?;
-        self.result(1.0, "connect").await?;
-
-        let key = url.key_path();
-        command::write(&mut self.writer, 0, "releaseStream", 2.0, [Amf0Value::Null, amf::text(key)]);
-        command::write(&mut self.writer, 0, "FCPublish", 3.0, [Amf0Value::Null, amf::text(key)]);
-        command::write(&mut self.writer, 0, "createStream", 4.0, [Amf0Value::Null]);
-        self.flush("createStream").await?;
-        let created = self.result(4.0, "createStream").await?;
-        self.message_stream = match created.arguments.first() {
-            Some(Amf0Value::Number(number)) if *number >= 0.0 && *number <= f64::from(u32::MAX) => {
-                *number as u32
-            }
-            _ => return Err(PushError::Protocol("createStream gave no stream".into())),
-        };
-
-        let arguments = [Amf0Value::Null, amf::text(url.key.reveal()), amf::text("live")];
-        command::write(&mut self.writer, self.message_stream, "publish", 5.0, arguments);
-        self.flush("publish").await?;
-        self.await_start().await
-    }
-
-    /// Waits for the answer to a call.
-    async fn result(&mut self, transaction: f64, step: &'static str) -> Result<Command, PushError> {
-        self.until(step, |command| {
-            let ours = command.transaction == transaction;
-            match command.name.as_str() {
-                "_result" if ours => Some(Ok(command.clone())),
-                _ => None,
-            }
-        })
-        .await
-    }
-
-    async fn await_start(&mut self) -> Result<(), PushError> {
-        self.until("publish", |command| {
-            let started =
-                command.name == "onStatus" && command.property("code") == Some("NetStream.Publish.Start");
-            started.then_some(Ok(()))
-        })
-        .await
-    }
-
-    /// Reads until `want` finds what it wants; refusals and deadlines come first.
-    async fn until<T>(
-        &mut self,
-        step: &'static str,
-        want: impl Fn(&Command) -> Option<Result<T, PushError>>,
-    ) -> Result<T, PushError> {
-        let wait = async {
-            loop {
-                while let Some(message) = self.reader.next_message().map_err(protocol)? {
-                    if let Some(ping) = ping(&message) {
-                        self.writer.write(2, kind::USER_CONTROL, 0, 0, &[&[0, 7], &ping]);
-                        self.flush(step).await?;
-                    }
-                    let Some(command) = to_command(&message)? else { continue };
-                    if let Some(refusal) = refusal(&command, self.url.key_path()) {
-                        // releaseStream and FCPublish (2, 3) may be unknown to a server.
-                        if command.name != "_error" || ![2.0, 3.0].contains(&command.transaction) {
-                            return Err(refusal);
-                        }
-                    }
-                    if let Some(found) = want(&command) {
-                        return found;
-                    }
-                }
-                self.reader.input().reserve(4096);
-                match self.input.read_buf(self.reader.input()).await {
-                    Ok(count) if count > 0 => {}
-                    _ => return Err(PushError::Closed(step)),
-                }
-            }
-        };
-        timeout(STEP, wait).await.unwrap_or(Err(PushError::Silent(step)))
-    }
-
-    async fn flush(&mut self, step: &'static str) -> Result<(), PushError> {
-        send(&mut self.output, self.writer.output(), step).await.1
-    }
-}
-
-/// Reads what the server says during the show.
-async fn listen(
-    mut input: ReadHalf<Box<dyn Transport>>,
-    mut reader: ChunkReader,
-    news: mpsc::Sender<News>,
-    key: String,
-) {
-    let (mut window, mut acknowledged) = (u64::from(WINDOW), 0);
-    let error = 'show: loop {
-        loop {
-            let message = match reader.next_message() {
-                Ok(Some(message)) => message,
-                Ok(None) => break,
-                Err(error) => break 'show protocol(error),
-            };
-            if message.kind == kind::WINDOW_SIZE
-                && let Ok(size) = control_number(&message.data)
-            {
-                window = u64::from(size).clamp(16 * 1024, 1 << 30);
-            }
-            if let Some(ping) = ping(&message)
-                && news.send(News::Ping(ping)).await.is_err()
-            {
-                return;
-            }
-            match to_command(&message) {
-                Ok(Some(command)) => {
-                    if let Some(refusal) = refusal(&command, &key) {
-                        break 'show refusal;
-                    }
-                }
-                Ok(None) => {}
-                Err(error) => break 'show error,
-            }
-        }
-        if reader.received() - acknowledged >= window / 2 {
-            acknowledged = reader.received();
-            if news.send(News::Received(acknowledged)).await.is_err() {
-                return;
-            }
-        }
-        reader.input().reserve(4096);
-        match input.read_buf(reader.input()).await {
-            Ok(count) if count > 0 => {}
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-                break PushError::Silent("the show");
-            }
-            _ => break PushError::Closed("the show"),
-        }
-    };
-    // If nobody hears it, the push is over already.
-    let _ = news.send(News::Failed(error)).await;
-}
-
-fn protocol(error: impl std::fmt::Display) -> PushError {
-    PushError::Protocol(error.to_string())
-}
-
-fn ping(message: &Message) -> Option<[u8; 4]> {
-    match &message.data[..] {
-        [0, 6, timestamp @ ..] if message.kind == kind::USER_CONTROL => timestamp.first_chunk().copied(),
-        _ => None,
-    }
-}
-
-fn to_command(message: &Message) -> Result<Option<Command>, PushError> {
-    match message.kind {
-        kind::COMMAND | kind::COMMAND_AMF3 => {
-            Command::parse(message.kind, &message.data).map(Some).map_err(protocol)
-        }
-        _ => Ok(None),
-    }
-}
-
-/// A refusal, with the key taken out of the server's words.
-fn refusal(command: &Command, key: &str) -> Option<PushError> {
-    let failed = match command.name.as_str() {
-        "_error" | "close" => true,
-        "onStatus" => command.property("level") == Some("error"),
-        _ => false,
-    };
-    if !failed {
-        return None;
-    }
-    let clean = |text: Option<&str>| -> String {
-        let text = text.unwrap_or_default();
-        let text = if key.is_empty() { text.to_owned() } else { text.replace(key, "***") };
-        text.chars().filter(|c| !c.is_control()).take(200).collect()
-    };
-    let code = clean(command.property("code"));
-    let code = if code.is_empty() { command.name.clone() } else { code };
-    Some(PushError::Rejected { code, description: clean(command.property("description")) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_never_repeats_the_key() {
-        let information = amf::object([
-            ("level", amf::text("error")),
-            ("code", amf::text("NetStream.Publish.BadName")),
-            ("description", amf::text("canary is\nalready publishing")),
-        ]);
-        let command = Command {
-            name: "onStatus".into(),
-            transaction: 0.0,
-            object: Amf0Value::Null,
-            arguments: vec![information],
-        };
-        let error = refusal(&command, "canary").expect("a refusal");
-        assert!(error.is_name_taken());
-        let text = error.to_string();
-        assert_eq!(text, "the server refused: NetStream.Publish.BadName *** isalready publishing");
-    }
 }
