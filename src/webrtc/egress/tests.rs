@@ -9,7 +9,7 @@ use crate::webrtc::session::SessionState;
 use crate::webrtc::socket::Outlet;
 use bytes::Bytes;
 use rtc::crypto::default_provider;
-use rtc::rtcp::packet::{Packet as _, marshal, unmarshal};
+use rtc::rtcp::packet::{marshal, unmarshal};
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::{NackPair, TransportLayerNack};
