@@ -43,6 +43,7 @@ mod media_tests;
 mod multivariant;
 mod names;
 mod output;
+mod pictures;
 mod playlist;
 mod rendition;
 mod segment;

@@ -6,6 +6,7 @@
 use super::HlsSettings;
 use super::live::{Live, Numbers, Programme, RenditionView};
 use super::multivariant::Variant;
+use super::pictures::PictureClock;
 use super::rendition::Rendition;
 use super::segment::Stretch;
 use crate::media::{Epoch, Frame, MediaKind, MediaTime};
@@ -146,6 +147,9 @@ async fn next_output(stretch: &mut Option<Running>) -> (MediaKind, Option<MuxOut
 
 impl Packager<'_> {
     async fn take_frame(&mut self, frame: &Frame) {
+        if self.stretch.as_ref().is_some_and(|stretch| frame.epoch.id < stretch.epoch.id) {
+            return; // a straggler of the epoch before
+        }
         if self
             .stretch
             .as_ref()
@@ -384,51 +388,6 @@ impl Running {
         track
             .and_then(|track| track.last_dts)
             .is_some_and(|last| frame.dts < last || frame.dts.since(last) > HOLE)
-    }
-}
-
-/// Measures pictures a second.
-#[derive(Debug, Default)]
-struct PictureClock {
-    first: Option<MediaTime>,
-    last: MediaTime,
-    count: u32,
-}
-
-impl PictureClock {
-    /// Rates that encoders use; a measured rate within 2 % of one is that one.
-    const COMMON: [f64; 12] = [
-        10.0,
-        12.0,
-        15.0,
-        20.0,
-        24_000.0 / 1001.0,
-        24.0,
-        25.0,
-        30_000.0 / 1001.0,
-        30.0,
-        50.0,
-        60_000.0 / 1001.0,
-        60.0,
-    ];
-
-    fn count(&mut self, dts: MediaTime) {
-        self.first.get_or_insert(dts);
-        self.last = dts;
-        self.count += 1;
-    }
-
-    /// `None` before there are five pictures.
-    fn rate(&self) -> Option<f64> {
-        let seconds = self.last.since(self.first?).as_secs_f64();
-        if self.count < 5 || seconds <= 0.0 {
-            return None;
-        }
-        let measured = f64::from(self.count - 1) / seconds;
-        let distance = |rate: f64| (measured - rate).abs();
-        let nearest =
-            Self::COMMON.into_iter().min_by(|one, other| distance(*one).total_cmp(&distance(*other)));
-        nearest.filter(|rate| distance(*rate) < 0.02 * rate).or(Some(measured))
     }
 }
 
