@@ -27,6 +27,8 @@ use tracing::{debug, info, warn};
 const MUXER_QUEUE: usize = 256;
 /// A muxer that has not drained by then is given up, with its last part.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+/// Frames taken after the end: more than a lane holds, and not without end if somebody goes on sending.
+const MOST_FRAMES_AT_THE_END: usize = 2048;
 /// A jump in a track's decoding times beyond this is a hole.
 const HOLE: Duration = Duration::from_secs(2);
 /// Between a muxer's failure and the next try: doubled with each failure in a row.
@@ -86,6 +88,7 @@ pub(super) async fn run(
             }
         }
     }
+    packager.publisher_left(&mut frames).await; // what it had sent when `cancel` came
     packager.end().await;
     info!(stream = %live.stream().name(), "HLS output ended.");
 }
@@ -315,7 +318,8 @@ impl Packager<'_> {
     /// Takes what the publisher sent last, then ends the stretch: its last part should not wait for the
     /// publisher's return.
     async fn publisher_left(&mut self, frames: &mut Subscriber<Frame>) {
-        while let Some(frame) = frames.try_recv() {
+        for _ in 0..MOST_FRAMES_AT_THE_END {
+            let Some(frame) = frames.try_recv() else { break };
             self.take_frame(&frame).await;
         }
         self.end_stretch().await;
