@@ -21,6 +21,10 @@ use tokio::time::timeout;
 /// How long a request for a playlist waits for the first media of a stream.
 const START_PATIENCE: Duration = Duration::from_secs(8);
 
+/// How long a request for a media playlist without directives waits for a state in which a player can
+/// begin.
+const JOIN_PATIENCE: Duration = Duration::from_secs(6);
+
 const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 
 /// One stream, as its readers see it.
@@ -160,12 +164,10 @@ impl Live {
         directives: Directives,
     ) -> Result<Served, HlsError> {
         directives.check(&view.states.borrow(), &self.limits)?;
-        let state = self
-            .wait(&mut view, |state| match directives.block {
-                Some(wanted) => state.reached(wanted),
-                None => state.ended || !state.listed.is_empty(),
-            })
-            .await?;
+        let state = match directives.block {
+            Some(wanted) => self.wait(&mut view, |state| state.reached(wanted)).await?,
+            None => joinable(&mut view).await,
+        };
         let body = state.delta.as_ref().filter(|_| directives.skip && !state.ended);
         let body = body.unwrap_or(&state.playlist).clone();
         // A version that was asked for by its number stays right; the newest is old at once.
@@ -200,6 +202,13 @@ impl Live {
             Ok(Err(_)) | Err(_) => Err(HlsError::TimedOut),
         }
     }
+}
+
+/// The newest state, held back for a moment when a player that begins now would begin without an IDR.
+async fn joinable(view: &mut RenditionView) -> Arc<Snapshot> {
+    // Otherwise: its patience is over, or the writer gone.
+    let _ = timeout(JOIN_PATIENCE, view.states.wait_for(|state| state.joinable)).await.map(drop);
+    view.states.borrow().clone()
 }
 
 impl Programme {

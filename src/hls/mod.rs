@@ -20,7 +20,13 @@
 //!   there some 350 ms after the publisher, whatever the keyframe interval;
 //! - the second segment therefore begins without an IDR, as does the rest of a group of pictures longer
 //!   than the target duration. Video playlists do not claim `EXT-X-INDEPENDENT-SEGMENTS`; audio
-//!   playlists do. Parts say by `INDEPENDENT=YES` where decoding can start.
+//!   playlists do. Parts say by `INDEPENDENT=YES` where decoding can start;
+//! - hls.js, made to begin in such a segment, shows nothing ever (it does not step over the hole at its
+//!   start). A player begins `PART-HOLD-BACK` before the end, so a plain request for a media playlist,
+//!   which is a player's first, is held while that point lies in such a segment: with groups of pictures
+//!   of 2 s, for a viewer who comes between 0.9 and 3 s after the publisher; with groups longer than the
+//!   target duration, in the part of the group that was cut off. The wait is bounded by 6 s. Requests
+//!   with `_HLS_msn` are of players that run, and are never held for this.
 //!
 //! # Discontinuities
 //! A new epoch, media lost on the way, or a broken muxer begins a new stretch in both renditions, with the
@@ -37,6 +43,7 @@ mod media_tests;
 mod multivariant;
 mod names;
 mod output;
+mod pictures;
 mod playlist;
 mod rendition;
 mod segment;

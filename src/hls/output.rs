@@ -6,6 +6,7 @@
 use super::HlsSettings;
 use super::live::{Live, Numbers, Programme, RenditionView};
 use super::multivariant::Variant;
+use super::pictures::PictureClock;
 use super::rendition::Rendition;
 use super::segment::Stretch;
 use crate::media::{Epoch, Frame, MediaKind, MediaTime};
@@ -26,6 +27,8 @@ use tracing::{debug, info, warn};
 const MUXER_QUEUE: usize = 256;
 /// A muxer that has not drained by then is given up, with its last part.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+/// Frames taken after the end: more than a lane holds, and not without end if somebody goes on sending.
+const MOST_FRAMES_AT_THE_END: usize = 2048;
 /// A jump in a track's decoding times beyond this is a hole.
 const HOLE: Duration = Duration::from_secs(2);
 /// Between a muxer's failure and the next try: doubled with each failure in a row.
@@ -85,6 +88,7 @@ pub(super) async fn run(
             }
         }
     }
+    packager.publisher_left(&mut frames).await; // what it had sent when `cancel` came
     packager.end().await;
     info!(stream = %live.stream().name(), "HLS output ended.");
 }
@@ -146,6 +150,9 @@ async fn next_output(stretch: &mut Option<Running>) -> (MediaKind, Option<MuxOut
 
 impl Packager<'_> {
     async fn take_frame(&mut self, frame: &Frame) {
+        if self.stretch.as_ref().is_some_and(|stretch| frame.epoch.id < stretch.epoch.id) {
+            return; // a straggler of the epoch before
+        }
         if self
             .stretch
             .as_ref()
@@ -311,7 +318,8 @@ impl Packager<'_> {
     /// Takes what the publisher sent last, then ends the stretch: its last part should not wait for the
     /// publisher's return.
     async fn publisher_left(&mut self, frames: &mut Subscriber<Frame>) {
-        while let Some(frame) = frames.try_recv() {
+        for _ in 0..MOST_FRAMES_AT_THE_END {
+            let Some(frame) = frames.try_recv() else { break };
             self.take_frame(&frame).await;
         }
         self.end_stretch().await;
@@ -384,51 +392,6 @@ impl Running {
         track
             .and_then(|track| track.last_dts)
             .is_some_and(|last| frame.dts < last || frame.dts.since(last) > HOLE)
-    }
-}
-
-/// Measures pictures a second.
-#[derive(Debug, Default)]
-struct PictureClock {
-    first: Option<MediaTime>,
-    last: MediaTime,
-    count: u32,
-}
-
-impl PictureClock {
-    /// Rates that encoders use; a measured rate within 2 % of one is that one.
-    const COMMON: [f64; 12] = [
-        10.0,
-        12.0,
-        15.0,
-        20.0,
-        24_000.0 / 1001.0,
-        24.0,
-        25.0,
-        30_000.0 / 1001.0,
-        30.0,
-        50.0,
-        60_000.0 / 1001.0,
-        60.0,
-    ];
-
-    fn count(&mut self, dts: MediaTime) {
-        self.first.get_or_insert(dts);
-        self.last = dts;
-        self.count += 1;
-    }
-
-    /// `None` before there are five pictures.
-    fn rate(&self) -> Option<f64> {
-        let seconds = self.last.since(self.first?).as_secs_f64();
-        if self.count < 5 || seconds <= 0.0 {
-            return None;
-        }
-        let measured = f64::from(self.count - 1) / seconds;
-        let distance = |rate: f64| (measured - rate).abs();
-        let nearest =
-            Self::COMMON.into_iter().min_by(|one, other| distance(*one).total_cmp(&distance(*other)));
-        nearest.filter(|rate| distance(*rate) < 0.02 * rate).or(Some(measured))
     }
 }
 
