@@ -52,6 +52,18 @@ async fn video_parts_are_on_the_timeline() {
 }
 
 #[tokio::test]
+async fn a_track_of_unknown_resolution_is_parsed() {
+    let mut frames = coded(MediaTime::ZERO, 3, 0);
+    let mut tracks = frames[0].epoch.tracks.clone();
+    tracks.video.as_mut().expect("video").resolution = None;
+    let epoch = crate::media::Epoch { id: 2, tracks, wall_origin: wall_origin() };
+    let epoch = std::sync::Arc::new(epoch);
+    frames.iter_mut().for_each(|frame| frame.epoch = epoch.clone());
+    let (_, parts) = mux(&frames, MediaKind::Video).await;
+    assert_parts(&parts, MediaTime::ZERO, 2);
+}
+
+#[tokio::test]
 async fn audio_parts_are_smooth_though_the_sender_counts_milliseconds() {
     let start = MediaTime::from_millis(123);
     let mut frames = coded(start, 5, 0);
