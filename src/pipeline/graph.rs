@@ -146,6 +146,15 @@ impl Drop for Graph {
     }
 }
 
+/// Notes a failure; the first one is the cause of those that follow.
+pub(super) fn fail(failed: &watch::Sender<Option<PipelineError>>, error: PipelineError) {
+    failed.send_if_modified(|first| {
+        let news = first.is_none();
+        first.get_or_insert(error);
+        news
+    });
+}
+
 /// Completes when one of the pipelines that report to the other end of `failed` does.
 pub(super) async fn failure(failed: &mut watch::Receiver<Option<PipelineError>>) -> PipelineError {
     match failed.wait_for(Option::is_some).await.map(|error| error.clone()) {

@@ -2,7 +2,7 @@
 
 use super::PipelineError;
 use super::clock::Origin;
-use super::graph::Graph;
+use super::graph::{Graph, fail};
 use crate::media::{MediaKind, MediaTime, Packet};
 use bytes::{Bytes, BytesMut};
 use gstreamer as gst;
@@ -79,7 +79,7 @@ pub(super) fn collect(
             }
             let pts = pts.shifted(-std::mem::take(&mut pre_skip_nanos));
             output.try_send(Packetized { kind, pts, payloads }).map_err(|_| {
-                failure.send_replace(Some(PipelineError::OutputLost { file }));
+                fail(&failure, PipelineError::OutputLost { file });
                 gst::FlowError::Error
             })
         };

@@ -7,7 +7,7 @@
 use super::assembler::{EpochAssembler, Step};
 use super::clock::Origin;
 use super::encoded::{Encoded, QUEUE, VOAACENC_DELAY, collect};
-use super::graph::{Graph, failure};
+use super::graph::{Graph, fail, failure};
 use super::{PipelineError, Pipelines};
 use crate::media::{
     Codec, Epoch, Frame, MediaKind, MediaTime, Packet, PacketBatch, ReorderBuffer, Reordered,
@@ -222,7 +222,7 @@ impl Session {
             };
             let report = failed_sender.clone();
             let graph = Graph::build(pipelines, file, &[], move |error| {
-                report.send_replace(Some(error));
+                fail(&report, error);
             })?;
             collect(&graph, kind, delay, sender.clone(), failed_sender.clone());
             if kind == MediaKind::Video {

@@ -5,7 +5,7 @@
 //! encoded again without, because WebRTC receivers show pictures in the order of decoding.
 
 use super::clock::Origin;
-use super::graph::{Graph, failure};
+use super::graph::{Graph, fail, failure};
 use super::rtp::{PacketCounter, Packetized, collect};
 use super::{PipelineError, Pipelines, caps};
 use crate::media::{AudioTrack, Codec, Epoch, Frame, MediaKind, MediaTime, PacketBatch, Tracks, VideoTrack};
@@ -98,7 +98,7 @@ impl Session {
         let build = |file, values: &[(&str, &str)], kind, caps: &gst::Caps, pre_skip| {
             let report = failed_sender.clone();
             let graph = Graph::build(pipelines, file, values, move |error| {
-                report.send_replace(Some(error));
+                fail(&report, error);
             })?;
             graph.source().set_caps(Some(caps));
             collect(&graph, kind, pre_skip, sender.clone(), failed_sender.clone());
