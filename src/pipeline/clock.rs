@@ -10,8 +10,10 @@ use std::time::Duration;
 pub(super) struct Origin(u64);
 
 impl Origin {
-    /// In fragmented MP4, where it is visible as the base media decode time. The same for all tracks.
-    pub(super) const CONTAINER: Self = Self(10_000_000_000);
+    /// In fragmented MP4, where it is visible in the base media decode times: 10 s, for all tracks. The
+    /// nanosecond more keeps a time that was rounded down from falling to the tick before: the muxer
+    /// rounds down again.
+    pub(super) const CONTAINER: Self = Self(10_000_000_001);
     /// Where it stays within the pipeline.
     pub(super) const INTERNAL: Self = Self(3_600_000_000_000);
 

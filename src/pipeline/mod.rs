@@ -7,19 +7,28 @@
 
 mod assembler;
 mod bridge;
+#[cfg(test)]
+mod bridge_tests;
 mod caps;
 mod clock;
+mod cut;
+mod demo;
 mod description;
 mod encoded;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod graph;
 mod muxer;
 mod part;
 mod rtp;
+#[cfg(test)]
+mod tests;
 mod to_frames;
 mod to_packets;
 
 pub use bridge::run_bridges;
+pub use demo::run_demo;
 pub use description::Pipelines;
 pub use error::PipelineError;
 pub use muxer::{MuxSettings, MuxTrack, Muxer};

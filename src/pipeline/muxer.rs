@@ -5,8 +5,9 @@
 //! its business: a new epoch is a new muxer.
 
 use super::clock::{Origin, clock_time};
-use super::graph::Graph;
-use super::part::{MuxOutput, read_list};
+use super::cut::{Cut, Cutter};
+use super::graph::{Graph, fail};
+use super::part::{MuxOutput, Timescale, read_list};
 use super::{PipelineError, Pipelines, caps};
 use crate::media::{AudioTrack, Frame, MediaKind, MediaTime, VideoTrack};
 use gstreamer as gst;
@@ -20,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 #[derive(Debug)]
 pub struct Muxer {
     graph: Graph,
-    stamps: Mutex<Stamps>,
+    input: Mutex<Input>,
     failure: watch::Receiver<Option<PipelineError>>,
     finished: watch::Receiver<bool>,
 }
@@ -37,7 +38,7 @@ pub enum MuxTrack<'a> {
 /// How it is cut.
 #[derive(Clone, Copy, Debug)]
 pub struct MuxSettings {
-    /// No part is longer, as long as frames come at the track's rate.
+    /// No part is longer, as long as frames come at an even rate.
     pub part_duration: Duration,
     /// A segment ends at the first keyframe after this, less a tolerance of 100 ms.
     pub segment_duration: Duration,
@@ -47,8 +48,6 @@ pub struct MuxSettings {
 const AAC_FRAME: u32 = 1024;
 /// How long the end of stream may take to run through.
 const DRAIN: Duration = Duration::from_secs(2);
-/// A keyframe this much early still begins a segment.
-const EARLY_KEYFRAME: Duration = Duration::from_millis(100);
 
 impl Muxer {
     /// Starts a muxer whose parts come on `output`. If that is full, a part is lost and the muxer fails.
@@ -74,18 +73,21 @@ impl Muxer {
                 (caps::of_audio(track, "muxed")?, "mux-audio.launch", "", interval.since(MediaTime::ZERO))
             }
         };
-        let audio = matches!(track, MuxTrack::Audio(_));
+        let timescale = match track {
+            MuxTrack::Video(_) => Timescale::VIDEO,
+            MuxTrack::Audio(track) => Timescale::audio(track.sample_rate),
+        };
         let (failed, failure) = watch::channel(None);
         let report = {
             let output = output.clone();
             move |error: PipelineError| {
-                failed.send_replace(Some(error.clone()));
+                fail(&failed, error.clone());
                 // A reader that does not read learns it from `push`.
                 let _ = output.try_send(MuxOutput::Failed(error));
             }
         };
-        let fragment = settings.segment_duration.saturating_sub(EARLY_KEYFRAME).as_nanos().to_string();
-        let chunk = chunk_duration(settings.part_duration, interval).as_nanos().to_string();
+        let fragment = settings.segment_duration.as_nanos().to_string();
+        let chunk = settings.part_duration.as_nanos().to_string();
         let values = [("parser", parser), ("fragment", fragment.as_str()), ("chunk", chunk.as_str())];
         let report = Arc::new(report);
         let graph = Graph::build(pipelines, file, &values, {
@@ -101,7 +103,7 @@ impl Muxer {
                 let Some(list) = sample.buffer_list() else {
                     return Ok(gst::FlowSuccess::Ok);
                 };
-                let (init, part) = read_list(list, audio);
+                let (init, part) = read_list(list, timescale);
                 for item in init.map(MuxOutput::Init).into_iter().chain(part.map(MuxOutput::Part)) {
                     if output.try_send(item).is_err() {
                         report(PipelineError::OutputLost { file });
@@ -117,16 +119,31 @@ impl Muxer {
             .build();
         graph.sink().set_callbacks(callbacks);
         graph.start()?;
-        let stamps = Mutex::new(Stamps { kind: kind(track), interval, next: None });
-        Ok(Self { graph, stamps, failure, finished })
+        let stamps = Stamps::new(track, interval);
+        // Between two anchors there are commonly two or three B-frames.
+        let reordered = matches!(track, MuxTrack::Video(track) if track.reordered);
+        let group = if reordered { interval * 4 } else { interval };
+        let cutter = Cutter::new(kind(track), settings, group);
+        Ok(Self { graph, input: Mutex::new(Input { stamps, cutter, started: false }), failure, finished })
     }
 
-    /// Takes the next frame of the track, in decoding order. Never blocks.
+    /// Takes the next frame of the track, in decoding order. Never blocks. What precedes the first
+    /// keyframe is dropped: no player could show it.
     pub fn push(&self, frame: &Frame) -> Result<(), PipelineError> {
         if let Some(error) = self.failure.borrow().as_ref() {
             return Err(error.clone());
         }
-        let (pts, dts, duration) = self.stamps.lock().next(frame);
+        let mut input = self.input.lock();
+        input.started |= frame.keyframe;
+        if !input.started {
+            return Ok(());
+        }
+        let (pts, dts, duration) = input.stamps.next(frame);
+        if let Some(cut) = input.cutter.before(pts, dts, frame.keyframe) {
+            let structure =
+                gst::Structure::builder("FMP4MuxSplitNow").field("chunk", cut == Cut::Part).build();
+            self.graph.send(gst::event::CustomDownstream::new(structure));
+        }
         let mut buffer = gst::Buffer::from_slice(frame.data.clone());
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(Origin::CONTAINER.place(pts)?);
@@ -157,17 +174,36 @@ impl Muxer {
     }
 }
 
+/// What is remembered from frame to frame.
+#[derive(Debug)]
+struct Input {
+    stamps: Stamps,
+    cutter: Cutter,
+    started: bool,
+}
+
 /// The times that the muxer is told.
 #[derive(Debug)]
 struct Stamps {
     kind: MediaKind,
     /// From one frame to the next, as far as known.
     interval: Duration,
-    /// Audio: when the next frame should come. Video: the last decode time.
-    next: Option<MediaTime>,
+    /// Video: the last decode time.
+    last: Option<MediaTime>,
+    /// Audio: samples a second, and the number of the next frame's first sample.
+    sample_rate: u32,
+    next_sample: Option<i64>,
 }
 
 impl Stamps {
+    fn new(track: MuxTrack<'_>, interval: Duration) -> Self {
+        let sample_rate = match track {
+            MuxTrack::Video(_) => 1,
+            MuxTrack::Audio(track) => track.sample_rate.max(1),
+        };
+        Self { kind: kind(track), interval, last: None, sample_rate, next_sample: None }
+    }
+
     fn next(&mut self, frame: &Frame) -> (MediaTime, MediaTime, Duration) {
         match self.kind {
             MediaKind::Video => self.video(frame),
@@ -177,7 +213,7 @@ impl Stamps {
 
     /// The muxer wants to know how long the last frame lasts: as long as the one before.
     fn video(&mut self, frame: &Frame) -> (MediaTime, MediaTime, Duration) {
-        if let Some(last) = self.next.replace(frame.dts)
+        if let Some(last) = self.last.replace(frame.dts)
             && frame.dts > last
         {
             self.interval = frame.dts.since(last).min(Duration::from_secs(1));
@@ -185,28 +221,24 @@ impl Stamps {
         (frame.pts, frame.dts, self.interval)
     }
 
-    /// Frames of sound join without gap or overlap; senders that count milliseconds (FLV) jitter around
-    /// that. So the frames follow each other exactly, and the sender's clock is approached slowly.
+    /// Frames of sound join without gap or overlap, counted in samples; senders that count milliseconds
+    /// (FLV) jitter around that. A sender whose clock drifts is followed sample by sample.
     fn audio(&mut self, frame: &Frame) -> (MediaTime, MediaTime, Duration) {
-        const JUMP: i64 = 40_000_000;
-        const GAIN: i64 = 32;
-        let time = match self.next {
-            Some(next) => match frame.pts.as_nanos() - next.as_nanos() {
-                error if error.abs() < JUMP => next.shifted(error / GAIN),
-                _ => frame.pts,
+        let rate = i64::from(self.sample_rate);
+        let (jitter, jump) = (rate / 200, rate / 25);
+        let ticks = frame.pts.to_ticks(self.sample_rate);
+        let ticks = match self.next_sample {
+            Some(next) => match ticks - next {
+                error if error.abs() <= jitter => next,
+                error if error.abs() <= jump => next + error.signum(),
+                _ => ticks,
             },
-            None => frame.pts,
+            None => ticks,
         };
-        self.next = Some(time + self.interval);
+        self.next_sample = Some(ticks + i64::from(AAC_FRAME));
+        let time = MediaTime::from_ticks(ticks, self.sample_rate);
         (time, time, self.interval)
     }
-}
-
-/// What `cmafmux` is told so that no part is longer than `part`: it takes each frame that begins within
-/// the chunk's duration, whenever it ends. Half a frame of tolerance absorbs jitter of the times.
-fn chunk_duration(part: Duration, interval: Duration) -> Duration {
-    let frames = (part.as_nanos() / interval.as_nanos().max(1)).max(1);
-    Duration::from_nanos((frames * interval.as_nanos() - interval.as_nanos() / 2) as u64)
 }
 
 fn kind(track: MuxTrack<'_>) -> MediaKind {

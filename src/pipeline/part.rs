@@ -35,10 +35,30 @@ pub struct MuxedPart {
     pub data: Bytes,
 }
 
+/// The unit in which a track's media times are counted in the container.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timescale {
+    ticks_a_second: u32,
+    audio: bool,
+}
+
+impl Timescale {
+    /// As the description of the video muxer has it.
+    pub(super) const VIDEO: Self = Self { ticks_a_second: 90_000, audio: false };
+
+    /// Audio tracks count samples.
+    pub(super) fn audio(sample_rate: u32) -> Self {
+        Self { ticks_a_second: sample_rate.max(1), audio: true }
+    }
+}
+
 /// What one buffer list of the muxer holds: an initialisation segment, a part, or both.
-pub(super) fn read_list(list: &gst::BufferListRef, audio: bool) -> (Option<Bytes>, Option<MuxedPart>) {
+pub(super) fn read_list(
+    list: &gst::BufferListRef,
+    timescale: Timescale,
+) -> (Option<Bytes>, Option<MuxedPart>) {
     let mut init = None;
-    let mut part: Option<(MediaTime, Duration, bool)> = None;
+    let mut part: Option<(MediaTime, bool)> = None;
     let mut data = Vec::with_capacity(list.iter().map(gst::BufferRef::size).sum());
     for buffer in list.iter() {
         let Ok(bytes) = buffer.map_readable() else {
@@ -52,57 +72,93 @@ pub(super) fn read_list(list: &gst::BufferListRef, audio: bool) -> (Option<Bytes
         if part.is_none()
             && let Some(start) = buffer.pts()
         {
-            let duration = buffer.duration().unwrap_or_default();
-            let starts_segment = !flags.contains(gst::BufferFlags::DELTA_UNIT);
-            part = Some((
-                Origin::CONTAINER.read(start),
-                Duration::from_nanos(duration.nseconds()),
-                starts_segment,
-            ));
+            part = Some((Origin::CONTAINER.read(start), !flags.contains(gst::BufferFlags::DELTA_UNIT)));
         }
         data.extend_from_slice(&bytes);
     }
-    let part = part.map(|(start, duration, starts_segment)| MuxedPart {
-        start,
-        duration,
-        independent: audio || first_sample_is_sync(&data).unwrap_or(false),
-        starts_segment,
-        data: data.into(),
+    let part = part.map(|(start, starts_segment)| {
+        let run = Run::read(&data).unwrap_or_default();
+        let end = MediaTime::from_ticks(run.ticks as i64, timescale.ticks_a_second);
+        MuxedPart {
+            start,
+            duration: end.since(MediaTime::ZERO),
+            independent: timescale.audio || run.starts_with_sync,
+            starts_segment,
+            data: data.into(),
+        }
     });
     (init, part)
 }
 
-/// Whether the first sample of the first fragment is a sync sample; `None` if the boxes don't tell.
-fn first_sample_is_sync(data: &[u8]) -> Option<bool> {
-    let traf = child(child(data, b"moof")?, b"traf")?;
-    let run = child(traf, b"trun")?;
-    let run_flags = word(run, 0)? & 0x00ff_ffff;
-    // ISO/IEC 14496-12 §8.8.8: count, then the optional data offset and first sample flags.
-    let mut at = 8 + if run_flags & 0x1 != 0 { 4 } else { 0 };
-    let flags = if run_flags & 0x4 != 0 {
-        word(run, at)?
-    } else if run_flags & 0x400 != 0 {
-        at += if run_flags & 0x100 != 0 { 4 } else { 0 };
-        at += if run_flags & 0x200 != 0 { 4 } else { 0 };
-        word(run, at)?
-    } else {
-        // §8.8.7: the default flags come last, after the other optional fields.
-        let header = child(traf, b"tfhd")?;
-        let header_flags = word(header, 0)?;
-        if header_flags & 0x20 == 0 {
-            return None;
+/// What a part's first track run says.
+#[derive(Debug, Default)]
+struct Run {
+    /// The first sample is a sync sample.
+    starts_with_sync: bool,
+    /// All samples together last so long. (The muxer's own statement is wrong with B-frames.)
+    ticks: u64,
+}
+
+impl Run {
+    /// `None` if the boxes don't tell.
+    fn read(data: &[u8]) -> Option<Self> {
+        let fragment = child(child(data, b"moof")?, b"traf")?;
+        // ISO/IEC 14496-12 §8.8.7: flags say which of the optional fields are there, in this order.
+        let header = child(fragment, b"tfhd")?;
+        let mut fields = Fields { data: header, at: 8, flags: word(header, 0)? };
+        fields.skip(0x1, 8);
+        fields.skip(0x2, 4);
+        let duration = fields.take(0x8)?;
+        fields.skip(0x10, 4);
+        let flags = fields.take(0x20)?;
+        // §8.8.8: the same for the run, and again for each sample.
+        let run = child(fragment, b"trun")?;
+        let count = word(run, 4)?;
+        let mut fields = Fields { data: run, at: 8, flags: word(run, 0)? };
+        fields.skip(0x1, 4);
+        let mut first_flags = fields.take(0x4)?.or(flags);
+        let mut ticks = 0;
+        for number in 0..count {
+            ticks += u64::from(fields.take(0x100)?.or(duration)?);
+            fields.skip(0x200, 4);
+            let own = fields.take(0x400)?;
+            fields.skip(0x800, 4);
+            if number == 0 {
+                first_flags = own.or(first_flags);
+            }
         }
-        let before = [(0x1, 8), (0x2, 4), (0x8, 4), (0x10, 4)];
-        let skipped: usize =
-            before.iter().filter(|(flag, _)| header_flags & flag != 0).map(|(_, size)| size).sum();
-        word(header, 8 + skipped)?
-    };
-    // §8.8.3.1: sample_is_non_sync_sample
-    Some(flags & 0x0001_0000 == 0)
+        // §8.8.3.1: sample_is_non_sync_sample
+        Some(Self { starts_with_sync: first_flags? & 0x0001_0000 == 0, ticks })
+    }
+}
+
+/// Optional fields, one after the other.
+struct Fields<'a> {
+    data: &'a [u8],
+    at: usize,
+    flags: u32,
+}
+
+impl Fields<'_> {
+    fn skip(&mut self, flag: u32, size: usize) {
+        if self.flags & flag != 0 {
+            self.at += size;
+        }
+    }
+
+    /// The field, if its flag is set; `None` if the box is too short for it.
+    fn take(&mut self, flag: u32) -> Option<Option<u32>> {
+        if self.flags & flag == 0 {
+            return Some(None);
+        }
+        let value = word(self.data, self.at)?;
+        self.at += 4;
+        Some(Some(value))
+    }
 }
 
 /// The content of the first box named `name` among the boxes in `data`.
-fn child<'a>(mut data: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
+pub(super) fn child<'a>(mut data: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
     loop {
         let size = usize::try_from(word(data, 0)?).ok()?;
         let content = data.get(8..size)?;
@@ -113,6 +169,7 @@ fn child<'a>(mut data: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
     }
 }
 
-fn word(data: &[u8], at: usize) -> Option<u32> {
+/// Four bytes, the most significant first.
+pub(super) fn word(data: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(data.get(at..at + 4)?.try_into().ok()?))
 }
