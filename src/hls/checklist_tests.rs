@@ -454,6 +454,15 @@ async fn d03_a_part_beyond_the_last_means_the_first_of_the_next_segment() {
     origin.feed.part(true);
     let served = request.await.expect("no panic").expect("served");
     assert!(text(&served.body).contains("video_cafe_p14.m4s\""));
+    // The same where the next segment has not begun.
+    let mut origin = Origin::new();
+    origin.feed.part(true);
+    origin.announce();
+    let request = origin.ask("video.m3u8", Some(&format!("_HLS_msn={FIRST}&_HLS_part=1")));
+    settle().await;
+    assert!(!request.is_finished());
+    origin.feed.part(false);
+    assert!(request.await.expect("no panic").is_ok());
 }
 
 #[tokio::test(start_paused = true)]
