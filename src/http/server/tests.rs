@@ -87,6 +87,20 @@ async fn too_many_or_too_large_headers_are_refused() {
 }
 
 #[tokio::test]
+async fn who_sends_far_too_much_still_hears_why() {
+    let server = run(10).await;
+    let length = 2_000_000;
+    let head = format!(
+        "POST /x/whip HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/sdp\r\n\
+         content-length: {length}\r\n\r\n"
+    );
+    let request = [head.into_bytes(), vec![b'a'; length]].concat();
+    let answer = server.exchange(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_source_gets_no_more_connections_than_its_limit() {
     let server = run(1).await;
     let mut first = server.connect().await;
