@@ -14,15 +14,18 @@ pub(super) const SDP_LIMIT: usize = 64 * 1024;
 pub(super) const JSON_LIMIT: usize = 16 * 1024;
 /// Read beyond a limit before the connection is given up.
 const FORGOTTEN: usize = 4 * 1024 * 1024;
+/// For a body that nobody wants.
+const FORGET_TIMEOUT: Duration = Duration::from_secs(1);
 /// From the first byte to the last.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The body as text of at most `limit` bytes, if it is of the type `media_type` (parameters don't matter).
 pub(super) async fn text(request: Request<Body>, media_type: &str, limit: usize) -> Result<String, Problem> {
     if !is_of_type(request.headers(), media_type) {
+        forget(request).await;
         return Err(Problem::media_type(media_type));
     }
-    let reading = tokio::time::timeout(READ_TIMEOUT, read(request.into_body(), limit));
+    let reading = tokio::time::timeout(READ_TIMEOUT, read(request.into_body(), limit, FORGOTTEN));
     let bytes = reading.await.map_err(|_| too_slow())??;
     String::from_utf8(bytes).map_err(|_| Problem::bad_request("not-utf8", "the body is not UTF-8 text"))
 }
@@ -46,9 +49,14 @@ pub(super) async fn json<T: DeserializeOwned>(request: Request<Body>) -> Result<
     Ok(value)
 }
 
-/// At most `limit` bytes. Of a longer body some more is read and forgotten: a client that is still sending
-/// when the connection closes would lose the answer that tells it why.
-async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
+/// Reads a body that nobody wants, within narrow bounds: a client that is still sending when the connection
+/// closes would lose the answer that tells it why it is refused.
+pub(super) async fn forget(request: Request<Body>) {
+    let _ = tokio::time::timeout(FORGET_TIMEOUT, read(request.into_body(), 0, SDP_LIMIT)).await;
+}
+
+/// At most `limit` bytes. Of a longer body up to `beyond_limit` bytes more are read and forgotten.
+async fn read(mut body: Body, limit: usize, beyond_limit: usize) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     let mut beyond = 0;
     while let Some(frame) = body.frame().await {
@@ -61,7 +69,7 @@ async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
             continue;
         }
         beyond += chunk.len();
-        if beyond > FORGOTTEN {
+        if beyond > beyond_limit {
             break;
         }
     }

@@ -101,6 +101,25 @@ async fn who_sends_far_too_much_still_hears_why() {
 }
 
 #[tokio::test]
+async fn who_is_refused_before_the_body_is_read_keeps_the_connection() {
+    let server = run(10).await;
+    let mut stream = server.connect().await;
+    let head =
+        "POST /x/whip HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 60000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    // The body comes in pieces, as from a client on a slow line.
+    for _ in 0..60 {
+        stream.write_all(&[b'a'; 1000]).await.expect("sent");
+        tokio::task::yield_now().await;
+    }
+    let second = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(second).await.expect("sent");
+    let answers = rest(stream).await;
+    assert!(answers.starts_with("HTTP/1.1 415 ") && answers.contains("HTTP/1.1 200 "), "{answers}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_source_gets_no_more_connections_than_its_limit() {
     let server = run(1).await;
     let mut first = server.connect().await;
