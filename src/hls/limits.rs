@@ -38,6 +38,11 @@ impl Limits {
         self.target_duration() + Duration::from_millis(490)
     }
 
+    /// `PART-HOLD-BACK`: three part targets (RFC 8216bis §4.4.3.8).
+    pub fn part_hold_back(&self) -> Duration {
+        3 * self.part_target
+    }
+
     /// How long a request may be held (RFC 8216bis §6.2.5.2: three target durations, then 503).
     pub fn patience(&self) -> Duration {
         3 * self.target_duration()

@@ -21,6 +21,10 @@ use tokio::time::timeout;
 /// How long a request for a playlist waits for the first media of a stream.
 const START_PATIENCE: Duration = Duration::from_secs(8);
 
+/// How long a request for a media playlist without directives waits for a state in which a player can
+/// begin.
+const JOIN_PATIENCE: Duration = Duration::from_secs(6);
+
 const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 
 /// One stream, as its readers see it.
@@ -30,7 +34,17 @@ pub(super) struct Live {
     limits: Limits,
     programme: watch::Sender<Arc<Programme>>,
     viewers: Viewers,
-    next_number: AtomicU64,
+    next_sequence: AtomicU64,
+    next_discontinuity: AtomicU64,
+}
+
+/// The numbers that the next segment and the next stretch get, at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Numbers {
+    /// Media sequence number.
+    pub sequence: u64,
+    /// Discontinuity sequence number.
+    pub discontinuity: u64,
 }
 
 /// Which playlists there are.
@@ -62,7 +76,8 @@ impl Live {
             limits,
             programme: watch::Sender::default(),
             viewers: Viewers::default(),
-            next_number: AtomicU64::new(0),
+            next_sequence: AtomicU64::new(0),
+            next_discontinuity: AtomicU64::new(0),
         }
     }
 
@@ -86,14 +101,18 @@ impl Live {
         self.programme.borrow().multivariant.is_some()
     }
 
-    /// A number above all sequence numbers used so far, for a successor under the same name.
-    pub fn next_number(&self) -> u64 {
-        self.next_number.load(Relaxed)
+    /// Where a successor under the same name goes on.
+    pub fn next_numbers(&self) -> Numbers {
+        Numbers {
+            sequence: self.next_sequence.load(Relaxed),
+            discontinuity: self.next_discontinuity.load(Relaxed),
+        }
     }
 
-    /// Raises [`Self::next_number`].
-    pub fn used_numbers_below(&self, next: u64) {
-        self.next_number.fetch_max(next, Relaxed);
+    /// Raises [`Self::next_numbers`].
+    pub fn set_next_numbers(&self, next: Numbers) {
+        self.next_sequence.fetch_max(next.sequence, Relaxed);
+        self.next_discontinuity.fetch_max(next.discontinuity, Relaxed);
     }
 
     /// Tells the stream's statistics how many players there are.
@@ -145,12 +164,10 @@ impl Live {
         directives: Directives,
     ) -> Result<Served, HlsError> {
         directives.check(&view.states.borrow(), &self.limits)?;
-        let state = self
-            .wait(&mut view, |state| match directives.block {
-                Some(wanted) => state.reached(wanted),
-                None => state.ended || !state.listed.is_empty(),
-            })
-            .await?;
+        let state = match directives.block {
+            Some(wanted) => self.wait(&mut view, |state| state.reached(wanted)).await?,
+            None => joinable(&mut view).await,
+        };
         let body = state.delta.as_ref().filter(|_| directives.skip && !state.ended);
         let body = body.unwrap_or(&state.playlist).clone();
         // A version that was asked for by its number stays right; the newest is old at once.
@@ -185,6 +202,13 @@ impl Live {
             Ok(Err(_)) | Err(_) => Err(HlsError::TimedOut),
         }
     }
+}
+
+/// The newest state, held back for a moment when a player that begins now would begin without an IDR.
+async fn joinable(view: &mut RenditionView) -> Arc<Snapshot> {
+    // Otherwise: its patience is over, or the writer gone.
+    let _ = timeout(JOIN_PATIENCE, view.states.wait_for(|state| state.joinable)).await.map(drop);
+    view.states.borrow().clone()
 }
 
 impl Programme {

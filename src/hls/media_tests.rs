@@ -1,7 +1,7 @@
 //! Real media through the whole room: ffmpeg makes it, the hub carries it, the muxers cut it, and ffmpeg
 //! reads it back over a small HTTP server of the test's own.
 
-use super::{Hls, HlsSettings, Viewer};
+use super::{Hls, HlsError, HlsSettings, Viewer};
 use crate::media::{AudioTrack, Codec, Epoch, Frame, MediaKind, MediaTime, Tracks, VideoTrack};
 use crate::pipeline::Pipelines;
 use crate::stream::{Hub, Publisher, Source, SourceKind};
@@ -159,6 +159,17 @@ impl House {
         self.hls.serve(&"show".parse().expect("a name"), file, query, viewer()).await
     }
 
+    /// The last version of a playlist.
+    async fn ended(&self, file: &str) -> String {
+        loop {
+            let version = self.text(file).await;
+            if version.contains("#EXT-X-ENDLIST") {
+                return version;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     async fn text(&self, file: &str) -> String {
         let body = self.get(file).await.expect("served").body;
         String::from_utf8(body.to_vec()).expect("text")
@@ -227,7 +238,7 @@ async fn ffmpeg_reads_picture_and_sound_without_an_error() {
         publisher
     });
     let index = house.text("index.m3u8").await;
-    println!("playable after {:?}\n{index}", began.elapsed());
+    println!("playable after {:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_millis(800), "playable after {:?}", began.elapsed());
     assert!(index.contains("avc1.") && index.contains("mp4a.40.2") && index.contains("RESOLUTION=320x180"));
     assert!(index.contains("FRAME-RATE=30"), "{index}");
@@ -242,23 +253,125 @@ async fn ffmpeg_reads_picture_and_sound_without_an_error() {
     streams.sort_unstable();
     streams.dedup();
     assert_eq!(streams, ["aac,audio", "h264,video"]);
-    println!("{}", house.text("video.m3u8").await);
-    println!("{}", house.text("audio.m3u8").await);
-    println!("{}", house.text("index.m3u8").await);
     assert_eq!(house.hub.list()[0].statistics().snapshot().hls_readers, 1);
     let publisher = publishing.await.expect("no panic");
     drop(publisher);
     house.hub.close();
-    let video = loop {
-        let version = house.text("video.m3u8").await;
-        if version.contains("#EXT-X-ENDLIST") {
-            break version;
-        }
-        tokio::task::yield_now().await;
-    };
+    let video = house.ended("video.m3u8").await;
     assert!(video.contains("#EXTINF"));
     // After the end it can be read as a recording, to its last frame.
     let (_, errors) = run("ffmpeg", "-v error -i URL -f null -", &house.url()).await;
     assert_eq!(errors, "");
+    output.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_alone_is_the_variant() {
+    let programme = Programme::record(&format!("{SOUND} -t 3 {AAC}")).await;
+    let house = House::build().await;
+    let publisher = house.publish();
+    let (output, cancel) = house.start(&publisher);
+    programme.publish(&publisher).await;
+    let index = house.text("index.m3u8").await;
+    assert!(
+        index.contains("CODECS=\"mp4a.40.2\"\naudio.m3u8\n") && !index.contains("EXT-X-MEDIA"),
+        "{index}"
+    );
+    // A shutdown flushes the last part and ends the playlist.
+    cancel.cancel();
+    output.await.expect("no panic");
+    let playlist =
+        m3u8_rs::parse_media_playlist_res(house.text("audio.m3u8").await.as_bytes()).expect("a playlist");
+    assert!(playlist.end_list && playlist.independent_segments);
+    let duration: f32 = playlist.segments.iter().map(|segment| segment.duration).sum();
+    assert!((2.95..3.1).contains(&duration), "{duration} s of 3 s");
+    assert!(matches!(house.get("video.m3u8").await, Err(HlsError::UnknownFile(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn picture_alone_with_one_keyframe_only_is_cut_and_played() {
+    let programme = Programme::record(&format!("{PICTURE} -t 10 {X264} -g 1000")).await;
+    let house = House::build().await;
+    let publisher = house.publish();
+    let (output, cancel) = house.start(&publisher);
+    programme.publish(&publisher).await;
+    let index = house.text("index.m3u8").await;
+    assert!(!index.contains("EXT-X-MEDIA") && !index.contains("mp4a"), "{index}");
+    cancel.cancel();
+    output.await.expect("no panic");
+    let playlist =
+        m3u8_rs::parse_media_playlist_res(house.text("video.m3u8").await.as_bytes()).expect("a playlist");
+    let durations: Vec<_> = playlist.segments.iter().map(|segment| segment.duration).collect();
+    assert!(
+        durations.iter().all(|duration| duration.round() as u64 <= playlist.target_duration),
+        "{durations:?}"
+    );
+    assert!((9.95..10.1).contains(&durations.iter().sum::<f32>()), "{durations:?}");
+    let (_, errors) = run("ffmpeg", "-v error -i URL -f null -", &house.url()).await;
+    assert_eq!(errors, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_that_returns_goes_on_after_a_discontinuity() {
+    let first = Programme::record(&format!("{PICTURE} {SOUND} -t 3 {X264} -g 30 {AAC}")).await;
+    let second = Programme::record(&format!(
+        "{SOUND} -f lavfi -i mandelbrot=size=320x180:rate=25 -t 3 {X264} -g 25 {AAC}"
+    ))
+    .await;
+    let mut house = House::build().await;
+    let (hub, reaper) = Hub::new(Duration::from_secs(30));
+    house.hub = hub;
+    let cancel = CancellationToken::new();
+    let reaping = tokio::spawn(reaper.run(cancel.clone()));
+    let publisher = house.publish();
+    let (output, _cancel) = house.start(&publisher);
+    first.publish(&publisher).await;
+    drop(publisher);
+    // The last part does not wait for the publisher's return.
+    let listed = |text: &str| -> f64 {
+        let durations =
+            text.lines().filter_map(|line| line.strip_prefix("#EXT-X-PART:DURATION=")?.split(',').next());
+        durations.map(|duration| duration.parse::<f64>().expect("a number")).sum()
+    };
+    while listed(&house.text("video.m3u8").await) < 2.99 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let publisher = house.publish();
+    second.publish(&publisher).await;
+    drop(publisher);
+    house.hub.close();
+    for file in ["video.m3u8", "audio.m3u8"] {
+        let version = house.ended(file).await;
+        assert_eq!(version.matches("#EXT-X-DISCONTINUITY\n#EXT-X-MAP").count(), 1, "{version}");
+        assert!((5.9..6.2).contains(&listed(&version)), "{}", listed(&version));
+    }
+    let (_, errors) = run("ffmpeg", "-v error -i URL -f null -", &house.url()).await;
+    assert_eq!(errors, "");
+    cancel.cancel();
+    reaping.await.expect("no panic");
+    output.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_muxer_costs_a_discontinuity() {
+    let programme = Programme::record(&format!("{PICTURE} {SOUND} -t 4 {X264} -g 15 {AAC}")).await;
+    let house = House::build().await;
+    let publisher = house.publish();
+    let (output, _cancel) = house.start(&publisher);
+    let mut broken = programme;
+    // An epoch whose video configuration is garbage, between two stretches that are sound.
+    let frames = broken.frames.split_off(broken.frames.len() / 2);
+    broken.publish(&publisher).await;
+    let mut tracks = broken.tracks.clone();
+    tracks.video.as_mut().expect("a picture").codec_data = Bytes::from_static(b"garbage");
+    let garbage = Programme { tracks, frames: broken.frames[..10].to_vec() };
+    garbage.publish(&publisher).await;
+    Programme { tracks: broken.tracks, frames }.publish(&publisher).await;
+    drop(publisher);
+    house.hub.close();
+    let version = house.ended("video.m3u8").await;
+    let playlist = m3u8_rs::parse_media_playlist_res(version.as_bytes()).expect("a playlist");
+    let duration: f32 = playlist.segments.iter().map(|segment| segment.duration).sum();
+    assert!(version.contains("#EXT-X-DISCONTINUITY\n#EXT-X-MAP") && duration > 3.0, "{version}");
     output.abort();
 }

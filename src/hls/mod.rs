@@ -7,8 +7,9 @@
 //! Each stream has `index.m3u8`, the multivariant playlist; `video.m3u8` and `audio.m3u8`, the demuxed
 //! renditions; and media under names that are never used twice.
 //!
-//! Sequence numbers (media and discontinuity) count from the seconds of the wall clock since 2020 when
-//! the stream began, so they go on rising when the process restarts.
+//! Media sequence numbers count from the seconds of the wall clock since 2020 when the stream began, so
+//! they go on rising when the process restarts. Discontinuity sequence numbers begin at 1, because hls.js
+//! has arrays of that length: with numbers of nine digits it takes seconds for each part.
 //!
 //! # A quick start that all players can use
 //! Parts come on the media clock, segments as keyframes allow, and the length of a group of pictures is
@@ -19,7 +20,13 @@
 //!   there some 350 ms after the publisher, whatever the keyframe interval;
 //! - the second segment therefore begins without an IDR, as does the rest of a group of pictures longer
 //!   than the target duration. Video playlists do not claim `EXT-X-INDEPENDENT-SEGMENTS`; audio
-//!   playlists do. Parts say by `INDEPENDENT=YES` where decoding can start.
+//!   playlists do. Parts say by `INDEPENDENT=YES` where decoding can start;
+//! - hls.js, made to begin in such a segment, shows nothing ever (it does not step over the hole at its
+//!   start). A player begins `PART-HOLD-BACK` before the end, so a plain request for a media playlist,
+//!   which is a player's first, is held while that point lies in such a segment: with groups of pictures
+//!   of 2 s, for a viewer who comes between 0.9 and 3 s after the publisher; with groups longer than the
+//!   target duration, in the part of the group that was cut off. The wait is bounded by 6 s. Requests
+//!   with `_HLS_msn` are of players that run, and are never held for this.
 //!
 //! # Discontinuities
 //! A new epoch, media lost on the way, or a broken muxer begins a new stretch in both renditions, with the
@@ -36,6 +43,7 @@ mod media_tests;
 mod multivariant;
 mod names;
 mod output;
+mod pictures;
 mod playlist;
 mod rendition;
 mod segment;
@@ -164,20 +172,27 @@ impl Hls {
 
     /// Segments a stream until it ends, keeps it for 60 s more, then forgets it. When `cancel` is
     /// cancelled, completes the last segment, ends the playlists and returns; they can be served still.
-    pub async fn run(self: Arc<Self>, stream: Arc<Stream>, cancel: CancellationToken) {
+    ///
+    /// Requests for the stream are taken from this call on, even before the future is polled. If the
+    /// future is dropped, the stream is forgotten.
+    pub fn run(
+        self: Arc<Self>,
+        stream: Arc<Stream>,
+        cancel: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let live = Arc::new(Live::new(stream.clone(), Limits::new(&self.settings)));
         let before = self.streams.write().insert(stream.name().clone(), live.clone());
-        let first_number = before.map_or(0, |before| before.next_number());
-        output::run(&self.settings, &self.pipelines, &live, first_number, &cancel).await;
-        if live.is_playable() {
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                () = tokio::time::sleep(KEPT_AFTER_END) => {}
+        let first = before.map(|before| before.next_numbers()).unwrap_or_default();
+        let mut entry = Entry { hls: self, live, keep: false };
+        async move {
+            let Hls { settings, pipelines, .. } = &*entry.hls;
+            output::run(settings, pipelines, &entry.live, first, &cancel).await;
+            if entry.live.is_playable() {
+                tokio::select! {
+                    () = cancel.cancelled() => entry.stay(),
+                    () = tokio::time::sleep(KEPT_AFTER_END) => {}
+                }
             }
-        }
-        let mut streams = self.streams.write();
-        if streams.get(stream.name()).is_some_and(|present| Arc::ptr_eq(present, &live)) {
-            streams.remove(stream.name());
         }
     }
 
@@ -193,6 +208,31 @@ impl Hls {
         let live = self.streams.read().get(name).cloned();
         let live = live.ok_or_else(|| HlsError::UnknownStream(name.clone()))?;
         live.serve(file, query, viewer).await
+    }
+}
+
+/// A stream's place among those that are served.
+struct Entry {
+    hls: Arc<Hls>,
+    live: Arc<Live>,
+    keep: bool,
+}
+
+impl Entry {
+    /// Leaves the stream to be served after this is dropped.
+    fn stay(&mut self) {
+        self.keep = true;
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let name = self.live.stream().name();
+        let mut streams = self.hls.streams.write();
+        let present = streams.get(name).is_some_and(|present| Arc::ptr_eq(present, &self.live));
+        if present && !self.keep {
+            streams.remove(name);
+        }
     }
 }
 

@@ -4,8 +4,9 @@
 //! ends them, with their drained last parts, and begins a new stretch in all renditions.
 
 use super::HlsSettings;
-use super::live::{Live, Programme, RenditionView};
+use super::live::{Live, Numbers, Programme, RenditionView};
 use super::multivariant::Variant;
+use super::pictures::PictureClock;
 use super::rendition::Rendition;
 use super::segment::Stretch;
 use crate::media::{Epoch, Frame, MediaKind, MediaTime};
@@ -26,6 +27,8 @@ use tracing::{debug, info, warn};
 const MUXER_QUEUE: usize = 256;
 /// A muxer that has not drained by then is given up, with its last part.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+/// Frames taken after the end: more than a lane holds, and not without end if somebody goes on sending.
+const MOST_FRAMES_AT_THE_END: usize = 2048;
 /// A jump in a track's decoding times beyond this is a hole.
 const HOLE: Duration = Duration::from_secs(2);
 /// Between a muxer's failure and the next try: doubled with each failure in a row.
@@ -35,22 +38,22 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
 const NUMBERS_BEGIN: Duration = Duration::from_secs(1_577_836_800);
 
 /// Runs until the stream ends or `cancel` is cancelled; then the playlists have ended. Sequence numbers
-/// are at least `first_number`.
+/// are at least those of `first`.
 pub(super) async fn run(
     settings: &HlsSettings,
     pipelines: &Pipelines,
     live: &Live,
-    first_number: u64,
+    first: Numbers,
     cancel: &CancellationToken,
 ) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let first_number = first_number.max(now.saturating_sub(NUMBERS_BEGIN).as_secs());
+    let first_sequence = first.sequence.max(now.saturating_sub(NUMBERS_BEGIN).as_secs());
     let mut packager = Packager {
         settings,
         pipelines,
         live,
-        first_number,
-        discontinuity: first_number,
+        first_sequence,
+        discontinuity: first.discontinuity,
         video: None,
         audio: None,
         stretch: None,
@@ -85,6 +88,7 @@ pub(super) async fn run(
             }
         }
     }
+    packager.publisher_left(&mut frames).await; // what it had sent when `cancel` came
     packager.end().await;
     info!(stream = %live.stream().name(), "HLS output ended.");
 }
@@ -102,7 +106,7 @@ struct Packager<'a> {
     settings: &'a HlsSettings,
     pipelines: &'a Pipelines,
     live: &'a Live,
-    first_number: u64,
+    first_sequence: u64,
     discontinuity: u64,
     video: Option<Rendition>,
     audio: Option<Rendition>,
@@ -146,6 +150,9 @@ async fn next_output(stretch: &mut Option<Running>) -> (MediaKind, Option<MuxOut
 
 impl Packager<'_> {
     async fn take_frame(&mut self, frame: &Frame) {
+        if self.stretch.as_ref().is_some_and(|stretch| frame.epoch.id < stretch.epoch.id) {
+            return; // a straggler of the epoch before
+        }
         if self
             .stretch
             .as_ref()
@@ -220,7 +227,7 @@ impl Packager<'_> {
         }
         let grown = rendition.push(now, part, sibling.as_ref().and_then(Rendition::report));
         self.failures = 0;
-        self.live.used_numbers_below(rendition.next_sequence().max(discontinuity + 1));
+        self.live.set_next_numbers(Numbers { sequence: rendition.next_sequence(), discontinuity });
         if kind == MediaKind::Video && self.wants_keyframe() {
             self.live.stream().request_keyframe();
         }
@@ -261,7 +268,7 @@ impl Packager<'_> {
         }
         debug!(stream = %self.live.stream().name(), epoch = epoch.id, "HLS stretch begins.");
         self.discontinuity += 1;
-        let (limits, first_number, now) = (self.live.limits(), self.first_number, Instant::now().into_std());
+        let (limits, first, now) = (self.live.limits(), self.first_sequence, Instant::now().into_std());
         for (kind, slot) in [(MediaKind::Video, &mut self.video), (MediaKind::Audio, &mut self.audio)] {
             if !tracks.has(kind) {
                 // A track that is gone for good, as far as anybody knows.
@@ -272,8 +279,8 @@ impl Packager<'_> {
             }
             let ended = slot.as_ref().is_some_and(Rendition::ended);
             if slot.is_none() || ended {
-                let first = slot.as_ref().map_or(first_number, Rendition::next_sequence).max(first_number);
-                *slot = Some(Rendition::new(kind, run_token(), limits, first));
+                let sequence = slot.as_ref().map_or(first, Rendition::next_sequence).max(first);
+                *slot = Some(Rendition::new(kind, run_token(), limits, sequence));
             }
         }
         self.stretch = Some(Running { epoch, tracks: started, pictures: PictureClock::default() });
@@ -311,7 +318,8 @@ impl Packager<'_> {
     /// Takes what the publisher sent last, then ends the stretch: its last part should not wait for the
     /// publisher's return.
     async fn publisher_left(&mut self, frames: &mut Subscriber<Frame>) {
-        while let Some(frame) = frames.try_recv() {
+        for _ in 0..MOST_FRAMES_AT_THE_END {
+            let Some(frame) = frames.try_recv() else { break };
             self.take_frame(&frame).await;
         }
         self.end_stretch().await;
@@ -384,51 +392,6 @@ impl Running {
         track
             .and_then(|track| track.last_dts)
             .is_some_and(|last| frame.dts < last || frame.dts.since(last) > HOLE)
-    }
-}
-
-/// Measures pictures a second.
-#[derive(Debug, Default)]
-struct PictureClock {
-    first: Option<MediaTime>,
-    last: MediaTime,
-    count: u32,
-}
-
-impl PictureClock {
-    /// Rates that encoders use; a measured rate within 2 % of one is that one.
-    const COMMON: [f64; 12] = [
-        10.0,
-        12.0,
-        15.0,
-        20.0,
-        24_000.0 / 1001.0,
-        24.0,
-        25.0,
-        30_000.0 / 1001.0,
-        30.0,
-        50.0,
-        60_000.0 / 1001.0,
-        60.0,
-    ];
-
-    fn count(&mut self, dts: MediaTime) {
-        self.first.get_or_insert(dts);
-        self.last = dts;
-        self.count += 1;
-    }
-
-    /// `None` before there are five pictures.
-    fn rate(&self) -> Option<f64> {
-        let seconds = self.last.since(self.first?).as_secs_f64();
-        if self.count < 5 || seconds <= 0.0 {
-            return None;
-        }
-        let measured = f64::from(self.count - 1) / seconds;
-        let distance = |rate: f64| (measured - rate).abs();
-        let nearest =
-            Self::COMMON.into_iter().min_by(|one, other| distance(*one).total_cmp(&distance(*other)));
-        nearest.filter(|rate| distance(*rate) < 0.02 * rate).or(Some(measured))
     }
 }
 

@@ -114,7 +114,7 @@ impl PlaylistState<'_> {
             "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL={:.1},PART-HOLD-BACK={:.5},HOLD-BACK={:.1}\n\
              #EXT-X-PART-INF:PART-TARGET={part:.5}\n",
             self.limits.skip_until().as_secs_f64(),
-            3.0 * part,
+            self.limits.part_hold_back().as_secs_f64(),
             3.0 * target,
         )
     }

@@ -131,15 +131,18 @@ impl Rendition {
             sibling,
         };
         let (playlist, delta) = (state.full(), state.delta());
-        // `send_replace`, because `send` does not store the value while nobody listens.
-        self.published.send_replace(Arc::new(Snapshot {
+        let mut snapshot = Snapshot {
             removed: self.window.removed().cloned().collect(),
             open: self.segmenter.open().cloned(),
             next_part: self.segmenter.next_part(),
             ended: self.ended,
+            joinable: false,
             listed,
             playlist,
             delta,
-        }));
+        };
+        snapshot.joinable = self.ended || snapshot.joins_at_idr(self.limits.part_hold_back());
+        // `send_replace`, because `send` does not store the value while nobody listens.
+        self.published.send_replace(Arc::new(snapshot));
     }
 }

@@ -4,6 +4,10 @@ use super::names::Piece;
 use super::segment::Segment;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long after it has read a playlist a player may choose where to begin.
+const LATE_START: Duration = Duration::from_millis(500);
 
 /// A position in a playlist: what a blocking reload waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub(super) struct Snapshot {
     pub next_part: u64,
     /// The rendition is over: `EXT-X-ENDLIST`.
     pub ended: bool,
+    /// A player that comes now begins with an IDR: see [`Snapshot::joins_at_idr`].
+    pub joinable: bool,
     /// The playlist.
     pub playlist: Bytes,
     /// The delta update, where there is something to skip.
@@ -61,6 +67,27 @@ impl Snapshot {
             return !beyond(last) || self.open.is_some();
         }
         self.open.as_ref().is_some_and(|open| open.sequence == wanted.sequence && !beyond(open))
+    }
+
+    /// Whether a player begins in a segment that begins with an IDR, if it goes to `hold_back` before the
+    /// end, or up to [`LATE_START`] after that because it took its time.
+    pub fn joins_at_idr(&self, hold_back: Duration) -> bool {
+        let latest = hold_back.saturating_sub(LATE_START);
+        let (mut from_end, mut segments) = (Duration::ZERO, self.listed.iter().rev().map(AsRef::as_ref));
+        let mut next = || -> Option<&Segment> { segments.next() };
+        let mut segment = self.open.as_ref().or_else(&mut next);
+        while let Some(this) = segment {
+            let independent = this.parts.first().is_some_and(|part| part.independent);
+            from_end += this.duration;
+            if from_end > latest && !independent {
+                return false;
+            }
+            if from_end >= hold_back {
+                return true;
+            }
+            segment = next();
+        }
+        true // shorter than the hold-back: players begin at its start, which the loop has seen
     }
 
     /// The bytes of a piece of media, if it is kept (still).

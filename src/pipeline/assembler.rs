@@ -115,8 +115,10 @@ impl EpochAssembler {
         self.begin_if(self.deadline().is_some_and(|deadline| now >= deadline))
     }
 
+    /// All tracks are known, and a decoder can start: readers skip sound in front of the first keyframe.
     fn is_complete(&self) -> bool {
-        self.tracks.video.is_some() >= self.video && self.tracks.audio.is_some() >= self.audio
+        let known = self.tracks.video.is_some() >= self.video && self.tracks.audio.is_some() >= self.audio;
+        known && (!self.video || self.pending.iter().any(|unit| unit.kind == MediaKind::Video))
     }
 
     fn begin_if(&mut self, due: bool) -> Vec<Step> {
@@ -215,6 +217,6 @@ mod tests {
         }
         epochs.configured(video(640));
         let steps = epochs.unit(now, unit(MediaKind::Video, 30, true));
-        assert_eq!(told(steps), ["video 30"]);
+        assert_eq!(told(steps), ["begin v1 a1", "audio 0", "audio 21", "video 30", "audio 43"]);
     }
 }

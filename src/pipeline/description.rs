@@ -35,6 +35,10 @@ const EMBEDDED: [(&str, &str); 9] = embedded![
     "opus-packets-to-frames",
 ];
 
+/// A value for every placeholder.
+const SAMPLES: [(&str, &str); 4] =
+    [("parser", "h264parse !"), ("fragment", "2000000000"), ("chunk", "333000000"), ("bitrate", "2000")];
+
 /// Where Debian keeps the elements.
 const PACKAGES: [(&str, &[&str]); 5] = [
     (
@@ -58,7 +62,8 @@ const PACKAGES: [(&str, &[&str]); 5] = [
 
 impl Pipelines {
     /// Initialises GStreamer, registers the fragmented MP4 muxer, and reads the descriptions, each from
-    /// `overrides` if a file of its name is there. Every element named must be installed.
+    /// `overrides` if a file of its name is there. Every element named must be installed. Takes some
+    /// hundred milliseconds the first time: call it before there are sessions.
     pub fn load(overrides: Option<&Path>) -> Result<Arc<Self>, PipelineError> {
         let failed = |error: gst::glib::Error| PipelineError::Initialisation(error.to_string());
         gst::init().map_err(failed)?;
@@ -88,6 +93,12 @@ impl Pipelines {
                     return Err(PipelineError::MissingElement { file, element, package });
                 }
             }
+            // Building each once finds mistakes now, and loads the plugins before a stream waits for them.
+            let text = pipelines.describe(file, &SAMPLES)?;
+            gst::parse::launch(&text).map_err(|error| PipelineError::Description {
+                file: file.to_string(),
+                why: error.to_string(),
+            })?;
         }
         Ok(Arc::new(pipelines))
     }
@@ -163,10 +174,6 @@ mod tests {
     use super::*;
     use gst::prelude::*;
 
-    /// Values for every placeholder.
-    const VALUES: [(&str, &str); 4] =
-        [("parser", "h264parse !"), ("fragment", "1900000000"), ("chunk", "300000000"), ("bitrate", "2000")];
-
     #[test]
     fn every_description_has_its_header_and_parses() {
         let pipelines = Pipelines::load(None).expect("all elements are installed");
@@ -174,7 +181,7 @@ mod tests {
             for heading in ["# Purpose:", "# Inputs:", "# Outputs:"] {
                 assert!(text.contains(heading), "{file} lacks {heading}");
             }
-            let text = pipelines.describe(file, &VALUES).expect("all placeholders are filled");
+            let text = pipelines.describe(file, &SAMPLES).expect("all placeholders are filled");
             let pipeline = gst::parse::launch(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
             let pipeline = pipeline.downcast::<gst::Bin>().expect("more than one element");
             assert!(pipeline.by_name("in").is_some() && pipeline.by_name("out").is_some(), "{file}");

@@ -1,8 +1,9 @@
 //! Coded frames as they come out of a pipeline's sink, on the stream's timeline again.
 
+use super::PipelineError;
 use super::caps::{self, TrackConfig};
 use super::clock::Origin;
-use super::{PipelineError, graph::Graph};
+use super::graph::{Graph, fail};
 use crate::media::{MediaKind, MediaTime};
 use bytes::Bytes;
 use gstreamer as gst;
@@ -52,7 +53,7 @@ pub(super) fn collect(
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
         let send = |item| {
             output.try_send(item).map_err(|_| {
-                failure.send_replace(Some(PipelineError::OutputLost { file }));
+                fail(&failure, PipelineError::OutputLost { file });
                 gst::FlowError::Error
             })
         };

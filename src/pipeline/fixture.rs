@@ -198,13 +198,15 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    /// From each flash to the beep nearest to it.
+    /// From each flash to the beep nearest to it, from the first beep on.
     pub(super) fn offsets(&self) -> Vec<f64> {
+        let first = self.beeps.first().expect("a beep") - 0.5;
         let nearest = |flash: f64| {
             let offsets = self.beeps.iter().map(|beep| beep - flash);
             offsets.min_by(|a, b| a.abs().total_cmp(&b.abs()))
         };
-        self.flashes.iter().filter_map(|&flash| nearest(flash)).collect()
+        let flashes = self.flashes.iter().filter(|flash| **flash > first);
+        flashes.filter_map(|&flash| nearest(flash)).collect()
     }
 }
 
@@ -258,4 +260,13 @@ pub(super) async fn observe(frames: &[Frame]) -> Observed {
         }
     }
     observed
+}
+
+/// Pictures are shown at their marked times, and beeps heard with the flashes.
+pub(super) fn assert_together(observed: &Observed, flashes: usize, tolerance: Duration) {
+    assert!(observed.marks * 100 >= observed.pictures * 95, "{observed:?}");
+    assert!(observed.earliest > -0.002 && observed.latest < 0.002, "{observed:?}");
+    let offsets = observed.offsets();
+    assert_eq!(offsets.len(), flashes, "{observed:?}");
+    assert!(offsets.iter().all(|offset| offset.abs() <= tolerance.as_secs_f64()), "{offsets:?}");
 }

@@ -19,7 +19,7 @@ const MAX_WAITING: u64 = 32 << 20;
 pub(super) struct Graph {
     file: &'static str,
     /// Taken when the pipeline is stopped.
-    pipeline: Option<gst::Pipeline>,
+    pipeline: Option<Running>,
     source: gst_app::AppSrc,
     sink: gst_app::AppSink,
 }
@@ -60,12 +60,12 @@ impl Graph {
             }
             gst::BusSyncReply::Drop
         });
-        Ok(Self { file, pipeline: Some(pipeline), source, sink })
+        Ok(Self { file, pipeline: Some(Running(pipeline)), source, sink })
     }
 
     /// Starts it. Set caps and callbacks before.
     pub(super) fn start(&self) -> Result<(), PipelineError> {
-        let Some(pipeline) = &self.pipeline else {
+        let Some(Running(pipeline)) = &self.pipeline else {
             return Err(PipelineError::Ended { file: self.file });
         };
         pipeline.set_state(gst::State::Playing).map(|_| ()).map_err(|error| PipelineError::Failed {
@@ -128,7 +128,7 @@ impl Graph {
     /// Stops it and waits until it has stopped.
     pub(super) async fn stop(mut self) {
         if let Some(pipeline) = self.pipeline.take() {
-            let _ = tokio::task::spawn_blocking(move || stop(&pipeline)).await;
+            let _ = tokio::task::spawn_blocking(move || drop(pipeline)).await;
         }
     }
 }
@@ -140,10 +140,19 @@ impl Drop for Graph {
         };
         // Stopping waits for the pipeline's threads: never on a thread of the runtime.
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || stop(&pipeline))),
-            Err(_) => stop(&pipeline),
+            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(pipeline))),
+            Err(_) => drop(pipeline),
         }
     }
+}
+
+/// Notes a failure; the first one is the cause of those that follow.
+pub(super) fn fail(failed: &watch::Sender<Option<PipelineError>>, error: PipelineError) {
+    failed.send_if_modified(|first| {
+        let news = first.is_none();
+        first.get_or_insert(error);
+        news
+    });
 }
 
 /// Completes when one of the pipelines that report to the other end of `failed` does.
@@ -154,8 +163,14 @@ pub(super) async fn failure(failed: &mut watch::Receiver<Option<PipelineError>>)
     }
 }
 
-fn stop(pipeline: &gst::Pipeline) {
-    if let Err(error) = pipeline.set_state(gst::State::Null) {
-        tracing::warn!(%error, "A pipeline did not stop cleanly.");
+/// A pipeline that is stopped wherever it ends, even if the runtime has no thread for it any more.
+#[derive(Debug)]
+struct Running(gst::Pipeline);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.set_state(gst::State::Null) {
+            tracing::warn!(%error, "A pipeline did not stop cleanly.");
+        }
     }
 }

@@ -7,6 +7,8 @@
 
 mod assembler;
 mod bridge;
+#[cfg(test)]
+mod bridge_tests;
 mod caps;
 mod clock;
 mod cut;

@@ -6,7 +6,7 @@
 
 use super::clock::{Origin, clock_time};
 use super::cut::{Cut, Cutter};
-use super::graph::Graph;
+use super::graph::{Graph, fail};
 use super::part::{MuxOutput, Timescale, read_list};
 use super::{PipelineError, Pipelines, caps};
 use crate::media::{AudioTrack, Frame, MediaKind, MediaTime, VideoTrack};
@@ -81,7 +81,7 @@ impl Muxer {
         let report = {
             let output = output.clone();
             move |error: PipelineError| {
-                failed.send_replace(Some(error.clone()));
+                fail(&failed, error.clone());
                 // A reader that does not read learns it from `push`.
                 let _ = output.try_send(MuxOutput::Failed(error));
             }
@@ -124,15 +124,20 @@ impl Muxer {
         let reordered = matches!(track, MuxTrack::Video(track) if track.reordered);
         let group = if reordered { interval * 4 } else { interval };
         let cutter = Cutter::new(kind(track), settings, group);
-        Ok(Self { graph, input: Mutex::new(Input { stamps, cutter }), failure, finished })
+        Ok(Self { graph, input: Mutex::new(Input { stamps, cutter, started: false }), failure, finished })
     }
 
-    /// Takes the next frame of the track, in decoding order. Never blocks.
+    /// Takes the next frame of the track, in decoding order. Never blocks. What precedes the first
+    /// keyframe is dropped: no player could show it.
     pub fn push(&self, frame: &Frame) -> Result<(), PipelineError> {
         if let Some(error) = self.failure.borrow().as_ref() {
             return Err(error.clone());
         }
         let mut input = self.input.lock();
+        input.started |= frame.keyframe;
+        if !input.started {
+            return Ok(());
+        }
         let (pts, dts, duration) = input.stamps.next(frame);
         if let Some(cut) = input.cutter.before(pts, dts, frame.keyframe) {
             let structure =
@@ -174,6 +179,7 @@ impl Muxer {
 struct Input {
     stamps: Stamps,
     cutter: Cutter,
+    started: bool,
 }
 
 /// The times that the muxer is told.

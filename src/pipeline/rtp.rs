@@ -2,7 +2,7 @@
 
 use super::PipelineError;
 use super::clock::Origin;
-use super::graph::Graph;
+use super::graph::{Graph, fail};
 use crate::media::{MediaKind, MediaTime, Packet};
 use bytes::{Bytes, BytesMut};
 use gstreamer as gst;
@@ -53,12 +53,12 @@ impl PacketCounter {
     }
 }
 
-/// Sends what comes out of `graph` to `output`, `delay_nanos` earlier than stamped, a whole video frame
-/// at a time. If nobody reads, `failure` is set and the pipeline stops.
+/// Sends what comes out of `graph` to `output`, a whole video frame at a time, the very first
+/// `pre_skip_nanos` earlier than stamped. If nobody reads, `failure` is set and the pipeline stops.
 pub(super) fn collect(
     graph: &Graph,
     kind: MediaKind,
-    delay_nanos: i64,
+    mut pre_skip_nanos: i64,
     output: mpsc::Sender<Packetized>,
     failure: watch::Sender<Option<PipelineError>>,
 ) {
@@ -77,8 +77,9 @@ pub(super) fn collect(
             if payloads.is_empty() {
                 return Ok(());
             }
-            output.try_send(Packetized { kind, pts: pts.shifted(-delay_nanos), payloads }).map_err(|_| {
-                failure.send_replace(Some(PipelineError::OutputLost { file }));
+            let pts = pts.shifted(-std::mem::take(&mut pre_skip_nanos));
+            output.try_send(Packetized { kind, pts, payloads }).map_err(|_| {
+                fail(&failure, PipelineError::OutputLost { file });
                 gst::FlowError::Error
             })
         };

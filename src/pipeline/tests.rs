@@ -52,6 +52,18 @@ async fn video_parts_are_on_the_timeline() {
 }
 
 #[tokio::test]
+async fn a_track_of_unknown_resolution_is_parsed() {
+    let mut frames = coded(MediaTime::ZERO, 3, 0);
+    let mut tracks = frames[0].epoch.tracks.clone();
+    tracks.video.as_mut().expect("video").resolution = None;
+    let epoch = crate::media::Epoch { id: 2, tracks, wall_origin: wall_origin() };
+    let epoch = std::sync::Arc::new(epoch);
+    frames.iter_mut().for_each(|frame| frame.epoch = epoch.clone());
+    let (_, parts) = mux(&frames, MediaKind::Video).await;
+    assert_parts(&parts, MediaTime::ZERO, 2);
+}
+
+#[tokio::test]
 async fn audio_parts_are_smooth_though_the_sender_counts_milliseconds() {
     let start = MediaTime::from_millis(123);
     let mut frames = coded(start, 5, 0);
@@ -84,10 +96,29 @@ async fn flash_and_beep_of_coded_media_are_together() {
     }
 }
 
-fn assert_together(observed: &Observed, flashes: usize, tolerance: Duration) {
-    assert!(observed.marks * 100 >= observed.pictures * 95, "{observed:?}");
-    assert!(observed.earliest > -0.002 && observed.latest < 0.002, "{observed:?}");
-    let offsets = observed.offsets();
-    assert_eq!(offsets.len(), flashes, "{observed:?}");
-    assert!(offsets.iter().all(|offset| offset.abs() <= tolerance.as_secs_f64()), "{offsets:?}");
+#[tokio::test]
+async fn a_track_that_does_not_begin_with_a_keyframe_begins_with_the_next_one() {
+    let frames: Vec<_> = coded(MediaTime::ZERO, 5, 0).into_iter().skip(10).collect();
+    let (_, parts) = mux(&frames, MediaKind::Video).await;
+    assert_parts(&parts, MediaTime::from_millis(2000), 2);
+}
+
+#[tokio::test]
+async fn a_muxer_whose_output_is_not_read_fails_instead_of_waiting() {
+    let frames = coded(MediaTime::ZERO, 5, 0);
+    let pipelines = Pipelines::load(None).expect("installed");
+    let (sender, mut output) = tokio::sync::mpsc::channel(3);
+    let track = frames[0].epoch.tracks.video.as_ref().expect("video");
+    let muxer = Muxer::start(&pipelines, MuxTrack::Video(track), SETTINGS, sender).expect("starts");
+    let video: Vec<_> = frames.iter().filter(|frame| frame.kind == MediaKind::Video).collect();
+    let error = loop {
+        // The muxer runs on threads of its own: it may take all frames before it fails.
+        if let Some(error) = video.iter().find_map(|frame| muxer.push(frame).err()) {
+            break error;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(error, PipelineError::OutputLost { file: "mux-video.launch" });
+    assert!(matches!(output.recv().await, Some(MuxOutput::Init(_))));
+    muxer.finish().await;
 }

@@ -7,7 +7,7 @@
 use super::assembler::{EpochAssembler, Step};
 use super::clock::Origin;
 use super::encoded::{Encoded, QUEUE, VOAACENC_DELAY, collect};
-use super::graph::{Graph, failure};
+use super::graph::{Graph, fail, failure};
 use super::{PipelineError, Pipelines};
 use crate::media::{
     Codec, Epoch, Frame, MediaKind, MediaTime, Packet, PacketBatch, ReorderBuffer, Reordered,
@@ -37,7 +37,7 @@ pub(super) async fn run(pipelines: &Pipelines, stream: &Arc<Stream>) -> Result<(
     let mut packets = stream.subscribe::<PacketBatch>();
     let mut bridge = Bridge {
         writer: stream.bridge::<Frame>(),
-        keyframes: KeyframeWishes { stream: stream.clone(), asked: None, last: None },
+        keyframes: KeyframeWishes { stream: stream.clone(), asked: None, waiting: false, last: None },
         epoch: None,
     };
     let mut next = fresh_start(&mut packets);
@@ -59,7 +59,8 @@ pub(super) async fn run(pipelines: &Pipelines, stream: &Arc<Stream>) -> Result<(
     session.take(&first)?;
     let mut ask_again = tokio::time::interval(ASK_EVERY);
     loop {
-        let (deadline, lacks_video) = (session.deadline(), session.lacks_video());
+        let deadline = session.deadline().into_iter().chain(bridge.keyframes.deadline()).min();
+        let lacks_video = session.lacks_video();
         tokio::select! {
             biased;
             error = failure(&mut session.failed) => return Err(error),
@@ -74,6 +75,7 @@ pub(super) async fn run(pipelines: &Pipelines, stream: &Arc<Stream>) -> Result<(
             () = session.keyframe_wanted.notified() => bridge.keyframes.ask(),
             () = sleep_until(deadline) => {
                 session.pump()?;
+                bridge.keyframes.tick();
                 let steps = session.epochs.tick(Instant::now());
                 bridge.follow(steps, &session.source);
             }
@@ -154,6 +156,8 @@ impl Bridge {
 struct KeyframeWishes {
     stream: Arc<Stream>,
     asked: Option<Instant>,
+    /// A wish came too soon after the last one.
+    waiting: bool,
     /// Presentation of the last keyframe.
     last: Option<MediaTime>,
 }
@@ -161,16 +165,28 @@ struct KeyframeWishes {
 impl KeyframeWishes {
     fn ask(&mut self) {
         let now = Instant::now();
-        if self.asked.is_none_or(|asked| now.duration_since(asked) >= ASK_EVERY) {
+        self.waiting = self.asked.is_some_and(|asked| now.duration_since(asked) < ASK_EVERY);
+        if !self.waiting {
             self.asked = Some(now);
             self.stream.request_keyframe();
         }
     }
 
+    /// When a wish that came too soon is due; it is forgotten if a keyframe comes before.
+    fn deadline(&self) -> Option<Instant> {
+        self.asked.filter(|_| self.waiting).map(|asked| asked + ASK_EVERY)
+    }
+
+    fn tick(&mut self) {
+        if self.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+            self.ask();
+        }
+    }
+
     fn saw(&mut self, pts: MediaTime, keyframe: bool) {
         if keyframe {
-            self.last = Some(pts);
-        } else if self.last.is_some_and(|last| pts.since(last) >= KEYFRAME_INTERVAL) {
+            (self.last, self.waiting) = (Some(pts), false);
+        } else if !self.waiting && self.last.is_some_and(|last| pts.since(last) >= KEYFRAME_INTERVAL) {
             self.ask();
         }
     }
@@ -206,7 +222,7 @@ impl Session {
             };
             let report = failed_sender.clone();
             let graph = Graph::build(pipelines, file, &[], move |error| {
-                report.send_replace(Some(error));
+                fail(&report, error);
             })?;
             collect(&graph, kind, delay, sender.clone(), failed_sender.clone());
             if kind == MediaKind::Video {

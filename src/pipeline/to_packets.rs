@@ -5,7 +5,7 @@
 //! encoded again without, because WebRTC receivers show pictures in the order of decoding.
 
 use super::clock::Origin;
-use super::graph::{Graph, failure};
+use super::graph::{Graph, fail, failure};
 use super::rtp::{PacketCounter, Packetized, collect};
 use super::{PipelineError, Pipelines, caps};
 use crate::media::{AudioTrack, Codec, Epoch, Frame, MediaKind, MediaTime, PacketBatch, Tracks, VideoTrack};
@@ -15,8 +15,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-/// Samples by which `opusenc` is late at 48 kHz (its look-ahead, RFC 7845 §4.2 calls it pre-skip).
-const OPUSENC_DELAY: i64 = 312;
+/// Samples at 48 kHz that `opusenc` puts in front (the encoder's look-ahead; RFC 7845 §4.2 calls it
+/// pre-skip). It stamps its first packet as if they were not there, and all others rightly.
+const OPUS_PRE_SKIP: i64 = 312;
 /// Batches that may wait for their reader.
 const QUEUE: usize = 2048;
 
@@ -94,13 +95,13 @@ impl Session {
     ) -> Result<Self, PipelineError> {
         let (sender, packetized) = mpsc::channel(QUEUE);
         let (failed_sender, failed) = watch::channel(None);
-        let build = |file, values: &[(&str, &str)], kind, caps: &gst::Caps, delay| {
+        let build = |file, values: &[(&str, &str)], kind, caps: &gst::Caps, pre_skip| {
             let report = failed_sender.clone();
             let graph = Graph::build(pipelines, file, values, move |error| {
-                report.send_replace(Some(error));
+                fail(&report, error);
             })?;
             graph.source().set_caps(Some(caps));
-            collect(&graph, kind, delay, sender.clone(), failed_sender.clone());
+            collect(&graph, kind, pre_skip, sender.clone(), failed_sender.clone());
             graph.start()?;
             Ok::<_, PipelineError>(graph)
         };
@@ -125,8 +126,8 @@ impl Session {
             Some(track) if track.codec == Codec::Aac => {
                 let caps = caps::of_audio(track, "packetised")?;
                 tracks.audio = Some(packet_audio());
-                let delay = MediaTime::from_ticks(OPUSENC_DELAY, 48_000).as_nanos();
-                Some(build("aac-frames-to-packets.launch", &[], MediaKind::Audio, &caps, delay)?)
+                let pre_skip = MediaTime::from_ticks(OPUS_PRE_SKIP, 48_000).as_nanos();
+                Some(build("aac-frames-to-packets.launch", &[], MediaKind::Audio, &caps, pre_skip)?)
             }
             track => left_out(track.as_ref().map(|track| track.codec)),
         };

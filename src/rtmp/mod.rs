@@ -1,3 +1,20 @@
+//! RTMP: publishers in, pushes out.
+//!
+//! The server takes H.264 and AAC from encoders to the frame lane of a stream; the client pushes a frame
+//! lane to another server. Both stand on one bounded chunk layer. `rml_rtmp` computes handshakes and
+//! AMF0, behind a guard. Doesn't serve players.
+
 mod amf;
+mod assembly;
 mod chunk;
+mod command;
+mod flv;
 mod handshake;
+mod publishing;
+mod push;
+mod sender_clock;
+mod server;
+mod session;
+
+pub use push::{Push, PushError, PushUrl, PushUrlError, TlsRoots};
+pub use server::{Authorize, PublishRequest, Refusal, RtmpError, RtmpServer};

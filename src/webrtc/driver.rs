@@ -265,7 +265,7 @@ impl Worker {
                 let taken = guarded(session, || ingest.session.add_remote_candidate(now, fragment));
                 let outcome =
                     taken.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())));
-                self.transmit(session, None);
+                self.transmit(session);
                 outcome
             }
         }
@@ -320,22 +320,20 @@ impl Worker {
                     self.end(now, id, "a fault of ours");
                     return;
                 }
-                self.transmit(id, (kind == Datagram::Stun).then_some((peer, local.ip())));
+                if kind == Datagram::Stun && ingest.session.knows(peer) {
+                    demux.learn(id, peer, local.ip());
+                }
+                self.transmit(id);
             }
         }
     }
 
-    /// Sends what an ingest session has to send. `checked`: the addresses of a STUN message just handled;
-    /// they are proven if it is answered with success.
-    fn transmit(&mut self, id: SessionId, checked: Option<(SocketAddr, IpAddr)>) {
+    /// Sends what an ingest session has to send.
+    fn transmit(&mut self, id: SessionId) {
         let Self { sessions, demux, socket, candidates, .. } = self;
         let Some(Session::Ingest(ingest)) = sessions.get_mut(&id) else { return };
         let sent = guarded(id, || {
             while let Some(transmit) = ingest.session.poll_transmit() {
-                let success = transmit.data.starts_with(&[1, 1]); // a Binding success response
-                if let Some((peer, local)) = checked.filter(|(peer, _)| success && *peer == transmit.peer) {
-                    demux.learn(id, peer, local);
-                }
                 let own = Some(transmit.local.ip()).filter(|ip| candidates.iter().any(|c| c.ip() == *ip));
                 let external = candidates.len() == 1; // may be an address that is not this machine's
                 let local = demux.local_for(id, transmit.peer).or(own.filter(|_| !external));
@@ -358,7 +356,7 @@ impl Worker {
             }
             let flushed = guarded(id, || ingest.session.flush(now));
             let over = matches!(ingest.session.state(now), SessionState::Ended(_));
-            self.transmit(id, None);
+            self.transmit(id);
             if flushed.is_none() || over {
                 self.end(now, id, "a fault of ours");
             }
@@ -458,7 +456,7 @@ impl Worker {
             ingest.cared = now;
             let handled = guarded(id, || ingest.session.handle_timeout(now));
             let over = matches!(ingest.session.state(now), SessionState::Ended(_));
-            self.transmit(id, None);
+            self.transmit(id);
             if handled.is_none() || over {
                 self.end(now, id, "a fault of ours");
             }
@@ -478,7 +476,7 @@ impl Worker {
     fn close(&mut self, now: Instant, id: SessionId, why: &'static str) -> bool {
         if let Some(Session::Ingest(ingest)) = self.sessions.get_mut(&id) {
             guarded(id, || ingest.session.close(now));
-            self.transmit(id, None);
+            self.transmit(id);
         }
         self.ingests.retain(|known| *known != id);
         self.catching_up.retain(|known| *known != id);

@@ -19,7 +19,7 @@ use super::assembler::{EpochAssembler, Step};
 use super::caps::TrackConfig;
 use super::clock::{Origin, clock_time};
 use super::encoded::{Encoded, QUEUE, VOAACENC_DELAY, collect};
-use super::graph::{Graph, failure};
+use super::graph::{Graph, fail, failure};
 use super::{PipelineError, Pipelines};
 use crate::media::{Epoch, Frame, MediaKind, MediaTime, StreamName};
 use crate::stream::{Hub, PublishError, Publisher, Source, SourceKind};
@@ -102,7 +102,7 @@ impl Demo {
         let build = |file, kind, delay| {
             let report = failed_sender.clone();
             let graph = Graph::build(pipelines, file, &[], move |error| {
-                report.send_replace(Some(error));
+                fail(&report, error);
             })?;
             collect(&graph, kind, delay, sender.clone(), failed_sender.clone());
             graph.start()?;

@@ -62,11 +62,6 @@ impl Publication {
         self.publisher.stream()
     }
 
-    /// The write half: for its signals.
-    pub(super) fn publisher(&self) -> &Publisher<PacketBatch> {
-        &self.publisher
-    }
-
     /// Takes a packet that arrived at `now`; it waits for [`Self::flush`].
     pub(super) fn push(&mut self, now: Instant, format: &Format, place: Place, packet: Incoming) {
         let kind = format.codec.kind();

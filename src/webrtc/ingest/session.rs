@@ -132,6 +132,11 @@ impl IngestSession {
         &self.credentials.ufrag
     }
 
+    /// Whether `peer` has passed a STUN integrity check: only then its datagrams are this session's.
+    pub(in crate::webrtc) fn knows(&self, peer: SocketAddr) -> bool {
+        self.addresses.contains(&peer)
+    }
+
     /// Takes a datagram that came from `peer` to `local`. Media waits for [`Self::flush`].
     pub(in crate::webrtc) fn handle_datagram(
         &mut self,
@@ -397,6 +402,7 @@ impl IngestSession {
                 info!(stream = %self.name, kind = %section.kind, "The publisher's track has a new source.");
                 publication.restart(section.kind);
                 self.receivers[index] = Receiver::new(section, header.ssrc);
+                self.keyframe.missing |= section.kind == MediaKind::Video;
                 &mut self.receivers[index]
             }
             None => {

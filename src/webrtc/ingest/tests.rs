@@ -63,6 +63,13 @@ struct World {
     lose: HashSet<u16>,
     /// Nothing passes.
     cut: bool,
+    /// One way.
+    delay: Duration,
+    /// So many of a hundred SRTP datagrams are lost, either way, at random.
+    loss: u32,
+    random: u32,
+    to_server: VecDeque<(Instant, BytesMut)>,
+    to_client: VecDeque<(Instant, BytesMut)>,
     video_sequence: u16,
     audio_sequence: u16,
 }
@@ -100,6 +107,11 @@ impl World {
             feedback,
             lose: HashSet::new(),
             cut: false,
+            delay: Duration::ZERO,
+            loss: 0,
+            random: 1,
+            to_server: VecDeque::new(),
+            to_client: VecDeque::new(),
             video_sequence: 65_500,
             audio_sequence: 100,
         }
@@ -141,28 +153,33 @@ impl World {
         }
     }
 
-    /// Moves datagrams until there are none.
+    /// Moves datagrams until none are due.
     fn exchange(&mut self) {
+        let (server, client) = (address(SERVER), address(CLIENT));
         loop {
             let mut moved = false;
+            let due = self.now + self.delay;
             while let Some(datagram) = self.client.poll_write() {
-                moved = true;
                 if !self.lost(&datagram.message) {
-                    self.session.handle_datagram(
-                        self.now,
-                        address(SERVER),
-                        address(CLIENT),
-                        datagram.message,
-                    );
+                    self.to_server.push_back((due, datagram.message));
                 }
+            }
+            while self.to_server.front().is_some_and(|(due, _)| *due <= self.now) {
+                let Some((_, data)) = self.to_server.pop_front() else { break };
+                self.session.handle_datagram(self.now, server, client, data);
+                moved = true;
             }
             self.session.flush(self.now);
             while let Some(transmit) = self.session.poll_transmit() {
-                moved = true;
-                if !self.cut {
-                    assert_eq!((transmit.local, transmit.peer), (address(SERVER), address(CLIENT)));
-                    self.deliver(transmit.data);
+                assert_eq!((transmit.local, transmit.peer), (server, client));
+                if !self.lost(&transmit.data) {
+                    self.to_client.push_back((due, transmit.data));
                 }
+            }
+            while self.to_client.front().is_some_and(|(due, _)| *due <= self.now) {
+                let Some((_, data)) = self.to_client.pop_front() else { break };
+                self.deliver(data);
+                moved = true;
             }
             while self.client.poll_event().is_some() {}
             while self.client.poll_read().is_some() {}
@@ -183,8 +200,12 @@ impl World {
     }
 
     fn lost(&mut self, datagram: &[u8]) -> bool {
-        let video = datagram.len() > 12 && datagram[0] >> 6 == 2 && datagram[1] & 0x7f == VIDEO_TYPE;
-        self.cut || (video && self.lose.remove(&u16::from_be_bytes([datagram[2], datagram[3]])))
+        self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let secure = datagram.len() > 12 && datagram[0] >> 6 == 2;
+        let video = secure && datagram[1] & 0x7f == VIDEO_TYPE;
+        self.cut
+            || (video && self.lose.remove(&u16::from_be_bytes([datagram[2], datagram[3]])))
+            || (secure && (self.random >> 8) % 100 < self.loss)
     }
 
     fn write(&mut self, message: RTCMessage) {
@@ -799,4 +820,55 @@ fn sources_that_the_offer_does_not_declare_are_learned() {
     let video = packets(&batches, MediaKind::Video);
     assert_eq!((video.len(), packets(&batches, MediaKind::Audio).len()), (61, 30));
     assert_eq!(video[0].payload[0], 0x67, "from the first packet on");
+}
+
+#[test]
+fn a_publisher_without_usable_candidates_connects() {
+    let hidden = |offer: String| {
+        let lines = offer.lines().map(|line| match line.strip_prefix("a=candidate:") {
+            Some(_) => "a=candidate:1 1 udp 2130706431 0a1b-2c.local 5000 typ host",
+            None => line,
+        });
+        lines.flat_map(|line| [line, "\r\n"]).collect()
+    };
+    let mut world = World::with_offer(&BOTH, hidden).connect();
+    assert!(world.session.knows(address(CLIENT)));
+    world.frame(0, true);
+    assert_eq!(world.hub.get(&name()).expect("live").statistics().snapshot().keyframes, 1);
+}
+
+#[test]
+fn a_quiet_session_costs_little() {
+    let mut world = World::connected(&BOTH);
+    let (end, mut calls) = (world.now + Duration::from_secs(10), 0);
+    while world.now < end {
+        world.exchange();
+        world.now += STEP;
+        world.client.handle_timeout(world.now).expect("timers");
+        if world.session.deadline().is_some_and(|deadline| world.now >= deadline) {
+            world.session.handle_timeout(world.now);
+            calls += 1;
+        }
+    }
+    assert_eq!(world.session.state(world.now), SessionState::Connected);
+    assert!(calls < 200, "{calls} timeouts in 10 s");
+}
+
+#[test]
+fn a_tenth_of_all_packets_lost_at_50_ms_round_trip_is_repaired() {
+    let mut world = World::connected(&BOTH);
+    let mut reader = world.subscribe();
+    (world.delay, world.loss) = (Duration::from_millis(25), 10);
+    let mut video = Vec::new();
+    for number in 0..1_000 {
+        world.frame(number, number == 0);
+        video.extend(packets(&batches(&mut reader), MediaKind::Video));
+    }
+    world.loss = 0;
+    world.run(Duration::from_millis(500));
+    video.extend(packets(&batches(&mut reader), MediaKind::Video));
+    let distinct: HashSet<u64> = video.iter().map(|packet| packet.sequence).collect();
+    assert_eq!(distinct.len(), video.len(), "none twice");
+    assert!(video.len() >= 1_998, "{} of 2001", video.len());
+    assert_eq!(world.session.state(world.now), SessionState::Connected);
 }

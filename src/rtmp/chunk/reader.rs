@@ -1,69 +1,51 @@
-//! The chunk stream of RTMP 1.0 §5.3: messages cut into chunks, and put together again.
+//! From chunks to messages.
 //!
-//! [`ChunkReader`] assembles each chunk stream apart, so interleaved messages are no problem, and holds
-//! no more memory than its [`Limits`] say, whatever lengths the peer declares. It obeys Set Chunk Size
-//! and Abort, because they change how later bytes are read, and hands everything else out.
-//! [`ChunkWriter`] appends whole messages to one contiguous buffer. Neither does I/O.
+//! Each chunk stream is assembled apart, so interleaved messages are no problem. Holds no more memory
+//! than its [`Limits`] say, whatever lengths the peer declares. Obeys Set Chunk Size and Abort, because
+//! they change how later bytes are read, and hands everything else out.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use super::{EXTENDED, Message, control_number, kind};
+use bytes::{Buf, BytesMut};
 
-/// Message types (RTMP 1.0 §5.4 and §7.1).
-pub(super) mod kind {
-    pub(crate) const SET_CHUNK_SIZE: u8 = 1;
-    pub(crate) const ABORT: u8 = 2;
-    pub(crate) const ACKNOWLEDGEMENT: u8 = 3;
-    pub(crate) const USER_CONTROL: u8 = 4;
-    pub(crate) const WINDOW_SIZE: u8 = 5;
-    pub(crate) const PEER_BANDWIDTH: u8 = 6;
-    pub(crate) const AUDIO: u8 = 8;
-    pub(crate) const VIDEO: u8 = 9;
-    pub(crate) const DATA_AMF3: u8 = 15;
-    pub(crate) const COMMAND_AMF3: u8 = 17;
-    pub(crate) const DATA: u8 = 18;
-    pub(crate) const COMMAND: u8 = 20;
-}
-
-/// A 24-bit timestamp field with this value is followed by 32 bits.
-const EXTENDED: u32 = 0xff_ffff;
 /// A message can't be longer than this, so no larger chunk size makes a difference (§5.4.1).
 const LARGEST_CHUNK: u32 = 0xff_ffff;
 /// What is reserved for a message before its bytes arrive.
 const FIRST_RESERVATION: usize = 64 * 1024;
 
-/// One whole message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    /// See [`kind`].
-    pub(super) kind: u8,
-    /// The message stream.
-    pub(super) stream: u32,
-    /// Milliseconds, modulo 2^32.
-    pub(super) timestamp: u32,
-    /// The payload.
-    pub(super) data: Bytes,
+/// Turns bytes into messages.
+#[derive(Debug)]
+pub struct ChunkReader {
+    input: BytesMut,
+    streams: Vec<ChunkStream>,
+    /// The chunk whose payload is being read: index into `streams`, bytes to come.
+    current: Option<(usize, usize)>,
+    chunk_size: usize,
+    limits: Limits,
+    buffered: usize,
+    received: u64,
 }
 
 /// How much a peer may make us hold.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub struct Limits {
     /// Bytes of one message.
-    pub(super) message: usize,
+    pub message: usize,
     /// Bytes of unfinished messages on all chunk streams.
-    pub(super) buffered: usize,
+    pub buffered: usize,
     /// Chunk streams.
-    pub(super) chunk_streams: usize,
+    pub chunk_streams: usize,
 }
 
 impl Limits {
     /// For a peer that may not send media yet.
-    pub(super) const COMMANDS: Self = Self { message: 64 << 10, buffered: 256 << 10, chunk_streams: 64 };
+    pub const COMMANDS: Self = Self { message: 64 << 10, buffered: 256 << 10, chunk_streams: 64 };
     /// For a publisher.
-    pub(super) const MEDIA: Self = Self { message: 8 << 20, buffered: 16 << 20, chunk_streams: 64 };
+    pub const MEDIA: Self = Self { message: 8 << 20, buffered: 16 << 20, chunk_streams: 64 };
 }
 
 /// Why a chunk stream can't be read on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ChunkError {
+pub enum ChunkError {
     #[error("a message of {length} bytes, {limit} are allowed")]
     MessageTooLong { length: usize, limit: usize },
     #[error("more than {0} bytes of unfinished messages")]
@@ -76,19 +58,6 @@ pub(super) enum ChunkError {
     Interrupted(u32),
     #[error("a control message of {0} bytes is too short")]
     ShortControl(usize),
-}
-
-/// Turns bytes into messages.
-#[derive(Debug)]
-pub(super) struct ChunkReader {
-    input: BytesMut,
-    streams: Vec<ChunkStream>,
-    /// The chunk whose payload is being read: index into `streams`, bytes to come.
-    current: Option<(usize, usize)>,
-    chunk_size: usize,
-    limits: Limits,
-    buffered: usize,
-    received: u64,
 }
 
 #[derive(Debug)]
@@ -106,7 +75,7 @@ struct ChunkStream {
 }
 
 impl ChunkReader {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits) -> Self {
         Self {
             input: BytesMut::new(),
             streams: Vec::new(),
@@ -119,22 +88,22 @@ impl ChunkReader {
     }
 
     /// From now on these limits hold.
-    pub(super) fn set_limits(&mut self, limits: Limits) {
+    pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
 
     /// Where bytes from the peer are appended. Call [`Self::next_message`] until it gives `None` after that.
-    pub(super) fn input(&mut self) -> &mut BytesMut {
+    pub fn input(&mut self) -> &mut BytesMut {
         &mut self.input
     }
 
     /// Bytes consumed so far, for Acknowledgement messages (§5.4.3).
-    pub(super) fn received(&self) -> u64 {
+    pub fn received(&self) -> u64 {
         self.received
     }
 
     /// The next whole message, or `None` until more bytes come.
-    pub(super) fn next_message(&mut self) -> Result<Option<Message>, ChunkError> {
+    pub fn next_message(&mut self) -> Result<Option<Message>, ChunkError> {
         loop {
             let (index, left) = match self.current {
                 Some(current) => current,
@@ -307,75 +276,11 @@ fn u24(field: &[u8]) -> u32 {
     field.iter().fold(0, |value, byte| value << 8 | u32::from(*byte))
 }
 
-/// The first four bytes of a protocol control message.
-pub(super) fn control_number(data: &[u8]) -> Result<u32, ChunkError> {
-    match data.first_chunk() {
-        Some(field) => Ok(u32::from_be_bytes(*field)),
-        None => Err(ChunkError::ShortControl(data.len())),
-    }
-}
-
-/// Turns messages into bytes.
-#[derive(Debug)]
-pub(super) struct ChunkWriter {
-    chunk_size: usize,
-    output: BytesMut,
-}
-
-impl ChunkWriter {
-    pub(super) fn new() -> Self {
-        Self { chunk_size: 128, output: BytesMut::new() }
-    }
-
-    /// Tells the peer a new chunk size, 1 to 65 536, and uses it from here on.
-    pub(super) fn set_chunk_size(&mut self, size: u32) {
-        let size = size.clamp(1, 65_536);
-        self.write(2, kind::SET_CHUNK_SIZE, 0, 0, &[&size.to_be_bytes()]);
-        self.chunk_size = size as usize;
-    }
-
-    /// Appends a message, whose payload is the concatenation of `parts`, on chunk stream `id` (2 to 63).
-    pub(super) fn write(&mut self, id: u8, kind: u8, stream: u32, timestamp: u32, parts: &[&[u8]]) {
-        debug_assert!((2..64).contains(&id));
-        let length: usize = parts.iter().map(|part| part.len()).sum();
-        let short = timestamp.min(EXTENDED);
-        self.output.reserve(16 + length + 5 * (length / self.chunk_size));
-        self.output.put_u8(id);
-        self.output.put_uint(u64::from(short), 3);
-        self.output.put_uint(length as u64, 3);
-        self.output.put_u8(kind);
-        self.output.put_u32_le(stream);
-        if short == EXTENDED {
-            self.output.put_u32(timestamp);
-        }
-        let mut room = self.chunk_size;
-        for part in parts {
-            let mut part = *part;
-            while !part.is_empty() {
-                if room == 0 {
-                    self.output.put_u8(0xc0 | id);
-                    if short == EXTENDED {
-                        self.output.put_u32(timestamp);
-                    }
-                    room = self.chunk_size;
-                }
-                let (now, later) = part.split_at(room.min(part.len()));
-                self.output.put_slice(now);
-                room -= now.len();
-                part = later;
-            }
-        }
-    }
-
-    /// What is to be sent; the sender advances it.
-    pub(super) fn output(&mut self) -> &mut BytesMut {
-        &mut self.output
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::ChunkWriter;
     use super::*;
+    use bytes::BufMut;
 
     fn read_all(reader: &mut ChunkReader, bytes: &[u8]) -> Result<Vec<Message>, ChunkError> {
         let mut messages = Vec::new();

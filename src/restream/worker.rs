@@ -1,0 +1,192 @@
+//! The life of one target: wait for the stream, connect, push, and after a failure try again, for ever.
+//!
+//! One task, one target. A target that is slow loses media by itself (its subscriber lags); nobody else
+//! notices. Promises that a connection begins at a keyframe, behind fresh sequence headers.
+
+use super::backoff::Backoff;
+use super::clock::OutputClock;
+use super::target::{Target, TargetState};
+use crate::media::{Frame, MediaKind};
+use crate::rtmp::{Push, PushError, TlsRoots};
+use crate::stream::{Hub, ReaderKind, Stream, Subscriber};
+use chrono::Utc;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// A cached group of pictures that is longer is left out: pushing begins at the next keyframe instead.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How one connection ended.
+enum End {
+    /// The stream is over.
+    Stream,
+    /// The target was removed, or the gateway shuts down.
+    Cancelled,
+    Failed(PushError),
+}
+
+/// Serves a target until `cancel`.
+pub(super) async fn run(target: Arc<Target>, hub: Hub, roots: TlsRoots, cancel: CancellationToken) {
+    let mut backoff = Backoff::default();
+    loop {
+        target.set_state(TargetState::Waiting { since: Utc::now() });
+        let stream = tokio::select! {
+            () = cancel.cancelled() => break,
+            stream = live(&hub, &target) => stream,
+        };
+        let Some(stream) = stream else { break };
+        target.set_state(TargetState::Connecting { since: Utc::now() });
+        let (end, live) = session(&target, &stream, &roots, &cancel).await;
+        match end {
+            End::Cancelled => break,
+            End::Stream => {
+                info!(stream = %target.stream, target = %target.id, "Restream ended with its stream.");
+                backoff = Backoff::default();
+            }
+            End::Failed(error) => {
+                let (attempt, wait) = backoff.failed(live, error.is_name_taken(), rand::random());
+                let since = Utc::now();
+                warn!(stream = %target.stream, target = %target.id, %error, attempt, ?wait, "Restream failed.");
+                let reason = error.to_string();
+                target.set_state(TargetState::Retrying { since, attempt, reason, next_try: since + wait });
+                tokio::select! {
+                    () = cancel.cancelled() => break,
+                    () = tokio::time::sleep(wait) => {}
+                    () = over(&stream) => backoff = Backoff::default(),
+                }
+            }
+        }
+    }
+    target.set_state(TargetState::Ended { since: Utc::now() });
+}
+
+/// Waits until the target's stream has a publisher; `None` when the hub is gone.
+async fn live(hub: &Hub, target: &Target) -> Option<Arc<Stream>> {
+    let mut events = hub.events();
+    loop {
+        let stream = hub.get(&target.stream).filter(|stream| stream.source().is_some());
+        if stream.is_some() {
+            return stream;
+        }
+        match events.recv().await {
+            // Whatever happened: look again.
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return None,
+        }
+    }
+}
+
+/// Waits until the stream has ended.
+async fn over(stream: &Stream) {
+    // An error means that the stream is gone altogether.
+    let _ = stream.watch_lanes().wait_for(|lanes| lanes.ended).await;
+}
+
+/// One connection, and how long it was live.
+async fn session(
+    target: &Target,
+    stream: &Arc<Stream>,
+    roots: &TlsRoots,
+    cancel: &CancellationToken,
+) -> (End, Duration) {
+    let push = tokio::select! {
+        () = cancel.cancelled() => return (End::Cancelled, Duration::ZERO),
+        () = over(stream) => return (End::Stream, Duration::ZERO),
+        push = Push::connect(&target.url, roots) => push,
+    };
+    let push = match push {
+        Ok(push) => push,
+        Err(error) => return (End::Failed(error), Duration::ZERO),
+    };
+    let mut session = Session {
+        target,
+        push,
+        frames: stream.subscribe(),
+        clock: OutputClock::default(),
+        epoch: None,
+        live_since: None,
+        counted: 0,
+    };
+    let guard = stream.count_reader(ReaderKind::Restream);
+    let end = session.run(cancel).await;
+    drop(guard);
+    let live = session.live_since.map_or(Duration::ZERO, |since| since.elapsed());
+    if !matches!(end, End::Failed(_)) {
+        session.push.close().await;
+    }
+    (end, live)
+}
+
+struct Session<'a> {
+    target: &'a Target,
+    push: Push,
+    frames: Subscriber<Frame>,
+    clock: OutputClock,
+    /// The epoch whose sequence headers the server has.
+    epoch: Option<u64>,
+    live_since: Option<Instant>,
+    counted: u64,
+}
+
+impl Session<'_> {
+    async fn run(&mut self, cancel: &CancellationToken) -> End {
+        for frame in fresh_backlog(&mut self.frames) {
+            if let Err(error) = self.write(&frame).await {
+                return End::Failed(error);
+            }
+        }
+        loop {
+            let frame = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return End::Cancelled,
+                error = self.push.attend() => return End::Failed(error),
+                frame = self.frames.recv() => frame,
+            };
+            let Some(frame) = frame else { return End::Stream };
+            if let Err(error) = self.write(&frame).await {
+                return End::Failed(error);
+            }
+        }
+    }
+
+    /// Writes a frame, after new sequence headers where its epoch is new.
+    async fn write(&mut self, frame: &Frame) -> Result<(), PushError> {
+        if self.epoch != Some(frame.epoch.id) {
+            // An epoch with video begins with a picture that can be decoded.
+            let begins = frame.keyframe
+                && (frame.kind == MediaKind::Video || !frame.epoch.tracks.has(MediaKind::Video));
+            if !begins {
+                return Ok(());
+            }
+            let timestamp = self.clock.begin_epoch(frame.dts);
+            self.push.begin_epoch(&frame.epoch.tracks, timestamp).await?;
+            self.epoch = Some(frame.epoch.id);
+        }
+        let Some(timestamp) = self.clock.place(frame) else { return Ok(()) };
+        self.push.write(frame, timestamp).await?;
+        let sent = self.push.bytes_sent();
+        self.target.sent(sent - self.counted);
+        self.counted = sent;
+        if self.live_since.is_none() {
+            self.live_since = Some(Instant::now());
+            self.target.set_state(TargetState::Live { since: Utc::now() });
+            info!(stream = %self.target.stream, target = %self.target.id, "Restream live.");
+        }
+        Ok(())
+    }
+}
+
+/// The cached group of pictures if it has only just begun, as at the start of a show; else nothing.
+fn fresh_backlog(frames: &mut Subscriber<Frame>) -> VecDeque<Arc<Frame>> {
+    let count = frames.backlog();
+    let backlog: VecDeque<_> = (0..count).filter_map(|_| frames.try_recv()).collect();
+    let age = match (backlog.front(), backlog.back()) {
+        (Some(first), Some(last)) => last.dts.since(first.dts),
+        _ => Duration::ZERO,
+    };
+    if age <= FRESH { backlog } else { VecDeque::new() }
+}

@@ -1,0 +1,118 @@
+//! One publication: from audio and video messages to frames on the hub.
+
+use super::assembly::{Assembly, AssemblyError, Output};
+use super::chunk::{Message, kind};
+use super::{amf, flv};
+use crate::media::{Epoch, Frame, MediaKind};
+use crate::stream::Publisher;
+use rml_rtmp::rml_amf0::Amf0Value;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+/// What a session publishes. Dropping it ends the source.
+pub(super) struct Publishing {
+    publisher: Publisher<Frame>,
+    message_stream: u32,
+    assembly: Assembly,
+    epoch: Option<Arc<Epoch>>,
+    /// The wall clock at the first message of media.
+    wall_origin: Option<SystemTime>,
+}
+
+impl Publishing {
+    /// Begins with a name that has just been taken.
+    pub(super) fn new(now: Instant, publisher: Publisher<Frame>, message_stream: u32) -> Self {
+        Self { publisher, message_stream, assembly: Assembly::new(now), epoch: None, wall_origin: None }
+    }
+
+    /// The message stream on which `publish` came.
+    pub(super) fn message_stream(&self) -> u32 {
+        self.message_stream
+    }
+
+    /// Cancelled when the publisher must go.
+    pub(super) fn kicked(&self) -> CancellationToken {
+        self.publisher.kicked()
+    }
+
+    /// An audio or video message.
+    pub(super) fn media(&mut self, now: Instant, message: &Message) -> Result<(), AssemblyError> {
+        self.wall_origin.get_or_insert_with(SystemTime::now);
+        if message.kind == kind::AUDIO {
+            self.assembly.audio(now, message.timestamp, &message.data)?;
+        } else {
+            self.assembly.video(now, message.timestamp, &message.data)?;
+        }
+        self.hand_over();
+        Ok(())
+    }
+
+    /// A data message: `onMetaData`, perhaps behind `@setDataFrame`. Fails only on a bomb.
+    pub(super) fn data(&mut self, message: &Message) -> Result<(), amf::AmfError> {
+        let data = match &message.data[..] {
+            [0, rest @ ..] if message.kind == kind::DATA_AMF3 => rest,
+            data => data,
+        };
+        let values = match amf::parse(data) {
+            Ok(values) => values,
+            Err(error @ (amf::AmfError::TooDeep | amf::AmfError::TooMany)) => return Err(error),
+            // A type that we don't know costs only what it would have told.
+            Err(error) => {
+                debug!(stream = %self.publisher.stream().name(), %error, "Metadata was ignored.");
+                return Ok(());
+            }
+        };
+        let texts = values.iter().take_while(|value| matches!(value, Amf0Value::Utf8String(_)));
+        let is_metadata = texts.clone().any(|value| *value == Amf0Value::Utf8String("onMetaData".into()));
+        if is_metadata
+            && let Some(metadata) = values.get(texts.count())
+            && let Some(tracks) = flv::announced(metadata)
+        {
+            self.assembly.announce(tracks);
+        }
+        Ok(())
+    }
+
+    /// Looks at the clock.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), AssemblyError> {
+        self.assembly.handle_timeout(now)?;
+        self.hand_over();
+        Ok(())
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.assembly.deadline()
+    }
+
+    /// Gives what the assembly made to the hub.
+    fn hand_over(&mut self) {
+        while let Some(output) = self.assembly.pop() {
+            match output {
+                Output::Epoch(tracks) => {
+                    let origin = self.wall_origin.unwrap_or_else(SystemTime::now);
+                    self.epoch = Some(self.publisher.begin_epoch(tracks, origin));
+                }
+                Output::Frame(frame) => {
+                    let Some(epoch) = &self.epoch else {
+                        warn!(stream = %self.publisher.stream().name(), "A frame came before its epoch.");
+                        continue;
+                    };
+                    if frame.kind == MediaKind::Video {
+                        self.publisher.stream().statistics().video_frame(frame.keyframe);
+                    }
+                    self.publisher.write(Frame {
+                        epoch: epoch.clone(),
+                        kind: frame.kind,
+                        pts: frame.pts,
+                        dts: frame.dts,
+                        keyframe: frame.keyframe,
+                        data: frame.data,
+                    });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! From a handshake to an accepted publication: `connect`, `createStream`, `publish`.
+
+use super::answers::{ping, protocol, refusal, to_command};
+use super::transport::Transport;
+use super::{CHUNK_SIZE, PushError, PushUrl, STEP, WINDOW, send};
+use crate::rtmp::amf;
+use crate::rtmp::chunk::{ChunkReader, ChunkWriter, kind};
+use crate::rtmp::command::{self, Command};
+use rml_rtmp::rml_amf0::Amf0Value;
+use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
+use tokio::time::timeout;
+
+/// The dialogue before the first media.
+pub(super) struct Negotiation<'a> {
+    pub(super) url: &'a PushUrl,
+    pub(super) input: ReadHalf<Box<dyn Transport>>,
+    pub(super) output: WriteHalf<Box<dyn Transport>>,
+    pub(super) reader: ChunkReader,
+    pub(super) writer: ChunkWriter,
+    pub(super) message_stream: u32,
+}
+
+impl<'a> Negotiation<'a> {
+    pub(super) fn new(
+        url: &'a PushUrl,
+        input: ReadHalf<Box<dyn Transport>>,
+        output: WriteHalf<Box<dyn Transport>>,
+        reader: ChunkReader,
+    ) -> Self {
+        Self { url, input, output, reader, writer: ChunkWriter::new(), message_stream: 0 }
+    }
+
+    /// Each step has 5 s.
+    pub(super) async fn run(&mut self) -> Result<(), PushError> {
+        let url = self.url;
+        self.writer.set_chunk_size(CHUNK_SIZE);
+        self.writer.write(2, kind::WINDOW_SIZE, 0, 0, &[&WINDOW.to_be_bytes()]);
+        let properties = amf::object([
+            ("app", amf::text(&url.app)),
+            ("type", amf::text("nonprivate")),
+            ("flashVer", amf::text("FMLE/3.0 (compatible; Tidegate)")),
+            ("tcUrl", amf::text(&url.tc_url())),
+        ]);
+        command::write(&mut self.writer, 0, "connect", 1.0, [properties]);
+        self.flush("connect").await?;
+        self.result(1.0, "connect").await?;
+
+        let key = url.key_path();
+        command::write(&mut self.writer, 0, "releaseStream", 2.0, [Amf0Value::Null, amf::text(key)]);
+        command::write(&mut self.writer, 0, "FCPublish", 3.0, [Amf0Value::Null, amf::text(key)]);
+        command::write(&mut self.writer, 0, "createStream", 4.0, [Amf0Value::Null]);
+        self.flush("createStream").await?;
+        let created = self.result(4.0, "createStream").await?;
+        self.message_stream = match created.arguments.first() {
+            Some(Amf0Value::Number(number)) if *number >= 0.0 && *number <= f64::from(u32::MAX) => {
+                *number as u32
+            }
+            _ => return Err(PushError::Protocol("createStream gave no stream".into())),
+        };
+
+        let arguments = [Amf0Value::Null, amf::text(url.key.reveal()), amf::text("live")];
+        command::write(&mut self.writer, self.message_stream, "publish", 5.0, arguments);
+        self.flush("publish").await?;
+        self.await_start().await
+    }
+
+    /// Waits for the answer to a call.
+    async fn result(&mut self, transaction: f64, step: &'static str) -> Result<Command, PushError> {
+        self.until(step, |command| {
+            let ours = command.transaction == transaction;
+            match command.name.as_str() {
+                "_result" if ours => Some(Ok(command.clone())),
+                _ => None,
+            }
+        })
+        .await
+    }
+
+    async fn await_start(&mut self) -> Result<(), PushError> {
+        self.until("publish", |command| {
+            let started =
+                command.name == "onStatus" && command.property("code") == Some("NetStream.Publish.Start");
+            started.then_some(Ok(()))
+        })
+        .await
+    }
+
+    /// Reads until `want` finds what it wants; refusals and deadlines come first.
+    async fn until<T>(
+        &mut self,
+        step: &'static str,
+        want: impl Fn(&Command) -> Option<Result<T, PushError>>,
+    ) -> Result<T, PushError> {
+        let wait = async {
+            loop {
+                while let Some(message) = self.reader.next_message().map_err(protocol)? {
+                    if let Some(ping) = ping(&message) {
+                        self.writer.write(2, kind::USER_CONTROL, 0, 0, &[&[0, 7], &ping]);
+                        self.flush(step).await?;
+                    }
+                    let Some(command) = to_command(&message)? else { continue };
+                    if let Some(refusal) = refusal(&command, self.url.key_path()) {
+                        // releaseStream and FCPublish (2, 3) may be unknown to a server.
+                        if command.name != "_error" || ![2.0, 3.0].contains(&command.transaction) {
+                            return Err(refusal);
+                        }
+                    }
+                    if let Some(found) = want(&command) {
+                        return found;
+                    }
+                }
+                self.reader.input().reserve(4096);
+                match self.input.read_buf(self.reader.input()).await {
+                    Ok(count) if count > 0 => {}
+                    _ => return Err(PushError::Closed(step)),
+                }
+            }
+        };
+        timeout(STEP, wait).await.unwrap_or(Err(PushError::Silent(step)))
+    }
+
+    async fn flush(&mut self, step: &'static str) -> Result<(), PushError> {
+        send(&mut self.output, self.writer.output(), step).await.1
+    }
+}

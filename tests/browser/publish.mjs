@@ -1,0 +1,41 @@
+// A WHIP publisher in Chromium.
+//   node tests/browser/publish.mjs '{"endpoint":"http://127.0.0.1:8080/show/whip","source":"flash"}'
+// Options: endpoint; token; source "camera" or "flash"; audio, video (true); codec ("video/H264"); beepDelay.
+// Prints `connected`, then a `transport` line for each change of its DTLS transport.
+// Commands on stdin: `stats`, `delete` (ends the session by DELETE), `stop` or end of input (goes away).
+
+import { emit, onCommand, options, withPage } from "./chrome.mjs";
+
+await withPage(async (page) => {
+  const details = await page.evaluate(async (options) => {
+    const { camera, flashAndBeep } = await import("/source.js");
+    const { connected, negotiate, publisher } = await import("/session.js");
+    const stream = options.source === "camera" ? await camera(options) : flashAndBeep(options);
+    const peer = publisher(stream, options.codec);
+    const started = performance.now();
+    const session = await negotiate(peer, options.endpoint, options.token);
+    const answered = performance.now();
+    await connected(peer);
+    const [sender] = peer.getSenders();
+    sender.transport.addEventListener("statechange", () => window.emit("transport", { state: sender.transport.state }));
+    Object.assign(window, { peer, session });
+    return { session, answeredMs: answered - started, connectedMs: performance.now() - started };
+  }, options);
+  emit("connected", details);
+
+  await new Promise((stop) => {
+    onCommand(async (command) => {
+      if (command === "stop") stop();
+      if (command === "stats") emit("stats", await page.evaluate(async () => {
+        const { stats } = await import("/session.js");
+        return { outbound: await stats(window.peer, "outbound-rtp"), remote: await stats(window.peer, "remote-inbound-rtp") };
+      }));
+      if (command === "delete") emit("deleted", await page.evaluate(async () => {
+        const response = await fetch(window.session, { method: "DELETE" });
+        window.peer.close();
+        return { status: response.status };
+      }));
+    });
+  });
+  await page.evaluate(() => window.peer.close());
+});

@@ -1,0 +1,85 @@
+//! What the end-to-end tests share: the server under test, publishers, viewers, targets and meters.
+//!
+//! Each test starts the real binary on ports of its own and talks to it from outside only.
+//! Nothing here sleeps for a fixed time where something can be waited for: see [`eventually`].
+
+// Each test binary compiles this module and uses its own share of it.
+#![allow(dead_code, unused_imports)]
+
+mod browser;
+mod ffmpeg;
+mod hls;
+mod meter;
+mod nginx;
+mod probe;
+mod process;
+mod rtmp;
+mod server;
+mod verdict;
+
+use std::fs::File;
+use std::future::Future;
+use std::net::{TcpListener, UdpSocket};
+use std::time::{Duration, Instant};
+
+pub use browser::Browser;
+pub use ffmpeg::{Ffmpeg, Source};
+pub use hls::{Hls, Playlist};
+pub use meter::{Offset, beeps, flashes, offset};
+pub use nginx::Nginx;
+pub use probe::{Probe, decode_errors, packets, probe};
+pub use process::Process;
+pub use rtmp::{Message, RtmpClient, messages_of, number, text};
+pub use server::{ADMIN_TOKEN, Server, ServerBuilder, state_of};
+pub use verdict::{
+    assert_hls_runs, assert_plays_hls, assert_plays_whep, assert_whep_hears, assert_whep_sees,
+    number as json_number,
+};
+
+/// Asks `attempt` again and again until it gives a value; panics with `what` after `limit`.
+pub async fn eventually<T, F, R>(what: &str, limit: Duration, mut attempt: F) -> T
+where
+    F: FnMut() -> R,
+    R: Future<Output = Option<T>>,
+{
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(value) = attempt().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A number of seconds as a duration.
+pub fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// The machine to oneself: media in real time suffers when two such tests share few cores.
+/// Held across all test binaries, released on drop.
+pub struct Machine(File);
+
+/// Waits for the [`Machine`].
+pub async fn machine() -> Machine {
+    tokio::task::spawn_blocking(|| {
+        let file = File::create(std::env::temp_dir().join("tidegate-tests.lock")).expect("a lock file");
+        file.lock().expect("a lock on a local file");
+        Machine(file)
+    })
+    .await
+    .expect("the lock does not panic")
+}
+
+/// A TCP port of 127.0.0.1 that was free a moment ago.
+pub fn free_tcp_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// A UDP port that was free a moment ago.
+pub fn free_udp_port() -> u16 {
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a free port");
+    socket.local_addr().expect("a bound socket has an address").port()
+}
