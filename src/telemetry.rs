@@ -15,9 +15,14 @@ pub enum TelemetryError {
     Started(String),
 }
 
+/// Warns at each start of a server name that a DTLS server does not need: quiet unless asked for.
+const NOISE: &str = "rtc_dtls";
+
 /// Starts the log of this process with `filter`, once.
 pub fn start(filter: &str) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| TelemetryError::Filter(error.to_string()))?;
+    let quiet = if filter.contains(NOISE) { String::new() } else { format!(",{NOISE}::config=error") };
+    let filter = EnvFilter::try_new(format!("{filter}{quiet}"))
+        .map_err(|error| TelemetryError::Filter(error.to_string()))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -81,7 +81,9 @@ fn each_outside_crate_is_named_at_its_door_only() {
 fn media_is_pure() {
     let mut breaches = Vec::new();
     for source in sources().into_iter().filter(|source| source.room == "media") {
-        for (number, line) in source.text.lines().enumerate() {
+        // Tests may look at a clock.
+        let code = source.text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate() {
             for word in IMPURE.iter().filter(|word| line.contains(*word)) {
                 breaches.push(format!("{}:{}: media names {word}", source.file.display(), number + 1));
             }

@@ -4,7 +4,7 @@ use super::problem::Problem;
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
@@ -12,28 +12,22 @@ use std::time::Duration;
 pub(super) const SDP_LIMIT: usize = 64 * 1024;
 /// A body of the API.
 pub(super) const JSON_LIMIT: usize = 16 * 1024;
+/// Read beyond a limit before the connection is given up.
+const FORGOTTEN: usize = 4 * 1024 * 1024;
+/// For a body that nobody wants.
+const FORGET_TIMEOUT: Duration = Duration::from_secs(1);
 /// From the first byte to the last.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The body as text of at most `limit` bytes, if it is of the type `media_type` (parameters don't matter).
 pub(super) async fn text(request: Request<Body>, media_type: &str, limit: usize) -> Result<String, Problem> {
     if !is_of_type(request.headers(), media_type) {
+        forget(request).await;
         return Err(Problem::media_type(media_type));
     }
-    let body = Limited::new(request.into_body(), limit).collect();
-    let bytes = match tokio::time::timeout(READ_TIMEOUT, body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large(limit)),
-        Ok(Err(error)) => {
-            return Err(Problem::bad_request(
-                "broken-body",
-                format!("the body did not arrive whole: {error}"),
-            ));
-        }
-        Err(_) => return Err(too_slow()),
-    };
-    String::from_utf8(bytes.into())
-        .map_err(|_| Problem::bad_request("not-utf8", "the body is not UTF-8 text"))
+    let reading = tokio::time::timeout(READ_TIMEOUT, read(request.into_body(), limit, FORGOTTEN));
+    let bytes = reading.await.map_err(|_| too_slow())??;
+    String::from_utf8(bytes).map_err(|_| Problem::bad_request("not-utf8", "the body is not UTF-8 text"))
 }
 
 /// The body as JSON. The error names the field, what was wrong and what would be right.
@@ -53,6 +47,33 @@ pub(super) async fn json<T: DeserializeOwned>(request: Request<Body>) -> Result<
     let end = deserializer.end();
     end.map_err(|error| Problem::bad_request("malformed-json", format!("the body is not JSON: {error}")))?;
     Ok(value)
+}
+
+/// Reads a body that nobody wants, within narrow bounds: a client that is still sending when the connection
+/// closes would lose the answer that tells it why it is refused.
+pub(super) async fn forget(request: Request<Body>) {
+    let _ = tokio::time::timeout(FORGET_TIMEOUT, read(request.into_body(), 0, SDP_LIMIT)).await;
+}
+
+/// At most `limit` bytes. Of a longer body up to `beyond_limit` bytes more are read and forgotten.
+async fn read(mut body: Body, limit: usize, beyond_limit: usize) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    let mut beyond = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Problem::bad_request("broken-body", format!("the body did not arrive whole: {error}"))
+        })?;
+        let Ok(chunk) = frame.into_data() else { continue };
+        if beyond == 0 && bytes.len() + chunk.len() <= limit {
+            bytes.extend_from_slice(&chunk);
+            continue;
+        }
+        beyond += chunk.len();
+        if beyond > beyond_limit {
+            break;
+        }
+    }
+    if beyond == 0 { Ok(bytes) } else { Err(too_large(limit)) }
 }
 
 fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {

@@ -194,8 +194,8 @@ impl From<TargetError> for Problem {
         let of = |status, code| Self::new(status, code, &detail);
         match error {
             E::BadUrl(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "bad-url"),
-            E::TooMany { .. } => of(StatusCode::CONFLICT, "too-many-targets"),
-            E::NameTooLong { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "name-too-long"),
+            E::TooMany(_) => of(StatusCode::CONFLICT, "too-many-targets"),
+            E::NameTooLong => of(StatusCode::UNPROCESSABLE_ENTITY, "name-too-long"),
             E::Closing => of(StatusCode::SERVICE_UNAVAILABLE, "closing").retry_after(5),
         }
     }

@@ -47,10 +47,9 @@ pub(super) fn routes() -> Router<Arc<App>> {
 
 fn endpoint(protocol: Protocol) -> MethodRouter<Arc<App>> {
     post(move |State(app): State<Arc<App>>, Peer(remote), StreamPath(name), request: Request<Body>| async move {
-        // Before anything is read: whoever may not publish costs nothing (security.md).
-        app.admit(protocol, request.headers())?;
-        if app.closing.is_cancelled() {
-            return Err(Problem::closing());
+        if let Err(problem) = app.admit_new(protocol, request.headers()) {
+            body::forget(request).await;
+            return Err(problem);
         }
         let offer = body::text(request, SDP, body::SDP_LIMIT).await?;
         let webrtc = &app.rooms.webrtc;
@@ -91,7 +90,10 @@ fn session(protocol: Protocol) -> MethodRouter<Arc<App>> {
         Ok::<_, Problem>(StatusCode::OK)
     })
     .patch(move |State(app): State<Arc<App>>, SessionPath(session), request: Request<Body>| async move {
-        app.admit(protocol, request.headers())?;
+        if let Err(problem) = app.admit(protocol, request.headers()) {
+            body::forget(request).await;
+            return Err(problem);
+        }
         let conditional = request.headers().contains_key(IF_MATCH);
         let fragment = body::text(request, FRAGMENT, body::SDP_LIMIT).await?;
         // RFC 9725 §4.3.1.
@@ -116,6 +118,12 @@ impl App {
             Protocol::Whip => self.access.publish(headers),
             Protocol::Whep => Ok(()),
         }
+    }
+
+    /// Nobody new comes while the gateway shuts down.
+    fn admit_new(&self, protocol: Protocol, headers: &HeaderMap) -> Result<(), Problem> {
+        self.admit(protocol, headers)?;
+        if self.closing.is_cancelled() { Err(Problem::closing()) } else { Ok(()) }
     }
 }
 

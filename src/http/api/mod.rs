@@ -4,8 +4,8 @@ mod list;
 mod streams;
 mod targets;
 
-use super::App;
 use super::problem::{self, Problem};
+use super::{App, body};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
@@ -26,7 +26,10 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
 }
 
 async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Problem> {
-    app.access.administer(request.headers())?;
+    if let Err(problem) = app.access.administer(request.headers()) {
+        body::forget(request).await;
+        return Err(problem);
+    }
     let mut response = next.run(request).await;
     response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     Ok(response)

@@ -4,12 +4,12 @@ use super::*;
 use crate::hls::{Hls, HlsSettings};
 use crate::http::bitrate::Bitrates;
 use crate::http::{Access, Rooms};
-use crate::media::{Frame, Secret};
+use crate::media::{Codec, Frame, MediaKind, MediaTime, Packet, PacketBatch, Secret, Tracks, VideoTrack};
 use crate::pipeline::Pipelines;
 use crate::restream::Restreams;
 use crate::stream::{Hub, Publisher, Source, SourceKind};
 use crate::webrtc::{WebRtc, WebRtcSettings};
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::header::{
     ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, AUTHORIZATION, CONTENT_ENCODING, LOCATION, RETRY_AFTER,
@@ -18,7 +18,7 @@ use axum::http::header::{
 use axum::http::{Request, Response};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -181,6 +181,88 @@ async fn w30_w33_w39_sessions_answer_exactly() {
     assert_eq!(site.status("DELETE", "/demo/whip/short", &[KEY], "").await, 404);
     assert_eq!(site.status("PATCH", whep, &[FRAGMENT], "").await, 428);
     assert_eq!(site.status("DELETE", whep, &[], "").await, 404);
+}
+
+/// An offer of one H.264 track.
+fn offer(direction: &str) -> String {
+    let fingerprint = ["AB"; 32].join(":");
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+         m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=ice-ufrag:abcd\r\n\
+         a=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\n\
+         a=rtcp-mux\r\na={direction}\r\na=rtpmap:96 H264/90000\r\n\
+         a=fmtp:96 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n"
+    )
+}
+
+/// W03, W32, W34, W38 and W39 in the order of a session's life.
+async fn lives(site: &Site, endpoint: &str, direction: &str) {
+    let response = site.ask("POST", endpoint, &[KEY, SDP], &offer(direction)).await;
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    assert_eq!(head.status.as_u16(), 201, "{body:?}");
+    assert_eq!(head.headers[CONTENT_TYPE], "application/sdp");
+    assert!(body.starts_with(b"v=0\r\n"));
+    let text = |name: &str| head.headers[name].to_str().expect("text").to_owned();
+    let (session, etag) = (text("location"), text("etag"));
+    let id = session.strip_prefix(&format!("{endpoint}/")).expect("below the endpoint");
+    assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+    assert!(etag.starts_with('"') && etag.ends_with('"') && etag.len() > 2, "strong: {etag}");
+
+    let fragment = "a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n\
+                    m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\n\
+                    a=candidate:1 1 udp 2130706431 192.0.2.1 5000 typ host\r\n";
+    let if_match = format!("if-match: {etag}");
+    for _ in 0..2 {
+        let response = site.ask("PATCH", &session, &[KEY, FRAGMENT, &if_match], fragment).await;
+        assert_eq!(response.status().as_u16(), 204);
+        assert!(!response.headers().contains_key("etag"));
+    }
+    assert_eq!(site.status("DELETE", &session, &[KEY, "if-match: \"stale\""], "").await, 200);
+    assert_eq!(site.status("DELETE", &session, &[KEY], "").await, 404);
+    assert_eq!(site.status("PATCH", &session, &[KEY, FRAGMENT, &if_match], fragment).await, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn w03_w32_w34_w39_a_publishers_session() {
+    lives(&Site::new(), "/demo/whip", "sendonly").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn w03_w32_w34_w39_a_viewers_session() {
+    let site = Site::new();
+    let source = Source { kind: SourceKind::Whip, remote: None };
+    let publisher = site.hub.publish::<PacketBatch>("demo".parse().expect("a name"), source).expect("free");
+    let video = VideoTrack {
+        codec: Codec::H264,
+        resolution: None,
+        frame_rate: None,
+        codec_data: Bytes::new(),
+        fmtp: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".to_owned(),
+        reordered: false,
+    };
+    let epoch = publisher.begin_epoch(Tracks { video: Some(video), audio: None }, SystemTime::now());
+    let packet = Packet {
+        kind: MediaKind::Video,
+        sequence: 1,
+        timestamp: 0,
+        pts: MediaTime::ZERO,
+        marker: true,
+        keyframe: true,
+        payload: Bytes::from_static(&[0x65, 0]),
+    };
+    publisher.write(PacketBatch { epoch, packets: vec![packet] });
+    lives(&site, "/demo/whep", "recvonly").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn w22_a_name_that_is_live_is_refused() {
+    let site = Site::new();
+    let _publisher = site.publish("demo");
+    let response = site.ask("POST", "/demo/whip", &[KEY, SDP], &offer("sendonly")).await;
+    assert_eq!(response.status().as_u16(), 409);
+    let problem = document(response).await;
+    assert_eq!(problem["code"], "stream-taken");
 }
 
 #[tokio::test]

@@ -87,6 +87,39 @@ async fn too_many_or_too_large_headers_are_refused() {
 }
 
 #[tokio::test]
+async fn who_sends_far_too_much_still_hears_why() {
+    let server = run(10).await;
+    let length = 2_000_000;
+    let head = format!(
+        "POST /x/whip HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/sdp\r\n\
+         content-length: {length}\r\n\r\n"
+    );
+    let request = [head.into_bytes(), vec![b'a'; length]].concat();
+    let answer = server.exchange(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_refused_before_the_body_is_read_keeps_the_connection() {
+    let server = run(10).await;
+    let mut stream = server.connect().await;
+    let head =
+        "POST /x/whip HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 60000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    // The body comes in pieces, as from a client on a slow line.
+    for _ in 0..60 {
+        stream.write_all(&[b'a'; 1000]).await.expect("sent");
+        tokio::task::yield_now().await;
+    }
+    let second = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(second).await.expect("sent");
+    let answers = rest(stream).await;
+    assert!(answers.starts_with("HTTP/1.1 415 ") && answers.contains("HTTP/1.1 200 "), "{answers}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_source_gets_no_more_connections_than_its_limit() {
     let server = run(1).await;
     let mut first = server.connect().await;
