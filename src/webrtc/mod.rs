@@ -12,6 +12,8 @@ mod egress;
 mod ingest;
 mod session;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod transmit;
 
 use crate::media::{PacketBatch, StreamName};

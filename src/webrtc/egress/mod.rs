@@ -91,8 +91,7 @@ impl Plan {
 
     /// Begins the session.
     pub(super) fn begin(self, now: Instant) -> Viewer {
-        let dtls = dtls::Dtls::new(self.identity.clone(), &self.fingerprint, self.is_client);
-        Viewer::new(now, self.stream, &self.tracks, self.identity, self.ice, dtls, self.agreement, self.cname)
+        Viewer::new(now, self)
     }
 }
 

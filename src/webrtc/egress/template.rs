@@ -194,7 +194,7 @@ mod tests {
     fn a_browsers_frame_is_one_run() {
         let template = template(&[1109, 1110, 1110, 1110, 1110].map(|size| (Video, size)));
         check(&template);
-        assert_eq!(template.runs, [0..5]);
+        assert_eq!((template.runs.len(), template.runs[0].clone()), (1, 0..5));
         let first = &template.packets[0];
         assert_eq!(template.bytes(first).len(), HEADER + 1110);
         assert_eq!(template.bytes(first)[0], 0xa0, "padded");

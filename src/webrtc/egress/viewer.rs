@@ -4,7 +4,7 @@
 //! and sealed in a buffer of the worker's. No media goes out before the handshake has shown that the peer
 //! has the certificate of its offer.
 
-use super::answer::Agreement;
+use super::Plan;
 use super::dtls::{Dtls, Identity, Keys, Progress};
 use super::fan_out::FanOut;
 use super::ice::IceLite;
@@ -68,25 +68,17 @@ enum VideoState {
 }
 
 impl Viewer {
-    /// A session for what `agreement` says.
-    pub(super) fn new(
-        now: Instant,
-        stream: Arc<Stream>,
-        tracks: &Tracks,
-        identity: Arc<Identity>,
-        ice: IceLite,
-        dtls: Dtls,
-        agreement: Agreement,
-        cname: String,
-    ) -> Self {
+    /// A session for what was agreed upon.
+    pub(super) fn new(now: Instant, plan: Plan) -> Self {
+        let Plan { stream, tracks, identity, ice, fingerprint, is_client, agreement, cname } = plan;
         let codecs =
             agreement.tracks.iter().filter_map(|track| Some((track.kind, tracks.codec(track.kind)?)));
         Self {
             _counted: stream.count_reader(ReaderKind::Whep),
             stream,
+            dtls: Dtls::new(identity.clone(), &fingerprint, is_client),
             identity,
             ice,
-            dtls,
             path: None,
             keys: None,
             codecs: codecs.collect(),

@@ -1,0 +1,142 @@
+//! The door, with a real socket and worker.
+
+use super::*;
+use crate::media::{Codec, Epoch, MediaKind, MediaTime, Packet, Tracks, VideoTrack};
+use crate::stream::{Publisher, Source, SourceKind};
+use bytes::Bytes;
+use std::time::SystemTime;
+
+const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n\
+    c=IN IP4 0.0.0.0\r\na=ice-ufrag:them\r\na=ice-pwd:0123456789012345678901\r\n\
+    a=fingerprint:sha-256 AA:BB\r\na=setup:actpass\r\na=mid:0\r\na=recvonly\r\na=rtcp-mux\r\n\
+    a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1;profile-level-id=42e01f\r\n";
+
+fn name() -> StreamName {
+    "a".parse().expect("a name")
+}
+
+fn remote() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 1))
+}
+
+fn start() -> (Arc<WebRtc>, Hub) {
+    let (hub, _reaper) = Hub::new(Duration::from_secs(60));
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let settings = WebRtcSettings { listen, external_addresses: Vec::new() };
+    (WebRtc::start(settings, hub.clone()).expect("started"), hub)
+}
+
+fn publish(hub: &Hub) -> (Publisher<PacketBatch>, Arc<Epoch>) {
+    let source = Source { kind: SourceKind::Whip, remote: None };
+    let publisher = hub.publish::<PacketBatch>(name(), source).expect("free");
+    let video = VideoTrack {
+        codec: Codec::H264,
+        resolution: None,
+        frame_rate: None,
+        codec_data: Bytes::new(),
+        fmtp: String::new(),
+        reordered: false,
+    };
+    let epoch = publisher.begin_epoch(Tracks { video: Some(video), audio: None }, SystemTime::UNIX_EPOCH);
+    (publisher, epoch)
+}
+
+fn keyframe(epoch: &Arc<Epoch>) -> PacketBatch {
+    let packet = Packet {
+        kind: MediaKind::Video,
+        sequence: 1,
+        timestamp: 0,
+        pts: MediaTime::ZERO,
+        marker: true,
+        keyframe: true,
+        payload: Bytes::from_static(&[0x65]),
+    };
+    PacketBatch { epoch: epoch.clone(), packets: vec![packet] }
+}
+
+#[tokio::test]
+async fn a_viewer_of_nothing_is_told_so() {
+    let (webrtc, hub) = start();
+    let error = webrtc.whep(&name(), OFFER, remote()).await.expect_err("no such stream");
+    assert_eq!(error, SessionError::UnknownStream(name()));
+    let (publisher, epoch) = publish(&hub);
+    let error = webrtc.whep(&name(), "nonsense", remote()).await.expect_err("not SDP");
+    assert!(matches!(error, SessionError::MalformedOffer(_)), "{error:?}");
+    publisher.write(keyframe(&epoch));
+    drop(publisher);
+    let error = webrtc.whep(&name(), OFFER, remote()).await.expect_err("waits for its publisher");
+    assert_eq!(error, SessionError::NotLive(name()));
+    webrtc.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_viewer_waits_for_the_first_packet_and_is_counted_until_it_goes() {
+    let (webrtc, hub) = start();
+    let (publisher, epoch) = publish(&hub);
+    let request = tokio::spawn({
+        let webrtc = webrtc.clone();
+        async move { webrtc.whep(&name(), OFFER, remote()).await }
+    });
+    let mut lanes = publisher.stream().watch_lanes();
+    lanes.wait_for(|lanes| lanes.packet_readers > 0).await.expect("a reader");
+    publisher.write(keyframe(&epoch));
+    let answer = request.await.expect("no panic").expect("accepted");
+    let candidate = format!("udp 2130706431 127.0.0.1 {} typ host", webrtc.local_addr().port());
+    assert!(answer.sdp.contains(&candidate), "{}", answer.sdp);
+    assert_eq!(publisher.stream().statistics().snapshot().whep_readers, 1);
+    webrtc.trickle(&answer.session, "a=ice-ufrag:them\r\na=end-of-candidates\r\n").await.expect("taken");
+    let error = webrtc.trickle(&answer.session, "hello").await.expect_err("not a fragment");
+    assert!(matches!(error, SessionError::MalformedFragment(_)));
+    webrtc.close(&answer.session).await.expect("known");
+    assert_eq!(publisher.stream().statistics().snapshot().whep_readers, 0);
+    assert_eq!(webrtc.close(&answer.session).await, Err(SessionError::UnknownSession));
+    assert_eq!(webrtc.trickle(&answer.session, "").await, Err(SessionError::UnknownSession));
+    webrtc.shutdown().await;
+}
+
+#[tokio::test]
+async fn after_the_stream_or_the_server_nothing_is_left() {
+    let (webrtc, hub) = start();
+    let (publisher, epoch) = publish(&hub);
+    publisher.write(keyframe(&epoch));
+    let first = webrtc.whep(&name(), OFFER, remote()).await.expect("accepted");
+    let stream = publisher.stream().clone();
+    hub.close();
+    // The worker hears of the end by itself: asked in turn, it does not know the session any more.
+    let gone = async {
+        while webrtc.trickle(&first.session, "").await != Err(SessionError::UnknownSession) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), gone).await.expect("told at once");
+    assert_eq!(stream.statistics().snapshot().whep_readers, 0);
+    webrtc.shutdown().await;
+    assert_eq!(webrtc.close(&first.session).await, Err(SessionError::Closing));
+    webrtc.shutdown().await; // a second time is no fault
+}
+
+#[tokio::test]
+async fn garbage_and_foreign_checks_get_no_answer() {
+    let (webrtc, hub) = start();
+    let (publisher, epoch) = publish(&hub);
+    publisher.write(keyframe(&epoch));
+    let answer = webrtc.whep(&name(), OFFER, remote()).await.expect("accepted");
+    let fragment = answer.sdp.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")).expect("a fragment");
+    let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("bound");
+    client.connect(webrtc.local_addr()).await.expect("connected");
+    let mut stun = vec![0, 1, 0, 20, 0x21, 0x12, 0xa4, 0x42];
+    stun.extend([7; 12]);
+    stun.extend([0, 6, 0, 13]);
+    stun.extend(format!("{fragment}:them").as_bytes());
+    stun.resize(40, 0);
+    let hello = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
+    for datagram in [&[][..], &[0xff; 100], &stun, &hello, &[0x80; 40]] {
+        client.send(datagram).await.expect("sent");
+    }
+    // Commands are taken after the datagrams: the worker lives, and has said nothing.
+    webrtc.trickle(&answer.session, "").await.expect("alive");
+    let mut buffer = [0; 1500];
+    let silence = tokio::time::timeout(Duration::from_millis(200), client.recv(&mut buffer)).await;
+    assert!(silence.is_err(), "{silence:?}");
+    webrtc.shutdown().await;
+}
