@@ -4,14 +4,10 @@
 //! holds is within the grammar, so that SDP written from it carries nothing foreign.
 
 use super::candidate;
+use super::sdp::{Lines, is_token, malformed, split};
 use crate::media::{Codec, MediaKind};
 use crate::webrtc::SessionError;
 use std::net::SocketAddr;
-
-const MAX_BYTES: usize = 64 << 10;
-const MAX_LINES: usize = 2_000;
-const MAX_LINE: usize = 4 << 10;
-const MAX_SECTIONS: usize = 4;
 
 /// The URI of the header extension that numbers packets over all tracks.
 pub(super) const TRANSPORT_CC: &str =
@@ -343,77 +339,6 @@ fn setup<'a>(mut all: impl Iterator<Item = &'a Lines<'a>>) -> Result<Setup, Sess
         Some("passive") => Ok(Setup::Passive),
         Some(_) => Err(malformed("a=setup must be actpass, active or passive")),
     }
-}
-
-/// The lines of the session part or of one m-section.
-#[derive(Debug, Default)]
-struct Lines<'a> {
-    /// The value of `m=`; empty for the session part.
-    head: &'a str,
-    /// The values of `a=`.
-    attributes: Vec<&'a str>,
-}
-
-impl<'a> Lines<'a> {
-    /// The values of all attributes of this name.
-    fn attributes(&self, key: &'static str) -> impl Iterator<Item = &'a str> + use<'a, '_> {
-        self.attributes.iter().filter_map(move |attribute| attribute.strip_prefix(key)?.strip_prefix(':'))
-    }
-
-    /// Whether the attribute without value is there.
-    fn flag(&self, name: &str) -> bool {
-        self.attributes.contains(&name)
-    }
-}
-
-/// Splits SDP into its session part and its m-sections, within bounds.
-fn split(text: &str) -> Result<(Lines<'_>, Vec<Lines<'_>>), SessionError> {
-    if text.len() > MAX_BYTES {
-        return Err(malformed("more than 64 KiB"));
-    }
-    let (mut session, mut media) = (Lines::default(), Vec::<Lines<'_>>::new());
-    let lines = text.split('\n').map(|line| line.trim_end_matches('\r').trim_end());
-    for (number, line) in lines.enumerate() {
-        if number >= MAX_LINES {
-            return Err(malformed("more than 2000 lines"));
-        }
-        if line.len() > MAX_LINE {
-            return Err(malformed(&format!("line {} has more than 4 KiB", number + 1)));
-        }
-        if line.is_empty() {
-            continue;
-        }
-        let (key, value) = line.split_once('=').unwrap_or_default();
-        if key.len() != 1 || !key.as_bytes()[0].is_ascii_lowercase() {
-            return Err(malformed(&format!("line {} is not of the form <letter>=<value>", number + 1)));
-        }
-        if (number == 0) != (key == "v") || (number == 0 && value != "0") {
-            return Err(malformed("SDP begins with v=0"));
-        }
-        match (key, media.last_mut()) {
-            ("m", _) => media.push(Lines { head: value, attributes: Vec::new() }),
-            ("a", Some(section)) => section.attributes.push(value),
-            ("a", None) => session.attributes.push(value),
-            _ => {}
-        }
-        if media.len() > MAX_SECTIONS {
-            return Err(malformed("more than 4 m-sections"));
-        }
-    }
-    if session.attributes.is_empty() && media.is_empty() {
-        return Err(malformed("it is not SDP"));
-    }
-    Ok((session, media))
-}
-
-fn is_token(text: &str, least: usize, most: usize) -> bool {
-    // RFC 8866 §9: token-char, without what could be mistaken elsewhere.
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+!~*".contains(&byte);
-    (least..=most).contains(&text.len()) && text.bytes().all(token)
-}
-
-fn malformed(why: &str) -> SessionError {
-    SessionError::MalformedOffer(why.into())
 }
 
 fn unacceptable(why: String) -> SessionError {

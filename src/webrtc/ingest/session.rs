@@ -9,29 +9,27 @@ use super::offer::{Format, Offer, Section};
 use super::peer::{self, Credentials, IngestSettings};
 use super::publication::Publication;
 use super::receiver::{Incoming, Receiver};
+use super::stack::{Outcome, Stack};
 use crate::media::{MediaKind, SenderReport, StreamName};
 use crate::stream::{Hub, PublishError, Source, SourceKind};
 use crate::webrtc::session::{SessionError, SessionState};
 use crate::webrtc::transmit::Transmit;
 use bytes::BytesMut;
 use rtc::crypto::RTCCryptoProvider;
-use rtc::peer_connection::RTCPeerConnection;
-use rtc::peer_connection::event::RTCPeerConnectionEvent;
-use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
 use rtc::peer_connection::state::RTCPeerConnectionState;
-use rtc::peer_connection::transport::RTCDtlsTransportState;
 use rtc::rtcp;
-use rtc::sansio::Protocol;
-use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtcp::transport_feedbacks::transport_layer_nack::{
+    TransportLayerNack, nack_pairs_from_sequence_numbers,
+};
 use rtc::stun::{attributes::ATTR_USERNAME, integrity::MessageIntegrity, message::Message};
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 /// A session without ICE and DTLS is given up after this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,6 +37,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(8);
 /// From one request for a keyframe to the next.
 const KEYFRAME_INTERVAL: Duration = Duration::from_secs(1);
+/// Who speaks in our feedback: we send no media.
+const OUR_SSRC: u32 = 1;
 /// Addresses that a publisher may have passed the check from.
 const MAX_ADDRESSES: usize = 32;
 
@@ -48,8 +48,7 @@ pub(in crate::webrtc) struct IngestSession {
     credentials: Credentials,
     offer: Offer,
     crypto: Arc<dyn RTCCryptoProvider>,
-    /// `None` once the stack has failed.
-    peer: Option<Box<RTCPeerConnection>>,
+    stack: Stack,
     /// `None` once the session has ended.
     publication: Option<Publication>,
     receivers: Vec<Receiver>,
@@ -58,9 +57,6 @@ pub(in crate::webrtc) struct IngestSession {
     addresses: Vec<SocketAddr>,
     started: Instant,
     heard: Instant,
-    outgoing: VecDeque<Transmit>,
-    /// The stack may have datagrams to send.
-    stirred: bool,
     kicked: CancellationToken,
     keyframe_requests: watch::Receiver<u64>,
     keyframe: KeyframeWish,
@@ -108,14 +104,12 @@ impl IngestSession {
             name,
             credentials,
             crypto: settings.crypto().clone(),
-            peer: Some(Box::new(peer)),
+            stack: Stack::new(peer),
             receivers: Vec::new(),
             state: SessionState::Connecting,
             addresses: Vec::new(),
             started: now,
             heard: now,
-            outgoing: VecDeque::new(),
-            stirred: true,
             kicked: publisher.kicked(),
             keyframe_requests: publisher.keyframe_requests(),
             keyframe: KeyframeWish { wanted: false, missing: true, asked: None },
@@ -162,19 +156,10 @@ impl IngestSession {
         self.heard = now;
         self.learn_source(now, &data);
         let dtls = data.first().is_some_and(|byte| (20..64).contains(byte));
-        let transport = TransportContext {
-            local_addr: local,
-            peer_addr: peer,
-            transport_protocol: TransportProtocol::UDP,
-            ecn: None,
-        };
-        self.drive(now, |stack| {
-            if let Err(error) = stack.handle_read(TaggedBytesMut { now, transport, message: data }) {
-                debug!(%error, "A datagram was not taken.");
-            }
-        });
-        if dtls {
-            self.look_for_close(now);
+        let outcome = self.stack.read(now, local, peer, data);
+        self.take(now, outcome);
+        if dtls && self.stack.is_closed_by_peer() {
+            self.end(now, "the publisher closed the connection");
         }
     }
 
@@ -195,11 +180,8 @@ impl IngestSession {
             self.end(now, "the publisher fell silent");
             return;
         }
-        self.drive(now, |stack| {
-            if let Err(error) = stack.handle_timeout(now) {
-                debug!(%error, "The WebRTC stack's timers failed.");
-            }
-        });
+        let outcome = self.stack.timeout(now);
+        self.take(now, outcome);
         self.flush(now);
     }
 
@@ -219,13 +201,7 @@ impl IngestSession {
 
     /// The next datagram to send.
     pub(in crate::webrtc) fn poll_transmit(&mut self) -> Option<Transmit> {
-        if let Some(transmit) = self.outgoing.pop_front() {
-            return Some(transmit);
-        }
-        if std::mem::take(&mut self.stirred) {
-            self.collect();
-        }
-        self.outgoing.pop_front()
+        self.stack.poll_transmit()
     }
 
     /// Hands the media of the latest datagrams to the hub, and asks the publisher for what is wanted.
@@ -238,7 +214,7 @@ impl IngestSession {
         }
         self.ask_for_losses(now);
         self.ask_for_keyframe(now);
-        self.stack_deadline = self.peer.as_mut().and_then(|stack| stack.poll_timeout());
+        self.stack_deadline = self.stack.deadline();
     }
 
     /// Takes a trickled fragment (RFC 8840).
@@ -259,11 +235,8 @@ impl IngestSession {
                 break; // what we don't check may still check us
             }
             self.checked_candidates += 1;
-            self.drive(now, |stack| {
-                if let Err(error) = stack.add_remote_candidate(peer::remote_candidate(address)) {
-                    debug!(%error, "A candidate was not taken.");
-                }
-            });
+            let outcome = self.stack.candidate(address);
+            self.take(now, outcome);
         }
         Ok(())
     }
@@ -292,14 +265,7 @@ impl IngestSession {
         info!(stream = %self.name, why, "WHIP session ended.");
         self.state = SessionState::Ended(why);
         self.publication = None;
-        if let Some(stack) = &mut self.peer {
-            let closed = catch_unwind(AssertUnwindSafe(|| stack.close()));
-            if !matches!(closed, Ok(Ok(()))) {
-                debug!(stream = %self.name, "The WebRTC stack did not close.");
-            }
-            self.collect();
-        }
-        self.peer = None;
+        self.stack.close();
     }
 
     /// An offer need not declare its sources; the stack wants to know them before their first packet.
@@ -309,12 +275,8 @@ impl IngestSession {
         if self.state == SessionState::Connected
             && self.offer.learn_source(second & 0x7f, u32::from_be_bytes(*ssrc))
         {
-            let offer = self.offer.clone();
-            self.drive(now, |stack| {
-                if let Err(error) = peer::negotiate(now, stack, &offer) {
-                    warn!(%error, "A source was not taken.");
-                }
-            });
+            let outcome = self.stack.negotiate(now, &self.offer);
+            self.take(now, outcome);
         }
     }
 
@@ -331,37 +293,18 @@ impl IngestSession {
         ours && MessageIntegrity::check(&mut message, key, self.crypto.crypto()).is_ok()
     }
 
-    /// Runs the stack, then takes its events and its media. A panic there ends this session.
-    fn drive(&mut self, now: Instant, act: impl FnOnce(&mut RTCPeerConnection)) {
-        let Some(stack) = &mut self.peer else { return };
-        self.stirred = true;
-        let run = catch_unwind(AssertUnwindSafe(|| {
-            act(stack);
-            let mut states = Vec::new();
-            while let Some(event) = stack.poll_event() {
-                if let RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) = event {
-                    states.push(state);
-                }
-            }
-            let messages: Vec<TaggedRTCMessage> = std::iter::from_fn(|| stack.poll_media_read()).collect();
-            (states, messages)
-        }));
-        let Ok((states, messages)) = run else {
-            warn!(stream = %self.name, "The WebRTC stack failed; its session ends.");
-            self.peer = None;
+    /// Takes what came of something that was done with the stack.
+    fn take(&mut self, now: Instant, outcome: Outcome) {
+        if self.stack.has_failed() {
             self.end(now, "the WebRTC stack failed");
-            return;
-        };
-        for state in states {
+        }
+        for state in outcome.states {
             self.stack_is(now, state);
         }
-        for TaggedRTCMessage { message, .. } in messages {
-            match message {
-                RTCMessage::RtpPacket(_, packet) => self.receive(now, packet),
-                RTCMessage::RtcpPacket(_, reports) => self.report(now, &reports),
-                _ => {}
-            }
+        for packet in outcome.packets {
+            self.receive(now, packet);
         }
+        self.report(now, &outcome.reports);
     }
 
     fn stack_is(&mut self, now: Instant, state: RTCPeerConnectionState) {
@@ -374,20 +317,6 @@ impl IngestSession {
             RTCPeerConnectionState::Failed => self.end(now, "the connection failed"),
             RTCPeerConnectionState::Closed => self.end(now, "the publisher closed the connection"),
             _ => {}
-        }
-    }
-
-    /// The stack calls itself connected after a peer's close_notify: its DTLS transport tells more.
-    fn look_for_close(&mut self, now: Instant) {
-        let Some(stack) = &mut self.peer else { return };
-        let first = stack.get_receivers().next();
-        let closed = first.is_some_and(|id| {
-            let receiver = stack.rtp_receiver(id);
-            receiver.and_then(|receiver| Some(receiver.transport()?.state() == RTCDtlsTransportState::Closed))
-                == Some(true)
-        });
-        if closed {
-            self.end(now, "the publisher closed the connection");
         }
     }
 
@@ -451,14 +380,13 @@ impl IngestSession {
             if missing.is_empty() {
                 continue;
             }
-            let nack = rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack {
-                sender_ssrc: 1,
+            let request = TransportLayerNack {
+                sender_ssrc: OUR_SSRC,
                 media_ssrc: self.receivers[index].ssrc,
-                nacks: rtcp::transport_feedbacks::transport_layer_nack::nack_pairs_from_sequence_numbers(
-                    &missing,
-                ),
+                nacks: nack_pairs_from_sequence_numbers(&missing),
             };
-            self.send(now, Box::new(nack));
+            let outcome = self.stack.feedback(now, Box::new(request));
+            self.take(now, outcome);
         }
     }
 
@@ -476,41 +404,9 @@ impl IngestSession {
         self.keyframe.wanted = false;
         self.keyframe.asked = Some(now);
         debug!(stream = %self.name, "Asking the publisher for a keyframe.");
-        let request = rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication {
-            sender_ssrc: 1,
-            media_ssrc,
-        };
-        self.send(now, Box::new(request));
-    }
-
-    fn send(&mut self, now: Instant, feedback: Box<dyn rtcp::Packet>) {
-        self.drive(now, |stack| {
-            let message = RTCMessage::RtcpPacket(String::new(), vec![feedback]);
-            if let Err(error) = stack.handle_write(TaggedRTCMessage { now, message }) {
-                debug!(%error, "Feedback was not sent.");
-            }
-        });
-    }
-
-    /// Takes the stack's datagrams.
-    fn collect(&mut self) {
-        let Some(stack) = &mut self.peer else { return };
-        let outgoing = &mut self.outgoing;
-        let run = catch_unwind(AssertUnwindSafe(|| {
-            while let Some(TaggedBytesMut { transport, message, .. }) = stack.poll_write() {
-                outgoing.push_back(Transmit {
-                    peer: transport.peer_addr,
-                    local: transport.local_addr,
-                    data: message,
-                });
-            }
-        }));
-        if run.is_err() {
-            warn!(stream = %self.name, "The WebRTC stack failed; its session ends.");
-            self.peer = None;
-            self.publication = None;
-            self.state = SessionState::Ended("the WebRTC stack failed");
-        }
+        let request = PictureLossIndication { sender_ssrc: OUR_SSRC, media_ssrc };
+        let outcome = self.stack.feedback(now, Box::new(request));
+        self.take(now, outcome);
     }
 }
 
