@@ -1,8 +1,8 @@
 //! WebRTC: one UDP port for all sessions; WHIP publishers come in by `ingest`, WHEP viewers go out by
 //! `egress`.
 //!
-//! [`WebRtc`] is the door: offers in, answers out. Behind it a worker thread (`driver`) owns the socket and
-//! every session; `demux` tells whose a datagram is. Promises that no byte but an authentic STUN message is
+//! [`WebRtc`] is the door: offers in, answers out. Behind it one thread (`driver`) owns the socket and every
+//! session (`worker`); `demux` tells whose a datagram is. Promises that no byte but an authentic STUN message is
 //! looked at from an address that has not proven itself. Knows no HTTP.
 
 mod candidates;
@@ -15,6 +15,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 mod transmit;
+mod worker;
 
 use crate::media::{PacketBatch, StreamName};
 use crate::stream::{Hub, Stream, Subscriber};

@@ -1,0 +1,427 @@
+//! All sessions of one thread: which datagram, batch and timer is whose.
+//!
+//! Sessions are sans-I/O and owned here. A panic in one closes that session only.
+
+use super::demux::{Datagram, Demux};
+use super::driver::Outcome;
+use super::egress::{self, FanOut, Plan, Viewer};
+use super::ingest::{IngestSession, IngestSettings};
+use super::session::SessionState;
+use super::socket::{Outlet, Socket};
+use super::{SessionError, SessionId};
+use crate::media::{PacketBatch, StreamName};
+use crate::stream::{Hub, Stream, Subscriber};
+use bytes::BytesMut;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::{debug, error, info, warn};
+
+/// Viewers' timers.
+const TICK: Duration = Duration::from_millis(20);
+/// Steps of the cached pictures.
+const CATCH_UP_TICK: Duration = Duration::from_millis(1);
+/// Ingest timers are rounded up to this.
+const INGEST_TICK: Duration = Duration::from_millis(5);
+/// Ingest sessions are looked after at least so often.
+const INGEST_CARE: Duration = Duration::from_millis(100);
+/// Sessions that have not connected yet.
+const MAX_HALF_OPEN: usize = 500;
+/// Losses are reported at most so often.
+const LOSS_INTERVAL: Duration = Duration::from_secs(10);
+
+enum Session {
+    Viewer(Box<Viewer>, FanOutId),
+    Ingest(Box<Ingest>),
+}
+
+struct Ingest {
+    session: IngestSession,
+    cared: Instant,
+    touched: bool,
+}
+
+type FanOutId = u64;
+
+/// The sessions of one thread.
+pub(super) struct Worker {
+    socket: Rc<Socket>,
+    hub: Hub,
+    candidates: Vec<SocketAddr>,
+    ingest: IngestSettings,
+    demux: Demux,
+    sessions: HashMap<SessionId, Session>,
+    fan_outs: HashMap<FanOutId, FanOut>,
+    next_fan_out: FanOutId,
+    /// For one run of packets.
+    buffer: Vec<u8>,
+    next_tick: Instant,
+    catching_up: Vec<SessionId>,
+    ingests: Vec<SessionId>,
+    reported: Instant,
+}
+
+impl Worker {
+    /// No sessions yet.
+    pub(super) fn new(
+        socket: Rc<Socket>,
+        hub: Hub,
+        candidates: Vec<SocketAddr>,
+        ingest: IngestSettings,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            socket,
+            hub,
+            candidates,
+            ingest,
+            demux: Demux::default(),
+            sessions: HashMap::new(),
+            fan_outs: HashMap::new(),
+            next_fan_out: 0,
+            buffer: Vec::with_capacity(1 << 16),
+            next_tick: now,
+            catching_up: Vec::new(),
+            ingests: Vec::new(),
+            reported: now,
+        }
+    }
+
+    /// A viewer comes: it reads the stream with the others of this thread.
+    pub(super) fn view(worker: &Rc<RefCell<Self>>, now: Instant, session: SessionId, plan: Plan) -> Outcome {
+        let mut this = worker.borrow_mut();
+        this.check_room(now)?;
+        let known = this.fan_outs.iter().find(|(_, fan_out)| Arc::ptr_eq(fan_out.stream(), plan.stream()));
+        let id = match known.map(|(id, _)| *id) {
+            Some(id) => id,
+            None => {
+                let id = this.next_fan_out;
+                this.next_fan_out += 1;
+                let mut fan_out = FanOut::new(plan.stream().clone(), now);
+                let reader = plan.stream().subscribe::<PacketBatch>();
+                fan_out.set_task(tokio::task::spawn_local(read_stream(worker.clone(), id, reader)));
+                this.fan_outs.insert(id, fan_out);
+                id
+            }
+        };
+        let viewer = plan.begin(now);
+        this.demux.insert(session, viewer.local_ufrag());
+        this.sessions.insert(session, Session::Viewer(Box::new(viewer), id));
+        if let Some(fan_out) = this.fan_outs.get_mut(&id) {
+            fan_out.add(session);
+        }
+        Ok(())
+    }
+
+    /// A publisher comes. The answer is its SDP.
+    pub(super) fn publish(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        name: StreamName,
+        offer: &str,
+        remote: SocketAddr,
+    ) -> Result<String, SessionError> {
+        self.check_room(now)?;
+        let made = guarded(session, || IngestSession::new(now, &self.ingest, &self.hub, name, offer, remote));
+        let (ingest, answer) =
+            made.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())))?;
+        self.demux.insert(session, ingest.local_ufrag());
+        let ingest = Ingest { session: ingest, cared: now, touched: true };
+        self.sessions.insert(session, Session::Ingest(Box::new(ingest)));
+        self.ingests.push(session);
+        Ok(answer)
+    }
+
+    /// A trickled fragment for a session.
+    pub(super) fn trickle(&mut self, now: Instant, session: SessionId, fragment: &str) -> Outcome {
+        match self.sessions.get_mut(&session) {
+            None => Err(SessionError::UnknownSession),
+            Some(Session::Viewer(viewer, _)) => egress::check_fragment(viewer, fragment),
+            Some(Session::Ingest(ingest)) => {
+                let taken = guarded(session, || ingest.session.add_remote_candidate(now, fragment));
+                let outcome =
+                    taken.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())));
+                self.transmit(session);
+                outcome
+            }
+        }
+    }
+
+    fn check_room(&self, now: Instant) -> Outcome {
+        let connecting = |session: &&Session| session.state(now) == SessionState::Connecting;
+        let half_open = self.sessions.values().filter(connecting).count();
+        if half_open < MAX_HALF_OPEN { Ok(()) } else { Err(SessionError::Overloaded) }
+    }
+
+    /// Gives a datagram to its session.
+    pub(super) fn dispatch(&mut self, now: Instant, peer: SocketAddr, local: SocketAddr, data: &mut [u8]) {
+        let Some(kind) = Datagram::classify(data) else { return };
+        let by_path = || self.demux.by_path(peer, local.ip());
+        let found = match kind {
+            Datagram::Stun => self.demux.by_fragment(data).or_else(by_path),
+            _ => by_path(),
+        };
+        let Some(id) = found else { return };
+        let Self { sessions, fan_outs, demux, socket, buffer, candidates, catching_up, .. } = self;
+        match sessions.get_mut(&id) {
+            None => {}
+            Some(Session::Viewer(viewer, fan_out)) => {
+                let fan_out = fan_outs.get(fan_out);
+                let handled = guarded(id, || match kind {
+                    Datagram::Stun => {
+                        if viewer.handle_stun(now, local.ip(), peer, data, socket) {
+                            demux.learn(id, peer, local.ip());
+                        }
+                    }
+                    Datagram::Dtls => viewer.handle_dtls(now, data, fan_out, socket),
+                    Datagram::Rtcp => viewer.handle_rtcp(now, data, fan_out, socket, buffer),
+                    Datagram::Rtp => {}
+                });
+                if viewer.is_catching_up() && !catching_up.contains(&id) {
+                    catching_up.push(id);
+                }
+                if handled.is_none() || matches!(viewer.state(), SessionState::Ended(_)) {
+                    self.end(now, id, "a fault of ours");
+                }
+            }
+            Some(Session::Ingest(ingest)) => {
+                // The stack knows us by the addresses of its answer.
+                let known = candidates.contains(&local);
+                let ours =
+                    if known { None } else { candidates.iter().find(|c| c.is_ipv4() == local.is_ipv4()) };
+                let ours = ours.copied().unwrap_or(local);
+                let data = BytesMut::from(&*data);
+                ingest.touched = true;
+                if guarded(id, || ingest.session.handle_datagram(now, ours, peer, data)).is_none() {
+                    self.end(now, id, "a fault of ours");
+                    return;
+                }
+                if kind == Datagram::Stun && ingest.session.knows(peer) {
+                    demux.learn(id, peer, local.ip());
+                }
+                self.transmit(id);
+            }
+        }
+    }
+
+    /// Sends what an ingest session has to send.
+    fn transmit(&mut self, id: SessionId) {
+        let Self { sessions, demux, socket, candidates, .. } = self;
+        let Some(Session::Ingest(ingest)) = sessions.get_mut(&id) else { return };
+        let sent = guarded(id, || {
+            while let Some(transmit) = ingest.session.poll_transmit() {
+                let own = Some(transmit.local.ip()).filter(|ip| candidates.iter().any(|c| c.ip() == *ip));
+                let external = candidates.len() == 1; // may be an address that is not this machine's
+                let local = demux.local_for(id, transmit.peer).or(own.filter(|_| !external));
+                let local = local.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+                socket.send(transmit.peer, local, &transmit.data, None);
+            }
+        });
+        if sent.is_none() {
+            self.end(Instant::now(), id, "a fault of ours");
+        }
+    }
+
+    /// Lets publishers that got datagrams hand their media to the hub.
+    pub(super) fn flush_ingests(&mut self, now: Instant) {
+        for position in 0..self.ingests.len() {
+            let Some(id) = self.ingests.get(position).copied() else { return };
+            let Some(Session::Ingest(ingest)) = self.sessions.get_mut(&id) else { continue };
+            if !std::mem::take(&mut ingest.touched) {
+                continue;
+            }
+            let flushed = guarded(id, || ingest.session.flush(now));
+            let over = matches!(ingest.session.state(now), SessionState::Ended(_));
+            self.transmit(id);
+            if flushed.is_none() || over {
+                self.end(now, id, "a fault of ours");
+            }
+        }
+    }
+
+    /// Gives a batch of a stream to its viewers.
+    fn fan_out(&mut self, now: Instant, id: FanOutId, batch: &PacketBatch, lost: u64) {
+        let Self { fan_outs, sessions, socket, buffer, .. } = self;
+        let Some(fan_out) = fan_outs.get_mut(&id) else { return };
+        let (template, change) = fan_out.take(now, batch, lost);
+        let mut over = Vec::new();
+        for viewer_id in fan_out.viewers() {
+            let Some(Session::Viewer(viewer, _)) = sessions.get_mut(viewer_id) else { continue };
+            let sent = guarded(*viewer_id, || {
+                change.tell(viewer, &batch.epoch);
+                viewer.send(now, &template, socket, buffer);
+            });
+            if sent.is_none() || matches!(viewer.state(), SessionState::Ended(_)) {
+                over.push(*viewer_id);
+            }
+        }
+        for viewer in over {
+            self.end(now, viewer, "a fault of ours");
+        }
+    }
+
+    /// A stream has ended: its viewers are told.
+    fn stream_ended(&mut self, now: Instant, id: FanOutId) {
+        let viewers = self.fan_outs.get(&id).map(|fan_out| fan_out.viewers().to_vec()).unwrap_or_default();
+        for viewer in viewers {
+            self.close(now, viewer, "the stream ended");
+        }
+        self.fan_outs.remove(&id);
+    }
+
+    /// When [`Self::handle_timeouts`] is due.
+    pub(super) fn next_deadline(&self, now: Instant) -> Instant {
+        if !self.catching_up.is_empty() {
+            return now + CATCH_UP_TICK;
+        }
+        let ingest = self.ingests.iter().filter_map(|id| match self.sessions.get(id) {
+            Some(Session::Ingest(ingest)) => Some(ingest.due().max(now + INGEST_TICK)),
+            _ => None,
+        });
+        let idle = self.sessions.is_empty() && self.fan_outs.is_empty();
+        let tick = if idle { now + LOSS_INTERVAL } else { self.next_tick };
+        ingest.chain([tick]).min().unwrap_or(tick)
+    }
+
+    /// Runs what is due.
+    pub(super) fn handle_timeouts(&mut self, now: Instant) {
+        self.catch_up(now);
+        self.care_for_ingests(now);
+        if now < self.next_tick {
+            return;
+        }
+        self.next_tick = now + TICK;
+        let Self { sessions, fan_outs, socket, .. } = self;
+        let mut over = Vec::new();
+        for (id, session) in sessions.iter_mut() {
+            let Session::Viewer(viewer, fan_out) = session else { continue };
+            let fan_out = fan_outs.get(fan_out);
+            let handled = guarded(*id, || viewer.handle_timeout(now, fan_out, socket));
+            if handled.is_none() || matches!(viewer.state(), SessionState::Ended(_)) {
+                over.push(*id);
+            }
+        }
+        for id in over {
+            self.end(now, id, "a fault of ours");
+        }
+        self.fan_outs.retain(|_, fan_out| !fan_out.is_idle(now));
+        if now.saturating_duration_since(self.reported) > LOSS_INTERVAL {
+            self.reported = now;
+            let dropped = self.socket.take_dropped();
+            if dropped > 0 {
+                warn!(dropped, "Messages to WebRTC peers were dropped: the kernel's send buffer was full.");
+            }
+        }
+    }
+
+    fn catch_up(&mut self, now: Instant) {
+        let Self { catching_up, sessions, fan_outs, socket, buffer, .. } = self;
+        catching_up.retain(|id| {
+            let Some(Session::Viewer(viewer, fan_out)) = sessions.get_mut(id) else { return false };
+            let Some(fan_out) = fan_outs.get(fan_out) else { return false };
+            let sent = guarded(*id, || viewer.catch_up(now, fan_out, socket, buffer));
+            sent.is_some() && viewer.is_catching_up()
+        });
+    }
+
+    fn care_for_ingests(&mut self, now: Instant) {
+        for position in 0..self.ingests.len() {
+            let Some(id) = self.ingests.get(position).copied() else { return };
+            let Some(Session::Ingest(ingest)) = self.sessions.get_mut(&id) else { continue };
+            if ingest.due() > now {
+                continue;
+            }
+            ingest.cared = now;
+            let handled = guarded(id, || ingest.session.handle_timeout(now));
+            let over = matches!(ingest.session.state(now), SessionState::Ended(_));
+            self.transmit(id);
+            if handled.is_none() || over {
+                self.end(now, id, "a fault of ours");
+            }
+        }
+    }
+
+    /// Ends a session that is over by itself; `fault` is said if it does not say why.
+    fn end(&mut self, now: Instant, id: SessionId, fault: &'static str) {
+        let why = match self.sessions.get(&id).map(|session| session.state(now)) {
+            Some(SessionState::Ended(why)) => why,
+            _ => fault,
+        };
+        self.close(now, id, why);
+    }
+
+    /// Ends a session and tells its peer. False if there is none.
+    pub(super) fn close(&mut self, now: Instant, id: SessionId, why: &'static str) -> bool {
+        if let Some(Session::Ingest(ingest)) = self.sessions.get_mut(&id) {
+            guarded(id, || ingest.session.close(now));
+            self.transmit(id);
+        }
+        self.ingests.retain(|known| *known != id);
+        self.catching_up.retain(|known| *known != id);
+        self.demux.remove(id);
+        match self.sessions.remove(&id) {
+            None => return false,
+            Some(Session::Viewer(mut viewer, fan_out)) => {
+                if let Some(fan_out) = self.fan_outs.get_mut(&fan_out) {
+                    fan_out.remove(id, now);
+                }
+                guarded(id, || viewer.close(now, why, &mut self.socket));
+                info!(session = ?id, stream = %viewer.stream().name(), why, "Viewer left.");
+            }
+            Some(Session::Ingest(_)) => debug!(session = ?id, why, "WHIP session removed."),
+        }
+        true
+    }
+
+    /// Ends all sessions.
+    pub(super) fn shutdown(&mut self, now: Instant) {
+        let all: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in all {
+            self.close(now, id, "the server shuts down");
+        }
+        self.fan_outs.clear();
+    }
+}
+
+impl Session {
+    fn state(&self, now: Instant) -> SessionState {
+        match self {
+            Self::Viewer(viewer, _) => viewer.state(),
+            Self::Ingest(ingest) => ingest.session.state(now),
+        }
+    }
+}
+
+impl Ingest {
+    /// When it wants to be looked after.
+    fn due(&self) -> Instant {
+        let care = self.cared + INGEST_CARE;
+        self.session.deadline().map_or(care, |deadline| deadline.min(care))
+    }
+}
+
+/// Reads a stream for its viewers on this worker.
+async fn read_stream(worker: Rc<RefCell<Worker>>, id: FanOutId, mut reader: Subscriber<PacketBatch>) {
+    let stream: Arc<Stream> = reader.stream().clone();
+    while let Some(batch) = reader.recv().await {
+        let lost = reader.lost();
+        worker.borrow_mut().fan_out(Instant::now(), id, &batch, lost);
+    }
+    debug!(stream = %stream.name(), "The viewers' stream ended.");
+    worker.borrow_mut().stream_ended(Instant::now(), id);
+}
+
+/// Runs what belongs to one session; `None` if it panicked.
+fn guarded<T>(session: SessionId, act: impl FnOnce() -> T) -> Option<T> {
+    // What the session leaves behind is dropped with it, so nobody sees it half changed.
+    let done = catch_unwind(AssertUnwindSafe(act));
+    if done.is_err() {
+        error!(?session, "A WebRTC session panicked and is closed.");
+    }
+    done.ok()
+}
