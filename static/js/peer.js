@@ -5,6 +5,8 @@ import { SignallingSession } from './signalling.js';
 
 /** Seconds that ICE may be disconnected before we stop hoping. */
 const DISCONNECTED_SECONDS = 5;
+/** Seconds that a server has to answer the DELETE before the connection is closed without it. */
+const DELETE_SECONDS = 2;
 
 /**
  * A peer connection with its session. Events: `connected`; `ended` with `detail.byServer` (the far side closed it, or
@@ -48,12 +50,20 @@ export class Peer extends EventTarget {
     });
   }
 
-  /** Ends the session (DELETE) and the connection. No event follows. Resolves when the server has answered. */
-  close() {
+  /**
+   * Ends the session (DELETE) and the connection. No event follows. Resolves when the server has answered, or has had
+   * its time to: the connection is closed after that, for closing it first would end the session before the DELETE.
+   */
+  async close() {
     this.#over = true;
     clearTimeout(this.#timer);
+    for (const { sender, receiver } of this.pc.getTransceivers()) {
+      sender.replaceTrack(null).catch(() => {});
+      receiver.track.enabled = false;
+    }
+    const patience = new Promise((resolve) => setTimeout(resolve, DELETE_SECONDS * 1000));
+    await Promise.race([this.#session.close(), patience]);
     this.pc.close();
-    return this.#session.close();
   }
 
   #connectionChanged() {
@@ -76,6 +86,7 @@ export class Peer extends EventTarget {
 
   #end(byServer) {
     if (this.#over) return;
+    if (byServer) this.#session.forget();
     this.close();
     this.dispatchEvent(new CustomEvent('ended', { detail: { byServer } }));
   }

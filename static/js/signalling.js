@@ -55,10 +55,15 @@ export class SignallingSession {
   /** Ends the session. Safe to call in any state and while the page goes away; never throws. */
   close() {
     const url = this.#url;
-    this.#url = null;
-    this.#waiting = [];
+    this.forget();
     if (!url) return Promise.resolve();
     return fetch(url, { method: 'DELETE', headers: this.#headers, keepalive: true }).catch(() => {});
+  }
+
+  /** The server has ended the session itself: there is nothing left to close. */
+  forget() {
+    this.#url = null;
+    this.#waiting = [];
   }
 
   /** A lost candidate is no fault: the server learns addresses from the connectivity checks, too. */
