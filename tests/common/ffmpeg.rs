@@ -34,7 +34,7 @@ impl Ffmpeg {
     pub fn publish(source: Source, url: &str) -> Self {
         let mut command = Command::new("ffmpeg");
         command
-            .args(["-hide_banner", "-loglevel", "info", "-nostdin"])
+            .args(["-hide_banner", "-nostats", "-loglevel", "warning", "-nostdin"])
             .args(input(source))
             .args(["-f", "flv", url]);
         Self { process: Process::spawn("ffmpeg", &mut command) }
