@@ -63,6 +63,39 @@ async fn ffprobe_reads_the_hls_without_an_error() {
     }
 }
 
+/// A player may join or seek to any segment: each must be decodable from its first picture.
+#[tokio::test]
+async fn each_segment_begins_with_a_keyframe() {
+    let _machine = machine().await;
+    let server = Server::start().await;
+    let _publisher = Ffmpeg::publish(Source::Baseline, &server.rtmp_url("show"));
+    let hls = Hls::open(&server.client, &server.url("/show/index.m3u8"), seconds(15)).await;
+    let video = hls.video.clone().expect("a video rendition");
+    let playlist = hls.wait_for(&video, seconds(5)).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    for segment in &playlist.segments {
+        let map = segment.map.clone().expect("an EXT-X-MAP");
+        let media = [hls.media(&video, &map).await, hls.media(&video, &segment.uri).await].concat();
+        let file = folder.path().join("segment.mp4");
+        std::fs::write(&file, media).expect("a file");
+        let packets = packets(file.to_str().expect("a path"), "v").await;
+        assert!(
+            packets.first().is_some_and(|first| first.2),
+            "{} begins {:?}\n{}",
+            segment.uri,
+            packets.first(),
+            playlist.text
+        );
+        let listed = packets.len() as f64 / 30.0;
+        assert!(
+            (listed - segment.duration).abs() < 0.05,
+            "{} holds {listed} s, not {}",
+            segment.uri,
+            segment.duration
+        );
+    }
+}
+
 async fn views_both_ways(server: &Server) {
     let viewed = Browser::view_hls(&server.url("/show/index.m3u8"), json!({ "seconds": 5 })).await;
     common::assert_plays_hls(&viewed);
