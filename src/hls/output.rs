@@ -11,7 +11,7 @@ use super::rendition::Rendition;
 use super::segment::Stretch;
 use crate::media::{Epoch, Frame, MediaKind, MediaTime};
 use crate::pipeline::{MuxOutput, MuxSettings, MuxTrack, MuxedPart, Muxer, Pipelines};
-use crate::stream::{LaneKind, LaneWatch, Media, Subscriber};
+use crate::stream::{LaneWatch, Media, Subscriber};
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -228,20 +228,10 @@ impl Packager<'_> {
         let grown = rendition.push(now, part, sibling.as_ref().and_then(Rendition::report));
         self.failures = 0;
         self.live.set_next_numbers(Numbers { sequence: rendition.next_sequence(), discontinuity });
-        if kind == MediaKind::Video && self.wants_keyframe() {
-            self.live.stream().request_keyframe();
-        }
         if grown {
             self.announce();
         }
         self.live.count_viewers(now);
-    }
-
-    /// A browser sends keyframes only when asked; the ingest asks at most once a second.
-    fn wants_keyframe(&self) -> bool {
-        let due = self.settings.segment_duration.saturating_sub(Duration::from_millis(100));
-        self.video.as_ref().is_some_and(|video| video.since_group() >= due)
-            && self.live.stream().watch_lanes().borrow().native == Some(LaneKind::Packets)
     }
 
     fn begin_stretch(&mut self, epoch: Arc<Epoch>) -> Result<(), crate::pipeline::PipelineError> {

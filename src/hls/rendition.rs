@@ -10,7 +10,7 @@ use super::window::Window;
 use crate::media::MediaKind;
 use crate::pipeline::MuxedPart;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// The write side of a rendition. Each change of state is published as one immutable snapshot with the
@@ -99,11 +99,6 @@ impl Rendition {
     /// What it takes.
     pub fn bandwidth(&self) -> Bandwidth {
         self.bandwidth
-    }
-
-    /// Media since the last group of pictures that began a segment.
-    pub fn since_group(&self) -> Duration {
-        self.segmenter.since_group()
     }
 
     /// Where a successor of this rendition would go on.

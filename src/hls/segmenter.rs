@@ -24,29 +24,19 @@ pub(super) struct Segmenter {
     first: bool,
     stretch: Option<Arc<Stretch>>,
     open: Option<Segment>,
-    since_group: Duration,
 }
 
 impl Segmenter {
     /// The first segment gets `first_sequence`; no segment is longer than `longest` unless a single
     /// part is.
     pub fn new(first_sequence: u64, longest: Duration) -> Self {
-        Self {
-            longest,
-            next_sequence: first_sequence,
-            next_part: 0,
-            first: true,
-            stretch: None,
-            open: None,
-            since_group: Duration::ZERO,
-        }
+        Self { longest, next_sequence: first_sequence, next_part: 0, first: true, stretch: None, open: None }
     }
 
     /// Begins a stretch; gives the segment that this completes.
     pub fn begin(&mut self, stretch: Stretch) -> Option<Segment> {
         let completed = self.finish();
         self.stretch = Some(Arc::new(stretch));
-        self.since_group = Duration::ZERO;
         completed
     }
 
@@ -59,10 +49,6 @@ impl Segmenter {
         if part.starts_segment || full {
             completed.extend(self.finish());
         }
-        if part.starts_segment {
-            self.since_group = Duration::ZERO;
-        }
-        self.since_group += part.duration;
         let open = self.open.get_or_insert_with(|| {
             let sequence = self.next_sequence;
             self.next_sequence += 1;
@@ -109,10 +95,5 @@ impl Segmenter {
     /// The sequence number the next new segment gets.
     pub fn next_sequence(&self) -> u64 {
         self.next_sequence
-    }
-
-    /// Media since the muxer last began a segment.
-    pub fn since_group(&self) -> Duration {
-        self.since_group
     }
 }

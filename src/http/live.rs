@@ -3,6 +3,7 @@
 
 use super::tracks::{self, TrackView};
 use super::{App, cors, problem};
+use crate::stream::Stream;
 use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
 use axum::middleware;
@@ -24,8 +25,16 @@ struct LiveStream {
     name: String,
     since: String,
     tracks: Vec<TrackView>,
+    readers: LiveReaders,
     whep: String,
     hls: String,
+}
+
+/// Who watches now; restream targets are the operator's affair.
+#[derive(Serialize)]
+struct LiveReaders {
+    hls: usize,
+    whep: usize,
 }
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -42,10 +51,16 @@ async fn list(State(app): State<Arc<App>>) -> Response {
         name: stream.name().to_string(),
         since: rfc3339(stream.since()),
         tracks: tracks::of(stream),
+        readers: readers(stream),
         whep: format!("/{}/whep", stream.name()),
         hls: format!("/{}/index.m3u8", stream.name()),
     });
     ([(CACHE_CONTROL, "no-cache")], Json(LiveList { items: items.collect() })).into_response()
+}
+
+fn readers(stream: &Stream) -> LiveReaders {
+    let statistics = stream.statistics().snapshot();
+    LiveReaders { hls: statistics.hls_readers, whep: statistics.whep_readers }
 }
 
 /// RFC 3339, in UTC, to the millisecond.

@@ -58,7 +58,7 @@ export async function withPage(body) {
   let code = 0;
   try {
     browser = await chromium.launch({
-      executablePath: process.env.TIDEGATE_CHROMIUM ?? "/usr/bin/chromium",
+      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
       ignoreDefaultArgs: ["--mute-audio"],
       args: [
         "--headless=new",

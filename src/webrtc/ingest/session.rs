@@ -348,9 +348,11 @@ impl IngestSession {
             payload: packet.payload,
         };
         if let Some(place) = receiver.receive(now, format.codec, &packet) {
-            if place.keyframe && self.keyframe.missing {
+            if place.keyframe {
+                // It grants every wish made before it; one made after it is for the next.
                 self.keyframe.missing = false;
-                self.keyframe.wanted = false; // nobody can have wished for a later one yet
+                self.keyframe.wanted = false;
+                self.keyframe_requests.mark_unchanged();
             }
             publication.push(now, format, place, packet);
         }
