@@ -6,21 +6,14 @@ use super::candidate;
 use super::offer::{Format, Offer, Section, Setup, TRANSPORT_CC};
 use crate::media::MediaKind;
 use crate::webrtc::SessionError;
-use rtc::crypto::providers::AwsLcRsProvider;
-use rtc::crypto::{RTCCryptoProvider, SignatureScheme};
-use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::interceptor::{
-    Attribute, Interceptor, Packet, ReceiverReportBuilder, Registry, Slot, StreamInfo, TaggedPacket,
+    Attribute, Interceptor, Packet, ReceiverReportBuilder, Slot, StreamInfo, TaggedPacket,
     TwccReceiverBuilder,
 };
-use rtc::peer_connection::certificate::{CertificateParams, RTCCertificate};
-use rtc::peer_connection::configuration::RTCConfigurationBuilder;
-use rtc::peer_connection::configuration::media_engine::MediaEngine;
-use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
-use rtc::peer_connection::sdp::RTCSessionDescription;
-use rtc::peer_connection::transport::{RTCDtlsRole, RTCIceCandidateInit};
-use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::peer_connection::RTCPeerConnectionBuilder;
+use rtc::peer_connection::certificate::CertificateParams;
+use rtc::peer_connection::transport::RTCDtlsRole;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability, RtpCodecKind,
@@ -32,6 +25,12 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use webrtc::peer_connection::crypto::providers::AwsLcRsProvider;
+use webrtc::peer_connection::crypto::{RTCCryptoProvider, SignatureScheme};
+use webrtc::peer_connection::{
+    MediaEngine, RTCCertificate, RTCConfigurationBuilder, RTCIceCandidateInit, RTCPeerConnection,
+    RTCSessionDescription, Registry, SettingEngineBuilder, SrtpProtectionProfile,
+};
 
 /// Without an answer from the publisher for so long, ICE calls it disconnected, …
 const ICE_DISCONNECTED: Duration = Duration::from_secs(4);

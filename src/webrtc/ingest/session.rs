@@ -15,8 +15,6 @@ use crate::stream::{Hub, PublishError, Source, SourceKind};
 use crate::webrtc::session::{SessionError, SessionState};
 use crate::webrtc::transmit::Transmit;
 use bytes::BytesMut;
-use rtc::crypto::RTCCryptoProvider;
-use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::rtcp;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::{
@@ -30,6 +28,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
+use webrtc::peer_connection::RTCPeerConnectionState;
+use webrtc::peer_connection::crypto::RTCCryptoProvider;
 
 /// A session without ICE and DTLS is given up after this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

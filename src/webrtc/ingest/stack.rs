@@ -4,10 +4,7 @@ use super::offer::Offer;
 use super::peer;
 use crate::webrtc::transmit::Transmit;
 use bytes::BytesMut;
-use rtc::peer_connection::RTCPeerConnection;
-use rtc::peer_connection::event::RTCPeerConnectionEvent;
 use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
-use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::peer_connection::transport::RTCDtlsTransportState;
 use rtc::rtcp;
 use rtc::sansio::Protocol;
@@ -18,6 +15,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 use tracing::{debug, warn};
+use webrtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionEvent, RTCPeerConnectionState};
 
 /// One peer connection.
 pub(super) struct Stack {
