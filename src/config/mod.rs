@@ -45,6 +45,8 @@ pub struct Config {
     pub hls_segment_duration: Duration,
     /// Segments that an HLS playlist lists.
     pub hls_window: usize,
+    /// `hls.always`: segment streams that nobody asks for.
+    pub hls_always: bool,
     /// The API's bearer token; `None`: generated on first start.
     pub auth_admin_token: Option<Secret>,
     /// The key that publishers show; `None`: generated on first start.
@@ -78,6 +80,7 @@ impl Config {
             hls_part_duration: Duration::from_millis(333),
             hls_segment_duration: Duration::from_secs(2),
             hls_window: 7,
+            hls_always: false,
             auth_admin_token: None,
             auth_publish_key: None,
             restream_egress_allow: Vec::new(),

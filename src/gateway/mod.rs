@@ -104,6 +104,7 @@ impl Gateway {
                 part_duration: config.hls_part_duration,
                 segment_duration: config.hls_segment_duration,
                 window: config.hls_window,
+                always: config.hls_always,
             },
             pipelines.clone(),
         );

@@ -17,6 +17,7 @@ use m3u8_rs::{MediaPlaylist, MediaSegment};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use tokio_util::sync::CancellationToken;
 
 const FIRST: u64 = 217_000_000;
 const PART: Duration = Duration::from_millis(300);
@@ -583,4 +584,32 @@ async fn l04_readers_see_whole_states_only() {
             assert!(origin.ask(&segment.uri, None).await.expect("no panic").is_ok(), "{}", segment.uri);
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_segmented_from_the_first_request_for_a_playlist_on() {
+    let mut origin = Origin::new();
+    origin.feed.part(true);
+    let cancel = CancellationToken::new();
+    let wanted = {
+        let (live, cancel) = (origin.live.clone(), cancel.clone());
+        tokio::spawn(async move { live.wanted(&cancel).await })
+    };
+    settle().await;
+    assert!(!wanted.is_finished());
+    let held = origin.ask("index.m3u8", None);
+    assert!(wanted.await.expect("no panic"));
+    assert!(!held.is_finished());
+    origin.announce();
+    assert!(held.await.expect("no panic").is_ok());
+
+    // At rest it has no playlist, and the next request is a demand again.
+    origin.live.rest();
+    assert!(!origin.live.is_playable());
+    let held = origin.ask("video.m3u8", None);
+    assert!(origin.live.wanted(&cancel).await);
+    held.abort();
+    origin.live.rest();
+    cancel.cancel();
+    assert!(!origin.live.wanted(&cancel).await);
 }

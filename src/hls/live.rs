@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// How long a request for a playlist waits for the first media of a stream.
 const START_PATIENCE: Duration = Duration::from_secs(8);
@@ -24,6 +25,9 @@ const START_PATIENCE: Duration = Duration::from_secs(8);
 /// How long a request for a media playlist without directives waits for a state in which a player can
 /// begin.
 const JOIN_PATIENCE: Duration = Duration::from_secs(6);
+
+/// A stream that nobody has asked for in this time is not segmented any more.
+const UNWANTED_AFTER: Duration = Duration::from_secs(30);
 
 const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 
@@ -33,6 +37,8 @@ pub(super) struct Live {
     stream: Arc<Stream>,
     limits: Limits,
     programme: watch::Sender<Arc<Programme>>,
+    /// Somebody waits for a programme.
+    demand: watch::Sender<bool>,
     viewers: Viewers,
     next_sequence: AtomicU64,
     next_discontinuity: AtomicU64,
@@ -75,6 +81,7 @@ impl Live {
             stream,
             limits,
             programme: watch::Sender::default(),
+            demand: watch::Sender::new(false),
             viewers: Viewers::default(),
             next_sequence: AtomicU64::new(0),
             next_discontinuity: AtomicU64::new(0),
@@ -94,6 +101,27 @@ impl Live {
     /// Says what there is now.
     pub fn publish(&self, programme: Programme) {
         self.programme.send_replace(Arc::new(programme));
+    }
+
+    /// Waits until somebody asks for a playlist; false if the stream ends or `cancel` comes before.
+    pub async fn wanted(&self, cancel: &CancellationToken) -> bool {
+        let (mut demand, mut lanes) = (self.demand.subscribe(), self.stream.watch_lanes());
+        tokio::select! {
+            demanded = demand.wait_for(|demand| *demand) => demanded.is_ok(),
+            _ = lanes.wait_for(|lanes| lanes.ended) => false,
+            () = cancel.cancelled() => false,
+        }
+    }
+
+    /// Whether nobody has asked for anything in [`UNWANTED_AFTER`].
+    pub fn is_unwanted(&self, now: Instant) -> bool {
+        self.viewers.idle(now) >= UNWANTED_AFTER
+    }
+
+    /// Takes the programme back; the next request for a playlist is a demand again.
+    pub fn rest(&self) {
+        self.demand.send_replace(false); // first: who asks from here on is heard, or served once more
+        self.publish(Programme::default());
     }
 
     /// Whether there is, or was, something to play.
@@ -150,6 +178,9 @@ impl Live {
 
     /// Waits until each rendition has a segment.
     async fn playable(&self) -> Result<Arc<Programme>, HlsError> {
+        if !self.is_playable() {
+            self.demand.send_replace(true);
+        }
         let mut programme = self.programme.subscribe();
         let ready = programme.wait_for(|programme| programme.multivariant.is_some() || programme.ended);
         let ready = timeout(START_PATIENCE, ready).await.ok().and_then(Result::ok).map(|ready| ready.clone());

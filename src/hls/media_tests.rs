@@ -124,7 +124,8 @@ struct House {
 impl House {
     async fn build() -> Self {
         let pipelines = Pipelines::load(None).expect("GStreamer and its plugins");
-        let hls = Hls::new(HlsSettings::default(), pipelines);
+        let settings = HlsSettings { always: true, ..HlsSettings::default() };
+        let hls = Hls::new(settings, pipelines);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let server = {

@@ -58,6 +58,7 @@ use crate::stream::Stream;
 use bytes::Bytes;
 use limits::Limits;
 use live::Live;
+use output::Stop;
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -78,6 +79,10 @@ pub struct HlsSettings {
     pub segment_duration: Duration,
     /// Segments in a playlist; at least 6, and always three target durations. 7.
     pub window: usize,
+    /// Segment every stream from its start. Otherwise a stream is segmented while somebody asks for it:
+    /// from the first request for a playlist, which is held for the first part, until nobody has asked
+    /// for 30 s.
+    pub always: bool,
 }
 
 impl Default for HlsSettings {
@@ -86,6 +91,7 @@ impl Default for HlsSettings {
             part_duration: Duration::from_millis(333),
             segment_duration: Duration::from_secs(2),
             window: 7,
+            always: false,
         }
     }
 }
@@ -170,7 +176,8 @@ impl Hls {
         Arc::new(Self { settings, pipelines, streams: RwLock::default() })
     }
 
-    /// Segments a stream until it ends, keeps it for 60 s more, then forgets it. When `cancel` is
+    /// Segments a stream while it is wanted ([`HlsSettings::always`]) until it ends, keeps it for 60 s
+    /// more, then forgets it. When `cancel` is
     /// cancelled, completes the last segment, ends the playlists and returns; they can be served still.
     ///
     /// Requests for the stream are taken from this call on, even before the future is polled. If the
@@ -186,7 +193,13 @@ impl Hls {
         let mut entry = Entry { hls: self, live, keep: false };
         async move {
             let Hls { settings, pipelines, .. } = &*entry.hls;
-            output::run(settings, pipelines, &entry.live, first, &cancel).await;
+            let mut first = first;
+            while settings.always || entry.live.wanted(&cancel).await {
+                match output::run(settings, pipelines, &entry.live, first, &cancel).await {
+                    Stop::Ended => break,
+                    Stop::Unwanted => first = entry.live.next_numbers(),
+                }
+            }
             if entry.live.is_playable() {
                 tokio::select! {
                     () = cancel.cancelled() => entry.stay(),

@@ -37,15 +37,24 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
 /// 2020-01-01T00:00:00Z: sequence numbers count seconds from here, to stay below 2^31 for long.
 const NUMBERS_BEGIN: Duration = Duration::from_secs(1_577_836_800);
 
-/// Runs until the stream ends or `cancel` is cancelled; then the playlists have ended. Sequence numbers
-/// are at least those of `first`.
+/// Why segmenting stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The stream has ended, or `cancel` came; the playlists have ended.
+    Ended,
+    /// Nobody asks for the stream any more; the playlists are taken back.
+    Unwanted,
+}
+
+/// Runs until the stream ends, `cancel` is cancelled or nobody wants it. Sequence numbers are at least
+/// those of `first`.
 pub(super) async fn run(
     settings: &HlsSettings,
     pipelines: &Pipelines,
     live: &Live,
     first: Numbers,
     cancel: &CancellationToken,
-) {
+) -> Stop {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let first_sequence = first.sequence.max(now.saturating_sub(NUMBERS_BEGIN).as_secs());
     let mut packager = Packager {
@@ -79,6 +88,12 @@ pub(super) async fn run(
                     packager.end_stretch().await;
                 }
                 packager.take_frame(&frame).await;
+                if !settings.always && frame.keyframe && live.is_unwanted(Instant::now().into_std()) {
+                    packager.end_stretch().await;
+                    live.rest();
+                    info!(stream = %live.stream().name(), "HLS output rests until somebody asks for it.");
+                    return Stop::Unwanted;
+                }
             }
             Ok(now) = publisher_change(&mut lanes, publisher) => {
                 publisher = now;
@@ -91,6 +106,7 @@ pub(super) async fn run(
     packager.publisher_left(&mut frames).await; // what it had sent when `cancel` came
     packager.end().await;
     info!(stream = %live.stream().name(), "HLS output ended.");
+    Stop::Ended
 }
 
 /// Waits until another publisher, or none, is there. Cancel safe.

@@ -13,23 +13,35 @@ const CAPACITY: usize = 65_536;
 /// The players of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Viewers {
-    last_seen: Mutex<HashMap<Viewer, Instant>>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    players: HashMap<Viewer, Instant>,
+    last: Option<Instant>,
 }
 
 impl Viewers {
     /// Notes a request.
     pub fn seen(&self, now: Instant, viewer: Viewer) {
-        let mut last_seen = self.last_seen.lock();
-        if last_seen.len() < CAPACITY || last_seen.contains_key(&viewer) {
-            last_seen.insert(viewer, now);
+        let mut seen = self.seen.lock();
+        seen.last = Some(now);
+        if seen.players.len() < CAPACITY || seen.players.contains_key(&viewer) {
+            seen.players.insert(viewer, now);
         }
+    }
+
+    /// The time since the last request; zero before the first.
+    pub fn idle(&self, now: Instant) -> Duration {
+        self.seen.lock().last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last))
     }
 
     /// Forgets those who are gone and counts the others.
     pub fn count(&self, now: Instant) -> usize {
-        let mut last_seen = self.last_seen.lock();
-        last_seen.retain(|_, seen| now.saturating_duration_since(*seen) < GONE_AFTER);
-        last_seen.len()
+        let mut seen = self.seen.lock();
+        seen.players.retain(|_, seen| now.saturating_duration_since(*seen) < GONE_AFTER);
+        seen.players.len()
     }
 }
 
@@ -53,6 +65,7 @@ mod tests {
         assert_eq!(viewers.count(start + Duration::from_secs(9)), 3);
         assert_eq!(viewers.count(start + Duration::from_secs(10)), 1);
         assert_eq!(viewers.count(start + Duration::from_secs(60)), 0);
+        assert_eq!(viewers.idle(start + Duration::from_secs(60)), Duration::from_secs(54));
     }
 
     #[test]

@@ -39,6 +39,7 @@ impl Site {
             part_duration: Duration::from_millis(333),
             segment_duration: Duration::from_secs(2),
             window: 7,
+            always: false,
         };
         let listen = "127.0.0.1:0".parse().expect("an address");
         let webrtc = WebRtcSettings { listen, external_addresses: Vec::new() };

@@ -23,6 +23,7 @@ async fn run(connections_per_source: usize) -> Running {
         part_duration: Duration::from_millis(333),
         segment_duration: Duration::from_secs(2),
         window: 7,
+        always: false,
     };
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let webrtc = WebRtcSettings { listen: any, external_addresses: Vec::new() };
