@@ -15,12 +15,12 @@ pub enum TelemetryError {
     Started(String),
 }
 
-/// Warns at each start of a server name that a DTLS server does not need: quiet unless asked for.
+/// Warns of each TLS extension of a browser that it does not know: quiet unless asked for.
 const NOISE: &str = "rtc_dtls";
 
 /// Starts the log of this process with `filter`, once.
 pub fn start(filter: &str) -> Result<(), TelemetryError> {
-    let quiet = if filter.contains(NOISE) { String::new() } else { format!(",{NOISE}::config=error") };
+    let quiet = if filter.contains(NOISE) { String::new() } else { format!(",{NOISE}=error") };
     let filter = EnvFilter::try_new(format!("{filter}{quiet}"))
         .map_err(|error| TelemetryError::Filter(error.to_string()))?;
     tracing_subscriber::fmt()

@@ -1,7 +1,8 @@
 // Glass-to-glass latency of the demo stream in Chromium, from the clock burnt into its picture.
 //   node tests/browser/glass_to_glass.mjs '{"whep":"http://127.0.0.1:8080/demo/whep","seconds":20}'
 //   node tests/browser/glass_to_glass.mjs '{"hls":"http://127.0.0.1:8080/demo/index.m3u8","seconds":20}'
-// Options: whep or hls; seconds (20); settle: seconds before the measurement (3).
+// Options: whep or hls; seconds (20); settle: seconds before the measurement (3); rate: how fast hls.js
+// may play to come back to its latency (1, its default; the watch page lets it be 1.05).
 // Prints `result` with median, p10 and p90 in milliseconds. Server and browser must share a clock.
 
 import { emit, options, withPage } from "./chrome.mjs";
@@ -21,7 +22,7 @@ await withPage(async (page) => {
       await connected(peer);
     } else {
       const { default: Hls } = await import("/hls.mjs");
-      const hls = new Hls({ lowLatencyMode: true });
+      const hls = new Hls({ lowLatencyMode: true, maxLiveSyncPlaybackRate: options.rate ?? 1 });
       hls.loadSource(options.hls);
       hls.attachMedia(video);
     }
