@@ -76,6 +76,7 @@ async fn measure(server: &Server, target: &Nginx, stream: &str) {
     assert!(json_number(&viewed, "/offset/medianMs").abs() <= LIMIT, "WHEP: {viewed}");
     assert!(json_number(&viewed, "/offset/flashes") >= 4.0, "WHEP: {viewed}");
     let all = viewed["offset"]["all"].as_array().expect("a list");
+    assert!(all.len() >= 4, "too few pairs over WHEP: {viewed}");
     let beyond =
         all.iter().filter(|offset| offset.as_f64().is_none_or(|offset| offset.abs() > LIMIT)).count();
     assert!(beyond <= 1, "WHEP: {viewed}");
