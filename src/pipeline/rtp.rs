@@ -24,17 +24,32 @@ pub(super) struct PacketCounter {
     sequence: u64,
     /// RFC 3550 §5.1: time stamps begin at a random value.
     offset: u32,
+    /// Where the next audio frame begins if no sample is missing, in ticks.
+    next: Option<i64>,
 }
+
+/// Ticks from one Opus packet to the next: 20 ms (RFC 7587 §4.1).
+const OPUS_FRAME: i64 = 960;
+/// Times that stray less than this from the count of samples are the sender's rounding (FLV counts
+/// milliseconds) or jitter: receivers would hear them as gaps. Ticks: 30 ms.
+const OPUS_TOLERANCE: u64 = 1440;
 
 impl PacketCounter {
     pub(super) fn new(clock_rate: u32) -> Self {
-        Self { clock_rate, sequence: u64::from(rand::random::<u16>() >> 1), offset: rand::random() }
+        let sequence = u64::from(rand::random::<u16>() >> 1);
+        Self { clock_rate, sequence, offset: rand::random(), next: None }
     }
 
     /// The packets of one group.
     pub(super) fn number(&mut self, group: Packetized) -> Vec<Packet> {
-        let timestamp = self.offset.wrapping_add(group.pts.to_ticks(self.clock_rate) as u32);
         let video = group.kind == MediaKind::Video;
+        let mut ticks = group.pts.to_ticks(self.clock_rate);
+        if !video {
+            ticks = self.next.filter(|next| ticks.abs_diff(*next) < OPUS_TOLERANCE).unwrap_or(ticks);
+            self.next = Some(ticks + OPUS_FRAME);
+        }
+        let timestamp = self.offset.wrapping_add(ticks as u32);
+        let pts = MediaTime::from_ticks(ticks, self.clock_rate);
         let keyframe = video && group.payloads.iter().any(|payload| holds_idr(payload));
         let last = group.payloads.len().saturating_sub(1);
         let packet = |(index, payload): (usize, Bytes)| {
@@ -43,7 +58,7 @@ impl PacketCounter {
                 kind: group.kind,
                 sequence: self.sequence,
                 timestamp,
-                pts: group.pts,
+                pts,
                 marker: video && index == last,
                 keyframe: keyframe && index == 0,
                 payload,
@@ -144,5 +159,31 @@ fn holds_idr(payload: &[u8]) -> bool {
             false
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn audio(counter: &mut PacketCounter, micros: i64) -> Packet {
+        let pts = MediaTime::from_nanos(micros * 1000);
+        let group = Packetized { kind: MediaKind::Audio, pts, payloads: vec![Bytes::from_static(b"x")] };
+        counter.number(group).remove(0)
+    }
+
+    #[test]
+    fn sound_is_counted_in_samples_however_its_times_are_rounded() {
+        let mut counter = PacketCounter::new(48_000);
+        let mut last = audio(&mut counter, 7_000);
+        for number in 1..500 {
+            let next = audio(&mut counter, 7_000 + number * 20_000 + [0, 900, -700][number as usize % 3]);
+            assert_eq!(next.timestamp.wrapping_sub(last.timestamp), 960);
+            assert_eq!((next.pts.as_nanos() - last.pts.as_nanos() + 500) / 1000, 20_000);
+            last = next;
+        }
+        // A hole is a hole.
+        let next = audio(&mut counter, 7_000 + 501 * 20_000 + 100_000);
+        assert!(next.timestamp.wrapping_sub(last.timestamp) > 5000);
     }
 }

@@ -24,7 +24,7 @@ use tracing::debug;
 
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(10);
-const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(8);
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a refused client may take to read why.
 const FAREWELL: Duration = Duration::from_secs(2);

@@ -81,8 +81,7 @@ impl Offer {
         }
         transport("ice-pwd").ok_or_else(|| missing("ice-pwd"))?;
         transport("fingerprint").ok_or_else(|| missing("fingerprint"))?;
-        let fingerprint = fingerprint(&description)
-            .ok_or_else(|| SessionError::UnacceptableOffer("it has no sha-256 fingerprint".into()))?;
+        let fingerprint = fingerprint(&description)?;
         let groups: Vec<&str> = description
             .attributes
             .iter()
@@ -214,14 +213,23 @@ fn check_bounds(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn fingerprint(description: &SessionDescription) -> Option<String> {
+/// RFC 8122 §5: the SHA-256 among the fingerprints, which must be 32 octets in hexadecimal.
+fn fingerprint(description: &SessionDescription) -> Result<String, SessionError> {
     let of_media = description.media_descriptions.iter().flat_map(|media| &media.attributes);
     let mut all =
         description.attributes.iter().chain(of_media).filter(|attribute| attribute.key == "fingerprint");
-    all.find_map(|attribute| {
-        let (hash, value) = attribute.value.as_deref()?.trim().split_once(' ')?;
-        hash.eq_ignore_ascii_case("sha-256").then(|| value.trim().to_owned())
-    })
+    let sha_256 = all.find_map(|attribute| {
+        let (hash, digits) = attribute.value.as_deref()?.trim().split_once(' ')?;
+        hash.eq_ignore_ascii_case("sha-256").then(|| digits.trim())
+    });
+    let digits =
+        sha_256.ok_or_else(|| SessionError::UnacceptableOffer("it has no sha-256 fingerprint".into()))?;
+    let octet = |pair: &str| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if digits.split(':').count() == 32 && digits.split(':').all(octet) {
+        Ok(digits.to_owned())
+    } else {
+        Err(SessionError::MalformedOffer("its sha-256 fingerprint is not 32 octets in hexadecimal".into()))
+    }
 }
 
 fn codecs(media: &MediaDescription) -> Vec<OfferedCodec> {
