@@ -31,6 +31,10 @@ fn peer() -> SocketAddr {
 }
 
 /// An offer as a browser writes it, cut to what matters.
+/// A well-formed SHA-256 of no certificate.
+const DIGEST: &str = "AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:\
+    AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB";
+
 fn offer_text(fingerprint: &str, direction: &str) -> String {
     format!(
         "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
@@ -241,7 +245,7 @@ fn of_type(packets: &[RtpPacket], payload_type: u8) -> Vec<&RtpPacket> {
 fn the_answer_offers_everything_at_once_and_fits_the_stream() {
     for (profile, payload_type, repair) in [("42e01f", 102, 103), ("4d001f", 106, 107), ("640028", 106, 107)]
     {
-        let (_publisher, plan) = plan(&offer_text("AA:BB", "recvonly"), &tracks(profile, true));
+        let (_publisher, plan) = plan(&offer_text(DIGEST, "recvonly"), &tracks(profile, true));
         let plan = plan.expect("acceptable");
         let sdp = plan.sdp();
         assert!(sdp.contains(&format!("m=video 9 UDP/TLS/RTP/SAVPF {payload_type} {repair}\r\n")), "{sdp}");
@@ -266,7 +270,7 @@ fn the_answer_offers_everything_at_once_and_fits_the_stream() {
 #[test]
 fn a_section_without_a_track_is_inactive_and_one_without_media_is_refused() {
     let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:2\r\n";
-    let offer = offer_text("AA:BB", "sendrecv") + data;
+    let offer = offer_text(DIGEST, "sendrecv") + data;
     let (_publisher, plan) = plan(&offer, &tracks("42e01f", false));
     let plan = plan.expect("acceptable");
     let (_, audio) = plan.sdp().split_once("m=audio 9 ").expect("audio");
@@ -279,11 +283,11 @@ fn offers_that_can_not_be_served_say_why() {
     let refused = |offer: &str, tracks: &Tracks| plan(offer, tracks).1.err().expect("refused");
     let stream = tracks("42e01f", true);
     for direction in ["sendonly", "inactive"] {
-        let error = refused(&offer_text("AA:BB", direction), &stream);
+        let error = refused(&offer_text(DIGEST, direction), &stream);
         let SessionError::UnacceptableOffer(why) = error else { panic!("{error:?}") };
         assert!(why.contains("m-section 0 (video)") && why.contains(direction), "{why}");
     }
-    let offer = offer_text("AA:BB", "recvonly");
+    let offer = offer_text(DIGEST, "recvonly");
     let error = refused(&offer.replace("H264", "H265"), &stream);
     let expected = SessionError::NoCommonCodec { stream: Codec::H264, offered: "VP8, H265".into() };
     assert_eq!(error, expected);
@@ -299,7 +303,7 @@ fn offers_that_can_not_be_served_say_why() {
 
 #[test]
 fn broken_and_oversized_offers_are_malformed() {
-    let offer = offer_text("AA:BB", "recvonly");
+    let offer = offer_text(DIGEST, "recvonly");
     let long_line = format!("{offer}a=x:{}\r\n", "x".repeat(5000));
     let many_lines = format!("{offer}{}", "a=x\r\n".repeat(2000));
     let large =
