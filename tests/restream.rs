@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::{Browser, Ffmpeg, Hls, Nginx, Server, Source, decode_errors, machine, packets, probe, seconds};
 use serde_json::json;
@@ -112,10 +112,11 @@ async fn assert_no_hole(path: &str) {
 
 /// The newest recording of `key` has both tracks in the right codecs, rising decoding times and no errors.
 async fn check_recordings(target: &Nginx, key: &str, at_least: usize) {
-    // nginx closes the file a moment after the publication.
-    tokio::time::sleep(Duration::from_millis(200)).await;
     let file = target.recordings(key).pop().expect("a recording");
     let path = file.to_str().expect("a path");
+    // nginx writes the last tags a moment after the publication.
+    let whole = async || decode_errors(path).await.is_empty().then_some(());
+    common::eventually("a recording without errors", seconds(5), whole).await;
     let found = probe(path).await;
     assert_eq!((found.video.as_deref(), found.audio.as_deref()), (Some("h264"), Some("aac")), "{found:?}");
     for kind in ["v", "a"] {
@@ -127,5 +128,4 @@ async fn check_recordings(target: &Nginx, key: &str, at_least: usize) {
             assert!(packets[0].2, "it begins with a keyframe");
         }
     }
-    assert_eq!(decode_errors(path).await, "");
 }

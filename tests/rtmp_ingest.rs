@@ -415,7 +415,7 @@ async fn silence_has_an_end() {
     tokio::join!(
         ended(Raw { connection: mute }, 4900, 6000),
         ended(idle, 9900, 11_000),
-        ended(vanished, 9900, 11_000)
+        ended(vanished, 7900, 10_000)
     );
     gateway.stop().await;
 }

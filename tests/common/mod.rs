@@ -74,12 +74,18 @@ pub async fn machine() -> Machine {
 
 /// A TCP port of 127.0.0.1 that was free a moment ago.
 pub fn free_tcp_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    free_port(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
 }
 
 /// A UDP port that was free a moment ago.
 pub fn free_udp_port() -> u16 {
-    let socket = UdpSocket::bind("0.0.0.0:0").expect("a free port");
-    socket.local_addr().expect("a bound socket has an address").port()
+    free_port(|port| UdpSocket::bind(("0.0.0.0", port)).is_ok())
+}
+
+/// Below the ports that the system gives to outgoing connections, one of which could take it at once.
+fn free_port(is_free: impl Fn(u16) -> bool) -> u16 {
+    (0..1000)
+        .map(|_| rand::random_range(10_000..32_000))
+        .find(|port| is_free(*port))
+        .expect("a free port below the ephemeral range")
 }
