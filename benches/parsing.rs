@@ -5,8 +5,8 @@
 //! each message from chunks to a frame on the hub. Sender and server share one thread.
 //!
 //! How to read it: `thrpt` is what comes over the wire. `socket_only` sends the same bytes to a reader that
-//! drops them; what the others take longer is the parsing. Senders choose the chunk size: 128 bytes is the
-//! protocol's default, OBS and others use 4096, ffmpeg 60 000; the price of small chunks is their headers.
+//! drops them; what the others take longer is mostly the parsing. Senders choose the chunk size: 128 bytes
+//! is the protocol's default, and encoders commonly raise it. The price of small chunks is their headers.
 //!
 //! `h264`: a configuration record and a sequence parameter set (each once an epoch), and finding the NAL
 //! units of an access unit of 8 slices (each frame): the parts of ingest that can be called by themselves.
