@@ -88,7 +88,7 @@ pub(super) async fn run(
                     packager.end_stretch().await;
                 }
                 packager.take_frame(&frame).await;
-                if !settings.always && frame.keyframe && live.is_unwanted(Instant::now().into_std()) {
+                if !settings.always && frame.starts_group() && live.is_unwanted(Instant::now().into_std()) {
                     packager.end_stretch().await;
                     live.rest();
                     info!(stream = %live.stream().name(), "HLS output rests until somebody asks for it.");

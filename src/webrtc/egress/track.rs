@@ -164,8 +164,7 @@ impl Rtx {
 impl Mapping {
     fn timestamp(&self, sequence: u64, timestamp: u32) -> u32 {
         let mut dated = timestamp;
-        if let Some((live_from, live)) = self.cached.filter(|(live_from, _)| sequence < *live_from) {
-            let _ = live_from;
+        if let Some((_, live)) = self.cached.filter(|(live_from, _)| sequence < *live_from) {
             let before = live.wrapping_sub(timestamp);
             // With B-frames the cache may hold a picture dated after its last packet: left as it is.
             if before < 1 << 31 {
