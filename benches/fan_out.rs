@@ -101,6 +101,7 @@ fn batch(epoch: &Arc<Epoch>, number: u64, payload: &Bytes) -> PacketBatch {
     let first = number * PACKETS as u64;
     let packet = |sequence: u64| Packet {
         kind: MediaKind::Video,
+        layer: 0,
         sequence,
         timestamp: number as u32 * 3000,
         pts: MediaTime::from_ticks(number as i64 * 3000, 90_000),

@@ -161,6 +161,7 @@ impl From<SessionError> for Problem {
             E::UnknownStream(_) => of(StatusCode::NOT_FOUND, "unknown-stream"),
             E::UnknownSession => of(StatusCode::NOT_FOUND, "unknown-session"),
             E::MalformedFragment(_) => of(StatusCode::BAD_REQUEST, "malformed-fragment"),
+            E::StaleEntityTag => of(StatusCode::PRECONDITION_FAILED, "stale-entity-tag"),
             E::Overloaded => of(StatusCode::SERVICE_UNAVAILABLE, "overloaded").retry_after(2),
             E::Closing => of(StatusCode::SERVICE_UNAVAILABLE, "closing").retry_after(5),
             E::Internal(_) => internal("session", &detail),
@@ -251,6 +252,7 @@ mod tests {
         assert_eq!(mapped(E::UnknownStream(demo())), (404, false), "E03");
         assert_eq!(mapped(E::UnknownSession), (404, false), "W39");
         assert_eq!(mapped(E::MalformedFragment("x".into())), (400, false), "W30");
+        assert_eq!(mapped(E::StaleEntityTag), (412, false), "W33");
         assert_eq!(mapped(E::Overloaded), (503, true), "W18");
         assert_eq!(mapped(E::Closing), (503, true), "REL-09");
         assert_eq!(mapped(E::Internal("x".into())), (500, false));

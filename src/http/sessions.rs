@@ -6,7 +6,7 @@
 use super::problem::{self, Problem};
 use super::request::{Peer, StreamPath, parameter};
 use super::{App, body, cors};
-use crate::webrtc::{SessionError, SessionId};
+use crate::webrtc::{Patched, SessionError, SessionId, SessionKind as Kind};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
@@ -24,40 +24,33 @@ const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
-/// The two protocols.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Protocol {
-    Whip,
-    Whep,
-}
-
 /// The session that the path names.
 struct SessionPath(SessionId);
 
 /// `/{stream}/whip`, `/{stream}/whep` and the sessions below them.
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
-        .route("/{stream}/whip", endpoint(Protocol::Whip))
-        .route("/{stream}/whep", endpoint(Protocol::Whep))
-        .route("/{stream}/whip/{session}", session(Protocol::Whip))
-        .route("/{stream}/whep/{session}", session(Protocol::Whep))
+        .route("/{stream}/whip", endpoint(Kind::Whip))
+        .route("/{stream}/whep", endpoint(Kind::Whep))
+        .route("/{stream}/whip/{session}", session(Kind::Whip))
+        .route("/{stream}/whep/{session}", session(Kind::Whep))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(middleware::from_fn(cors::sessions))
 }
 
-fn endpoint(protocol: Protocol) -> MethodRouter<Arc<App>> {
+fn endpoint(kind: Kind) -> MethodRouter<Arc<App>> {
     post(move |State(app): State<Arc<App>>, Peer(remote), StreamPath(name), request: Request<Body>| async move {
-        if let Err(problem) = app.admit_new(protocol, request.headers()) {
+        if let Err(problem) = app.admit_new(kind, request.headers()) {
             body::forget(request).await;
             return Err(problem);
         }
         let offer = body::text(request, SDP, body::SDP_LIMIT).await?;
         let webrtc = &app.rooms.webrtc;
-        let answer = match protocol {
-            Protocol::Whip => webrtc.whip(name.clone(), &offer, remote).await?,
-            Protocol::Whep => webrtc.whep(&name, &offer, remote).await?,
+        let answer = match kind {
+            Kind::Whip => webrtc.whip(name.clone(), &offer, remote).await?,
+            Kind::Whep => webrtc.whep(&name, &offer, remote).await?,
         };
-        let location = format!("/{name}/{}/{}", protocol.segment(), answer.session);
+        let location = format!("/{name}/{}/{}", segment(kind), answer.session);
         // RFC 9725 §4.2: 201, the session's URL, its entity tag, the answer.
         let headers = [
             (CONTENT_TYPE, SDP.to_owned()),
@@ -69,10 +62,10 @@ fn endpoint(protocol: Protocol) -> MethodRouter<Arc<App>> {
         Ok((StatusCode::CREATED, headers, answer.sdp))
     })
     .get(move |_: StreamPath| async move {
-        match protocol {
+        match kind {
             // RFC 9725 §4.2: GET and HEAD are kept for later use and succeed.
-            Protocol::Whip => StatusCode::NO_CONTENT.into_response(),
-            Protocol::Whep => (StatusCode::OK, [(CONTENT_TYPE, SDP)], Body::empty()).into_response(),
+            Kind::Whip => StatusCode::NO_CONTENT.into_response(),
+            Kind::Whep => (StatusCode::OK, [(CONTENT_TYPE, SDP)], Body::empty()).into_response(),
         }
     })
     .options(|| async {
@@ -83,25 +76,29 @@ fn endpoint(protocol: Protocol) -> MethodRouter<Arc<App>> {
     })
 }
 
-fn session(protocol: Protocol) -> MethodRouter<Arc<App>> {
+fn session(kind: Kind) -> MethodRouter<Arc<App>> {
     delete(move |State(app): State<Arc<App>>, SessionPath(session), headers: HeaderMap| async move {
-        app.admit(protocol, &headers)?;
-        app.rooms.webrtc.close(&session).await?;
+        app.admit(kind, &headers)?;
+        app.rooms.webrtc.close(kind, &session).await?;
         Ok::<_, Problem>(StatusCode::OK)
     })
     .patch(move |State(app): State<Arc<App>>, SessionPath(session), request: Request<Body>| async move {
-        if let Err(problem) = app.admit(protocol, request.headers()) {
+        if let Err(problem) = app.admit(kind, request.headers()) {
             body::forget(request).await;
             return Err(problem);
         }
-        let conditional = request.headers().contains_key(IF_MATCH);
+        let if_match =
+            request.headers().get(IF_MATCH).map(|value| value.to_str().unwrap_or_default().to_owned());
         let fragment = body::text(request, FRAGMENT, body::SDP_LIMIT).await?;
         // RFC 9725 §4.3.1.
-        if !conditional {
-            return Err(if_match_missing());
+        let if_match = if_match.ok_or_else(if_match_missing)?;
+        match app.rooms.webrtc.patch(kind, &session, &if_match, &fragment).await? {
+            Patched::Trickled => Ok(StatusCode::NO_CONTENT.into_response()),
+            Patched::Restarted { fragment, etag } => {
+                let headers = [(CONTENT_TYPE, FRAGMENT.to_owned()), (ETAG, strong(&etag))];
+                Ok((StatusCode::OK, headers, fragment).into_response())
+            }
         }
-        app.rooms.webrtc.trickle(&session, &fragment).await?;
-        Ok(StatusCode::NO_CONTENT)
     })
     .get(|_: SessionPath| async { StatusCode::NO_CONTENT })
     .options(|| async {
@@ -113,26 +110,24 @@ fn session(protocol: Protocol) -> MethodRouter<Arc<App>> {
 
 impl App {
     /// Publishers need their key, on the endpoint and on the session; viewers need none.
-    fn admit(&self, protocol: Protocol, headers: &HeaderMap) -> Result<(), Problem> {
-        match protocol {
-            Protocol::Whip => self.access.publish(headers),
-            Protocol::Whep => Ok(()),
+    fn admit(&self, kind: Kind, headers: &HeaderMap) -> Result<(), Problem> {
+        match kind {
+            Kind::Whip => self.access.publish(headers),
+            Kind::Whep => Ok(()),
         }
     }
 
     /// Nobody new comes while the gateway shuts down.
-    fn admit_new(&self, protocol: Protocol, headers: &HeaderMap) -> Result<(), Problem> {
-        self.admit(protocol, headers)?;
+    fn admit_new(&self, kind: Kind, headers: &HeaderMap) -> Result<(), Problem> {
+        self.admit(kind, headers)?;
         if self.closing.is_cancelled() { Err(Problem::closing()) } else { Ok(()) }
     }
 }
 
-impl Protocol {
-    fn segment(self) -> &'static str {
-        match self {
-            Self::Whip => "whip",
-            Self::Whep => "whep",
-        }
+fn segment(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Whip => "whip",
+        Kind::Whep => "whep",
     }
 }
 

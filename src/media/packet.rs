@@ -9,7 +9,10 @@ use std::sync::Arc;
 pub struct Packet {
     /// Which track.
     pub kind: MediaKind,
-    /// The sequence number unwrapped to 64 bits; unique within a track and an epoch. Packets may come
+    /// Which encoding of a simulcast video track (RFC 8853): 0 is the best, and the only one without
+    /// simulcast. The stream's `layers` describe them.
+    pub layer: u8,
+    /// The sequence number unwrapped to 64 bits; unique within a track, layer and epoch. Packets may come
     /// out of order (retransmissions), never twice.
     pub sequence: u64,
     /// The RTP timestamp as the publisher sent it, in the track's clock rate (RFC 3550 §5.1).

@@ -100,6 +100,7 @@ mod tests {
     fn packet(sequence: u64) -> Packet {
         Packet {
             kind: MediaKind::Video,
+            layer: 0,
             sequence,
             timestamp: 0,
             pts: MediaTime::ZERO,

@@ -56,6 +56,7 @@ impl PacketCounter {
             self.sequence += 1;
             Packet {
                 kind: group.kind,
+                layer: 0,
                 sequence: self.sequence,
                 timestamp,
                 pts,

@@ -49,7 +49,8 @@ impl Media for PacketBatch {
         &self.epoch
     }
     fn starts_group(&self) -> bool {
-        self.packets.first().is_some_and(|packet| packet.keyframe) || !self.epoch.tracks.has(MediaKind::Video)
+        self.packets.first().is_some_and(|packet| packet.keyframe && packet.layer == 0)
+            || !self.epoch.tracks.has(MediaKind::Video)
     }
     fn size(&self) -> usize {
         self.packets.iter().map(|packet| packet.payload.len()).sum()

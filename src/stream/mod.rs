@@ -7,6 +7,7 @@
 mod events;
 mod hub;
 mod lane;
+mod layer;
 mod publisher;
 mod statistics;
 #[allow(clippy::module_inception)] // the room is named after its main noun
@@ -15,6 +16,7 @@ mod stream;
 pub use events::StreamEvent;
 pub use hub::{Hub, PublishError, Reaper};
 pub use lane::{Media, Subscriber};
+pub use layer::{KeyframeWishes, LayerInfo, MAX_LAYERS};
 pub use publisher::{BridgeWriter, Publisher, Source, SourceKind};
 pub use statistics::{ReaderGuard, ReaderKind, Statistics, StatisticsSnapshot};
 pub use stream::{LaneKind, LaneWatch, Stream};

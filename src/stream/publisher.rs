@@ -1,7 +1,7 @@
 //! The write halves of a stream.
 
 use super::hub::HubShared;
-use super::{LaneKind, Media, Stream};
+use super::{KeyframeWishes, LaneKind, LayerInfo, Media, Stream};
 use crate::media::{Epoch, Tracks};
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -73,9 +73,15 @@ impl<T: Media> Publisher<T> {
         T::lane(&self.stream).write(item);
     }
 
-    /// Rises with each wish for a keyframe. The caller asks its sender at most once a second.
-    pub fn keyframe_requests(&self) -> watch::Receiver<u64> {
+    /// Rises with each wish for a keyframe. The caller asks its sender at most once a second for each layer.
+    pub fn keyframe_requests(&self) -> watch::Receiver<KeyframeWishes> {
         self.stream.watch_keyframe_requests()
+    }
+
+    /// States the encodings of a simulcast track, the best first; at most [`MAX_LAYERS`](super::MAX_LAYERS).
+    /// Forgotten with the publisher.
+    pub fn set_layers(&self, layers: Vec<LayerInfo>) {
+        self.stream.set_layers(layers);
     }
 
     /// Cancelled when an operator kicks this publisher or the gateway shuts down: end the session.

@@ -1,6 +1,7 @@
 //! One live programme: its lanes, its publisher, its readers.
 
 use super::lane::{Lane, Media, Subscriber};
+use super::layer::{KeyframeWishes, LayerInfo};
 use super::publisher::{BridgeWriter, Source};
 use super::statistics::{ReaderGuard, ReaderKind, Statistics};
 use crate::media::{Epoch, Frame, PacketBatch, StreamName};
@@ -54,7 +55,8 @@ pub struct Stream {
     pub(super) packets: Lane<PacketBatch>,
     pub(super) lanes: watch::Sender<LaneWatch>,
     pub(super) publisher: watch::Sender<Option<PublisherState>>,
-    keyframes_wanted: watch::Sender<u64>,
+    keyframes_wanted: watch::Sender<KeyframeWishes>,
+    layers: watch::Sender<Arc<[LayerInfo]>>,
     statistics: Statistics,
     epochs: AtomicU64,
 }
@@ -76,7 +78,8 @@ impl Stream {
             packets: Lane::new(),
             lanes: watch::Sender::new(LaneWatch::default()),
             publisher: watch::Sender::new(None),
-            keyframes_wanted: watch::Sender::new(0),
+            keyframes_wanted: watch::Sender::new(KeyframeWishes::default()),
+            layers: watch::Sender::new(Arc::default()),
             statistics: Statistics::default(),
             epochs: AtomicU64::new(0),
         }
@@ -121,10 +124,38 @@ impl Stream {
     /// Asks the publisher for a keyframe, as a viewer's PLI does. The ingest asks at most once a
     /// second; where the protocol knows no such request (RTMP) nothing happens.
     pub fn request_keyframe(&self) {
-        self.keyframes_wanted.send_modify(|count| *count += 1);
+        self.keyframes_wanted.send_modify(|wishes| wishes.wish(None));
     }
 
-    pub(super) fn watch_keyframe_requests(&self) -> watch::Receiver<u64> {
+    /// As [`Self::request_keyframe`], for one encoding of a simulcast track.
+    pub fn request_layer_keyframe(&self, layer: u8) {
+        self.keyframes_wanted.send_modify(|wishes| wishes.wish(Some(layer)));
+    }
+
+    /// The encodings of the present publisher's video, the best first: [`Packet::layer`] counts in this
+    /// list. Empty without simulcast.
+    ///
+    /// [`Packet::layer`]: crate::media::Packet::layer
+    pub fn layers(&self) -> Arc<[LayerInfo]> {
+        self.layers.borrow().clone()
+    }
+
+    /// Changes of [`Self::layers`], at most some a second.
+    pub fn watch_layers(&self) -> watch::Receiver<Arc<[LayerInfo]>> {
+        self.layers.subscribe()
+    }
+
+    pub(super) fn set_layers(&self, layers: Vec<LayerInfo>) {
+        self.layers.send_if_modified(|known| {
+            let news = known[..] != layers[..];
+            if news {
+                *known = layers.into();
+            }
+            news
+        });
+    }
+
+    pub(super) fn watch_keyframe_requests(&self) -> watch::Receiver<KeyframeWishes> {
         self.keyframes_wanted.subscribe()
     }
 

@@ -7,7 +7,7 @@ use super::egress::Plan;
 use super::ingest::IngestSettings;
 use super::socket::Socket;
 use super::worker::Worker;
-use super::{SessionError, SessionId};
+use super::{Patched, SessionError, SessionId, SessionKind};
 use crate::media::{PacketBatch, StreamName};
 use crate::stream::{Hub, Subscriber};
 use std::cell::RefCell;
@@ -27,6 +27,7 @@ pub(super) enum Command {
     /// A viewer comes. `_reading` keeps the stream's packet lane filled until the worker reads it.
     View {
         session: SessionId,
+        etag: String,
         plan: Box<Plan>,
         _reading: Subscriber<PacketBatch>,
         done: oneshot::Sender<Outcome>,
@@ -34,15 +35,22 @@ pub(super) enum Command {
     /// A publisher comes. The answer is its SDP.
     Publish {
         session: SessionId,
+        etag: String,
         name: StreamName,
         offer: String,
         remote: SocketAddr,
         done: oneshot::Sender<Result<String, SessionError>>,
     },
-    /// A trickled fragment.
-    Trickle { session: SessionId, fragment: String, done: oneshot::Sender<Outcome> },
+    /// Candidates, or an ICE restart.
+    Patch {
+        kind: SessionKind,
+        session: SessionId,
+        if_match: String,
+        fragment: String,
+        done: oneshot::Sender<Result<Patched, SessionError>>,
+    },
     /// DELETE.
-    Close { session: SessionId, done: oneshot::Sender<Outcome> },
+    Close { kind: SessionKind, session: SessionId, done: oneshot::Sender<Outcome> },
     /// All sessions end, then the worker.
     Shutdown { done: oneshot::Sender<()> },
 }
@@ -125,21 +133,22 @@ async fn serve(parts: Parts) -> std::io::Result<()> {
 fn execute(worker: &Rc<RefCell<Worker>>, command: Command) {
     let now = Instant::now();
     match command {
-        Command::View { session, plan, _reading, done } => {
-            let outcome = Worker::view(worker, now, session, *plan);
+        Command::View { session, etag, plan, _reading, done } => {
+            let outcome = Worker::view(worker, now, session, etag, *plan);
             let _ = done.send(outcome);
         }
-        Command::Publish { session, name, offer, remote, done } => {
-            let outcome = worker.borrow_mut().publish(now, session, name, &offer, remote);
+        Command::Publish { session, etag, name, offer, remote, done } => {
+            let outcome = worker.borrow_mut().publish(now, session, etag, name, &offer, remote);
             if done.send(outcome).is_err() {
                 worker.borrow_mut().close(now, session, "the request was abandoned");
             }
         }
-        Command::Trickle { session, fragment, done } => {
-            let _ = done.send(worker.borrow_mut().trickle(now, session, &fragment));
+        Command::Patch { kind, session, if_match, fragment, done } => {
+            let _ = done.send(worker.borrow_mut().patch(now, kind, session, &if_match, &fragment));
         }
-        Command::Close { session, done } => {
-            let known = worker.borrow_mut().close(now, session, "closed by request");
+        Command::Close { kind, session, done } => {
+            let mut worker = worker.borrow_mut();
+            let known = worker.kind(session) == Some(kind) && worker.close(now, session, "closed by request");
             let _ = done.send(if known { Ok(()) } else { Err(SessionError::UnknownSession) });
         }
         Command::Shutdown { done } => {

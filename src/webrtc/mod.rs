@@ -10,22 +10,24 @@ mod demux;
 mod driver;
 mod egress;
 mod ingest;
+mod path;
 mod session;
 mod socket;
 #[cfg(test)]
 mod tests;
 mod transmit;
+mod transport;
 mod worker;
 
 use crate::media::{PacketBatch, StreamName};
 use crate::stream::{Hub, Stream, Subscriber};
 use driver::Command;
 use parking_lot::Mutex;
-pub use session::{InvalidSessionId, SessionError, SessionId};
+pub use session::{InvalidSessionId, Patched, SessionError, SessionId, SessionKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
@@ -82,7 +84,7 @@ pub struct WebRtc {
     hub: Hub,
     local: SocketAddr,
     candidates: Vec<SocketAddr>,
-    identity: Arc<egress::Identity>,
+    identity: Arc<transport::Identity>,
     commands: mpsc::Sender<Command>,
     worker: Mutex<Option<JoinHandle<()>>>,
 }
@@ -96,7 +98,7 @@ impl WebRtc {
         let local = socket.local_addr().map_err(bind)?;
         let candidates = candidates::host_candidates(local, &settings.external_addresses)
             .map_err(WebRtcError::Interfaces)?;
-        let identity = Arc::new(egress::Identity::generate()?);
+        let identity = Arc::new(transport::Identity::generate()?);
         let ingest = ingest::IngestSettings::new(candidates.clone())
             .map_err(|error| WebRtcError::Certificate(error.to_string()))?;
         let (commands, receiver) = mpsc::channel(COMMANDS);
@@ -132,10 +134,10 @@ impl WebRtc {
         offer: &str,
         remote: SocketAddr,
     ) -> Result<Answer, SessionError> {
-        let session = SessionId::random();
-        let offer = offer.to_owned();
-        let sdp = self.ask(|done| Command::Publish { session, name, offer, remote, done }).await?;
-        Ok(Answer { sdp, session, etag: etag() })
+        let (session, etag) = (SessionId::random(), etag());
+        let (offer, tag) = (offer.to_owned(), etag.clone());
+        let sdp = self.ask(|done| Command::Publish { session, etag: tag, name, offer, remote, done }).await?;
+        Ok(Answer { sdp, session, etag })
     }
 
     /// A viewer's offer for the stream `name` (draft-ietf-wish-whep §4.2). Waits, at most 5 s, for the
@@ -151,25 +153,33 @@ impl WebRtc {
         let (reading, epoch) =
             first_epoch(&stream).await.ok_or_else(|| SessionError::NotLive(name.clone()))?;
         let identity = self.identity.clone();
-        let plan = egress::prepare(&offer, stream, &epoch.tracks, &self.candidates, identity)?;
-        let session = SessionId::random();
+        let plan =
+            egress::prepare(Instant::now(), &offer, stream, &epoch.tracks, &self.candidates, identity)?;
+        let (session, etag) = (SessionId::random(), etag());
         let sdp = plan.sdp().to_owned();
-        let plan = Box::new(plan);
-        self.ask(|done| Command::View { session, plan, _reading: reading, done }).await?;
+        let (plan, tag) = (Box::new(plan), etag.clone());
+        self.ask(|done| Command::View { session, etag: tag, plan, _reading: reading, done }).await?;
         info!(?session, stream = %name, %remote, "Viewer came.");
-        Ok(Answer { sdp, session, etag: etag() })
+        Ok(Answer { sdp, session, etag })
     }
 
-    /// A trickled fragment (RFC 8840) for a session.
-    pub async fn trickle(&self, session: &SessionId, fragment: &str) -> Result<(), SessionError> {
-        let (session, fragment) = (*session, fragment.to_owned());
-        self.ask(|done| Command::Trickle { session, fragment, done }).await
+    /// A PATCH: candidates for a session, or an ICE restart (RFC 9725 §4.3). `if_match` is the header's
+    /// value; `*` and `"*"` stand for any ICE session.
+    pub async fn patch(
+        &self,
+        kind: SessionKind,
+        session: &SessionId,
+        if_match: &str,
+        fragment: &str,
+    ) -> Result<Patched, SessionError> {
+        let (session, if_match, fragment) = (*session, if_match.to_owned(), fragment.to_owned());
+        self.ask(|done| Command::Patch { kind, session, if_match, fragment, done }).await
     }
 
     /// Ends a session at once.
-    pub async fn close(&self, session: &SessionId) -> Result<(), SessionError> {
+    pub async fn close(&self, kind: SessionKind, session: &SessionId) -> Result<(), SessionError> {
         let session = *session;
-        self.ask(|done| Command::Close { session, done }).await
+        self.ask(|done| Command::Close { kind, session, done }).await
     }
 
     /// Ends all sessions, tells their peers, and waits for the worker's end. What is asked later is

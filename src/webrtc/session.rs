@@ -45,6 +45,29 @@ impl FromStr for SessionId {
     }
 }
 
+/// Which of the two protocols a session speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionKind {
+    /// A publisher's (RFC 9725).
+    Whip,
+    /// A viewer's (draft-ietf-wish-whep).
+    Whep,
+}
+
+/// What came of a PATCH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Patched {
+    /// Candidates were taken note of (RFC 9725 §4.3.2).
+    Trickled,
+    /// ICE was restarted (RFC 9725 §4.3.3).
+    Restarted {
+        /// Our new credentials and candidates (RFC 8840).
+        fragment: String,
+        /// The entity tag of the new ICE session, without quotation marks.
+        etag: String,
+    },
+}
+
 /// The life of a session, as its driver sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SessionState {
@@ -88,6 +111,9 @@ pub enum SessionError {
     /// The body of a PATCH is not an SDP fragment (RFC 8840).
     #[error("the fragment can't be read: {0}")]
     MalformedFragment(String),
+    /// The `If-Match` of a PATCH names an ICE session that is over (RFC 9725 §4.3.1).
+    #[error("the entity tag is not that of the present ICE session")]
+    StaleEntityTag,
     /// Too many sessions; try again later.
     #[error("the server has too many sessions")]
     Overloaded,

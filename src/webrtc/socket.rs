@@ -4,6 +4,7 @@
 //! Promises that a send never waits: when the kernel's buffer is full the datagrams are dropped and
 //! counted, as a network would. Addresses are IPv4 or IPv6 as peers write them, never IPv4-mapped.
 
+use super::path::Path;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use std::cell::Cell;
@@ -22,9 +23,9 @@ pub(super) const MAX_RUN_PACKETS: usize = 44;
 
 /// Where a session's datagrams go: the driver's socket, or a list in a test.
 pub(super) trait Outlet {
-    /// Sends `data` to `peer` from our address `local`; with `segment`, as datagrams of that many bytes
-    /// of which the last may be shorter. Never waits and never fails: what can't be sent is lost.
-    fn send(&mut self, peer: SocketAddr, local: IpAddr, data: &[u8], segment: Option<usize>);
+    /// Sends `data` over `path`; with `segment`, as datagrams of that many bytes of which the last may be
+    /// shorter. Never waits: false if the way is full and (some of) it was dropped.
+    fn send(&mut self, path: Path, data: &[u8], segment: Option<usize>) -> bool;
 }
 
 /// Binds the socket: large buffers, address shared so that later workers can have one each.
@@ -85,18 +86,27 @@ impl Socket {
         self.dropped.take()
     }
 
-    fn transmit(&self, destination: SocketAddr, source: Option<IpAddr>, data: &[u8], segment: Option<usize>) {
+    /// False if the kernel's buffer is full.
+    fn transmit(
+        &self,
+        destination: SocketAddr,
+        source: Option<IpAddr>,
+        data: &[u8],
+        segment: Option<usize>,
+    ) -> bool {
         let Self { socket, state, .. } = self;
         let transmit =
             Transmit { destination, ecn: None, contents: data, segment_size: segment, src_ip: source };
         // Not through tokio: nobody waits for room, so its idea of readiness does not matter.
         match state.try_send(socket.into(), &transmit) {
-            Ok(()) => {}
+            Ok(()) => return true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.dropped.set(self.dropped.get() + 1);
+                return false;
             }
             Err(error) => debug!(%destination, %error, "A datagram could not be sent."),
         }
+        true
     }
 }
 
@@ -130,14 +140,15 @@ impl Receiver {
 }
 
 impl Outlet for Rc<Socket> {
-    fn send(&mut self, peer: SocketAddr, local: IpAddr, data: &[u8], segment: Option<usize>) {
+    fn send(&mut self, path: Path, data: &[u8], segment: Option<usize>) -> bool {
+        let Path { peer, local, .. } = path;
         if peer.port() == 0 || data.is_empty() {
-            return;
+            return true;
         }
         let six = self.local.is_ipv6();
         let destination = if six { mapped(peer) } else { peer };
         if destination.is_ipv6() != six {
-            return; // an IPv6 peer and an IPv4 socket
+            return true; // an IPv6 peer and an IPv4 socket
         }
         let source = Some(local).filter(|ip| !ip.is_unspecified()).map(|ip| match ip {
             IpAddr::V4(four) if six => IpAddr::V6(four.to_ipv6_mapped()),
@@ -148,17 +159,15 @@ impl Outlet for Rc<Socket> {
             // Some devices can't split messages; the state learns that from the first failure.
             let before = self.state.max_gso_segments();
             if before > 1 {
-                self.transmit(destination, source, data, Some(segment));
+                let sent = self.transmit(destination, source, data, Some(segment));
                 if self.state.max_gso_segments() > 1 {
-                    return;
+                    return sent;
                 }
             }
-            for datagram in data.chunks(segment) {
-                self.transmit(destination, source, datagram, None);
-            }
-            return;
+            let parts = data.chunks(segment);
+            return parts.fold(true, |sent, part| self.transmit(destination, source, part, None) && sent);
         }
-        self.transmit(destination, source, data, None);
+        self.transmit(destination, source, data, None)
     }
 }
 
@@ -206,7 +215,7 @@ mod tests {
             let (peer, local, data) = receive(&server).await.remove(0);
             assert_eq!((local, &data[..]), (SocketAddr::from(([127, 0, 0, 2], port)), &b"hello"[..]));
             assert_eq!(peer, client.local_addr().expect("an address"));
-            server.send(peer, local.ip(), b"answer", None);
+            server.send(Path::udp(peer, local.ip()), b"answer", None);
             let mut buffer = [0; 16];
             // A connected socket takes only what comes from 127.0.0.2.
             let length = client.recv(&mut buffer).await.expect("an answer");
@@ -220,7 +229,7 @@ mod tests {
         let receiver = bound("127.0.0.1:0").expect("bound");
         let data: Vec<u8> = (0..2500u32).map(|i| i as u8).collect();
         let from = sender.local.ip();
-        sender.send(receiver.local, from, &data, Some(1000));
+        sender.send(Path::udp(receiver.local, from), &data, Some(1000));
         let (mut sizes, mut joined) = (Vec::new(), Vec::new());
         while joined.len() < data.len() {
             for (_, _, datagram) in receive(&receiver).await {

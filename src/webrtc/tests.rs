@@ -1,5 +1,6 @@
 //! The door, with a real socket and worker.
 
+use super::SessionKind::Whep;
 use super::*;
 use crate::media::{Codec, Epoch, MediaKind, MediaTime, Packet, Tracks, VideoTrack};
 use crate::stream::{Publisher, Source, SourceKind};
@@ -45,6 +46,7 @@ fn publish(hub: &Hub) -> (Publisher<PacketBatch>, Arc<Epoch>) {
 fn keyframe(epoch: &Arc<Epoch>) -> PacketBatch {
     let packet = Packet {
         kind: MediaKind::Video,
+        layer: 0,
         sequence: 1,
         timestamp: 0,
         pts: MediaTime::ZERO,
@@ -85,13 +87,20 @@ async fn a_viewer_waits_for_the_first_packet_and_is_counted_until_it_goes() {
     let candidate = format!("udp 2130706431 127.0.0.1 {} typ host", webrtc.local_addr().port());
     assert!(answer.sdp.contains(&candidate), "{}", answer.sdp);
     assert_eq!(publisher.stream().statistics().snapshot().whep_readers, 1);
-    webrtc.trickle(&answer.session, "a=ice-ufrag:them\r\na=end-of-candidates\r\n").await.expect("taken");
-    let error = webrtc.trickle(&answer.session, "hello").await.expect_err("not a fragment");
+    webrtc
+        .patch(Whep, &answer.session, &answer.etag, "a=ice-ufrag:them\r\na=end-of-candidates\r\n")
+        .await
+        .expect("taken");
+    let stale = webrtc.patch(Whep, &answer.session, "\"other\"", "").await;
+    assert_eq!(stale, Err(SessionError::StaleEntityTag));
+    let other_kind = webrtc.close(SessionKind::Whip, &answer.session).await;
+    assert_eq!(other_kind, Err(SessionError::UnknownSession));
+    let error = webrtc.patch(Whep, &answer.session, "*", "hello").await.expect_err("not a fragment");
     assert!(matches!(error, SessionError::MalformedFragment(_)));
-    webrtc.close(&answer.session).await.expect("known");
+    webrtc.close(Whep, &answer.session).await.expect("known");
     assert_eq!(publisher.stream().statistics().snapshot().whep_readers, 0);
-    assert_eq!(webrtc.close(&answer.session).await, Err(SessionError::UnknownSession));
-    assert_eq!(webrtc.trickle(&answer.session, "").await, Err(SessionError::UnknownSession));
+    assert_eq!(webrtc.close(Whep, &answer.session).await, Err(SessionError::UnknownSession));
+    assert_eq!(webrtc.patch(Whep, &answer.session, "*", "").await, Err(SessionError::UnknownSession));
     webrtc.shutdown().await;
 }
 
@@ -105,14 +114,14 @@ async fn after_the_stream_or_the_server_nothing_is_left() {
     hub.close();
     // The worker hears of the end by itself: asked in turn, it does not know the session any more.
     let gone = async {
-        while webrtc.trickle(&first.session, "").await != Err(SessionError::UnknownSession) {
+        while webrtc.patch(Whep, &first.session, "*", "").await != Err(SessionError::UnknownSession) {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(5), gone).await.expect("told at once");
     assert_eq!(stream.statistics().snapshot().whep_readers, 0);
     webrtc.shutdown().await;
-    assert_eq!(webrtc.close(&first.session).await, Err(SessionError::Closing));
+    assert_eq!(webrtc.close(Whep, &first.session).await, Err(SessionError::Closing));
     webrtc.shutdown().await; // a second time is no fault
 }
 
@@ -135,7 +144,7 @@ async fn garbage_and_foreign_checks_get_no_answer() {
         client.send(datagram).await.expect("sent");
     }
     // Commands are taken after the datagrams: the worker lives, and has said nothing.
-    webrtc.trickle(&answer.session, "").await.expect("alive");
+    webrtc.patch(Whep, &answer.session, "*", "").await.expect("alive");
     let mut buffer = [0; 1500];
     let silence = tokio::time::timeout(Duration::from_millis(200), client.recv(&mut buffer)).await;
     assert!(silence.is_err(), "{silence:?}");

@@ -6,9 +6,10 @@ use super::demux::{Datagram, Demux};
 use super::driver::Outcome;
 use super::egress::{self, FanOut, Plan, Viewer};
 use super::ingest::{IngestSession, IngestSettings};
+use super::path::Path;
 use super::session::SessionState;
 use super::socket::{Outlet, Socket};
-use super::{SessionError, SessionId};
+use super::{Patched, SessionError, SessionId, SessionKind};
 use crate::media::{PacketBatch, StreamName};
 use crate::stream::{Hub, Stream, Subscriber};
 use bytes::BytesMut;
@@ -55,6 +56,8 @@ pub(super) struct Worker {
     ingest: IngestSettings,
     demux: Demux,
     sessions: HashMap<SessionId, Session>,
+    /// The entity tags of the sessions' ICE states.
+    etags: HashMap<SessionId, String>,
     fan_outs: HashMap<FanOutId, FanOut>,
     next_fan_out: FanOutId,
     /// For one run of packets.
@@ -81,6 +84,7 @@ impl Worker {
             ingest,
             demux: Demux::default(),
             sessions: HashMap::new(),
+            etags: HashMap::new(),
             fan_outs: HashMap::new(),
             next_fan_out: 0,
             buffer: Vec::with_capacity(1 << 16),
@@ -92,7 +96,13 @@ impl Worker {
     }
 
     /// A viewer comes: it reads the stream with the others of this thread.
-    pub(super) fn view(worker: &Rc<RefCell<Self>>, now: Instant, session: SessionId, plan: Plan) -> Outcome {
+    pub(super) fn view(
+        worker: &Rc<RefCell<Self>>,
+        now: Instant,
+        session: SessionId,
+        etag: String,
+        plan: Plan,
+    ) -> Outcome {
         let mut this = worker.borrow_mut();
         this.check_room(now)?;
         let known = this.fan_outs.iter().find(|(_, fan_out)| Arc::ptr_eq(fan_out.stream(), plan.stream()));
@@ -110,6 +120,7 @@ impl Worker {
         };
         let viewer = plan.begin(now);
         this.demux.insert(session, viewer.local_ufrag());
+        this.etags.insert(session, etag);
         this.sessions.insert(session, Session::Viewer(Box::new(viewer), id));
         if let Some(fan_out) = this.fan_outs.get_mut(&id) {
             fan_out.add(session);
@@ -122,6 +133,7 @@ impl Worker {
         &mut self,
         now: Instant,
         session: SessionId,
+        etag: String,
         name: StreamName,
         offer: &str,
         remote: SocketAddr,
@@ -132,24 +144,48 @@ impl Worker {
             made.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())))?;
         self.demux.insert(session, ingest.local_ufrag());
         let ingest = Ingest { session: ingest, cared: now, touched: true };
+        self.etags.insert(session, etag);
         self.sessions.insert(session, Session::Ingest(Box::new(ingest)));
         self.ingests.push(session);
         Ok(answer)
     }
 
-    /// A trickled fragment for a session.
-    pub(super) fn trickle(&mut self, now: Instant, session: SessionId, fragment: &str) -> Outcome {
+    /// What a session is.
+    pub(super) fn kind(&self, session: SessionId) -> Option<SessionKind> {
+        self.sessions.get(&session).map(|session| match session {
+            Session::Viewer(..) => SessionKind::Whep,
+            Session::Ingest(_) => SessionKind::Whip,
+        })
+    }
+
+    /// Candidates for a session, or an ICE restart.
+    pub(super) fn patch(
+        &mut self,
+        now: Instant,
+        kind: SessionKind,
+        session: SessionId,
+        if_match: &str,
+        fragment: &str,
+    ) -> Result<Patched, SessionError> {
+        if self.kind(session) != Some(kind) {
+            return Err(SessionError::UnknownSession);
+        }
+        let tag = if_match.trim().trim_matches('"');
+        if tag != "*" && self.etags.get(&session).is_none_or(|known| known != tag) {
+            return Err(SessionError::StaleEntityTag);
+        }
         match self.sessions.get_mut(&session) {
-            None => Err(SessionError::UnknownSession),
-            Some(Session::Viewer(viewer, _)) => egress::check_fragment(viewer, fragment),
+            None => return Err(SessionError::UnknownSession),
+            Some(Session::Viewer(viewer, _)) => egress::check_fragment(viewer, fragment)?,
             Some(Session::Ingest(ingest)) => {
                 let taken = guarded(session, || ingest.session.add_remote_candidate(now, fragment));
                 let outcome =
                     taken.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())));
                 self.transmit(session);
-                outcome
+                outcome?;
             }
         }
+        Ok(Patched::Trickled)
     }
 
     fn check_room(&self, now: Instant) -> Outcome {
@@ -174,7 +210,7 @@ impl Worker {
                 let fan_out = fan_outs.get(fan_out);
                 let handled = guarded(id, || match kind {
                     Datagram::Stun => {
-                        if viewer.handle_stun(now, local.ip(), peer, data, socket) {
+                        if viewer.handle_stun(now, Path::udp(peer, local.ip()), data, socket) {
                             demux.learn(id, peer, local.ip());
                         }
                     }
@@ -219,7 +255,7 @@ impl Worker {
                 let external = candidates.len() == 1; // may be an address that is not this machine's
                 let local = demux.local_for(id, transmit.peer).or(own.filter(|_| !external));
                 let local = local.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-                socket.send(transmit.peer, local, &transmit.data, None);
+                socket.send(Path::udp(transmit.peer, local), &transmit.data, None);
             }
         });
         if sent.is_none() {
@@ -364,6 +400,7 @@ impl Worker {
         self.ingests.retain(|known| *known != id);
         self.catching_up.retain(|known| *known != id);
         self.demux.remove(id);
+        self.etags.remove(&id);
         match self.sessions.remove(&id) {
             None => return false,
             Some(Session::Viewer(mut viewer, fan_out)) => {

@@ -245,6 +245,7 @@ async fn w03_w32_w34_w39_a_viewers_session() {
     let epoch = publisher.begin_epoch(Tracks { video: Some(video), audio: None }, SystemTime::now());
     let packet = Packet {
         kind: MediaKind::Video,
+        layer: 0,
         sequence: 1,
         timestamp: 0,
         pts: MediaTime::ZERO,

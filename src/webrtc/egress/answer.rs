@@ -3,7 +3,6 @@
 //! One bundle, ICE-lite, all candidates at once. A section for which the stream has no track is answered
 //! `inactive`; one that carries neither pictures nor sound, and a second one of a kind, is refused.
 
-use super::ice::IceLite;
 use super::offer::{Offer, OfferedCodec, Section, parameter};
 use super::track::OutTrack;
 use crate::media::{Codec, MediaKind, Tracks};
@@ -27,8 +26,8 @@ pub(super) struct Agreement {
 /// What is ours in an answer.
 pub(super) struct Local<'a> {
     pub(super) candidates: &'a [SocketAddr],
-    pub(super) fingerprint: &'a str,
-    pub(super) ice: &'a IceLite,
+    /// The lines of our end of the transport.
+    pub(super) transport: String,
     pub(super) cname: &'a str,
 }
 
@@ -51,7 +50,7 @@ pub(super) fn answer(offer: &Offer, stream: &Tracks, local: &Local<'_>) -> Resul
             if section.codecs.is_empty() {
                 refuse(&mut sections, section);
             } else {
-                inactive(&mut sections, section, offer, local);
+                inactive(&mut sections, section, local);
                 bundle.extend(section.bundled.then_some([" ", &section.mid]).into_iter().flatten());
             }
             continue;
@@ -65,7 +64,7 @@ pub(super) fn answer(offer: &Offer, stream: &Tracks, local: &Local<'_>) -> Resul
         let ssrc = ssrcs.take();
         let rtx = rtx.map(|rtx| (rtx.payload_type, ssrcs.take()));
         let track = OutTrack::new(kind, chosen.payload_type, ssrc, chosen.clock_rate, rtx);
-        active(&mut sections, section, chosen, &track, stream, offer, local);
+        active(&mut sections, section, chosen, &track, stream, local);
         bundle.extend(section.bundled.then_some([" ", &section.mid]).into_iter().flatten());
         agreement.tracks.push(track);
     }
@@ -158,27 +157,25 @@ fn refuse(sdp: &mut String, section: &Section) {
     sdp.push_str("a=inactive\r\n");
 }
 
-fn inactive(sdp: &mut String, section: &Section, offer: &Offer, local: &Local<'_>) {
+fn inactive(sdp: &mut String, section: &Section, local: &Local<'_>) {
     let Some(codec) = section.codecs.first() else { return };
-    open(sdp, section, &[codec.payload_type], "inactive", offer, local);
+    open(sdp, section, &[codec.payload_type], "inactive", local);
     let _ = write!(sdp, "a=rtpmap:{} {}\r\n", codec.payload_type, codec.rtpmap);
 }
 
-#[allow(clippy::too_many_arguments)] // each line of a section needs another one
 fn active(
     sdp: &mut String,
     section: &Section,
     codec: &OfferedCodec,
     track: &OutTrack,
     stream: &Tracks,
-    offer: &Offer,
     local: &Local<'_>,
 ) {
     let payload_type = codec.payload_type;
     let rtx = track.rtx.as_ref();
     let types: Vec<u8> =
         [Some(payload_type), rtx.map(|rtx| rtx.payload_type)].into_iter().flatten().collect();
-    open(sdp, section, &types, "sendonly", offer, local);
+    open(sdp, section, &types, "sendonly", local);
     let (cname, ssrc) = (local.cname, track.ssrc);
     let _ = write!(sdp, "a=msid:{cname} {}\r\na=rtpmap:{payload_type} {}\r\n", section.media, codec.rtpmap);
     let stereo =
@@ -202,23 +199,13 @@ fn active(
     }
 }
 
-fn open(
-    sdp: &mut String,
-    section: &Section,
-    types: &[u8],
-    direction: &str,
-    offer: &Offer,
-    local: &Local<'_>,
-) {
+fn open(sdp: &mut String, section: &Section, types: &[u8], direction: &str, local: &Local<'_>) {
     let _ = write!(sdp, "m={} 9 {}", section.media, section.protocol);
     for payload_type in types {
         let _ = write!(sdp, " {payload_type}");
     }
     let _ = write!(sdp, "\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n");
-    let setup = if offer.passive { "active" } else { "passive" };
-    let (ice, fingerprint) = (local.ice, local.fingerprint);
-    let _ = write!(sdp, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", ice.fragment(), ice.password());
-    let _ = write!(sdp, "a=fingerprint:sha-256 {fingerprint}\r\na=setup:{setup}\r\n");
+    sdp.push_str(&local.transport);
     if !section.mid.is_empty() {
         let _ = write!(sdp, "a=mid:{}\r\n", section.mid);
     }

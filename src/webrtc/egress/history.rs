@@ -169,6 +169,7 @@ mod tests {
             .iter()
             .map(|sequence| Packet {
                 kind: MediaKind::Video,
+                layer: 0,
                 sequence: *sequence,
                 timestamp: *sequence as u32,
                 pts: MediaTime::from_millis(*sequence as i64),

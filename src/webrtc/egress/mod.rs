@@ -1,19 +1,15 @@
-//! WHEP viewers: a light, send-only WebRTC session built from the parts of `rtc` (DTLS, STUN, SDP, SRTCP).
+//! WHEP viewers: a light, send-only WebRTC session on the `transport` that publishers have too.
 //!
 //! [`prepare`] turns an offer into an answer and a [`Plan`]; the driver makes a [`Viewer`] of the plan and
 //! feeds it datagrams and time; a [`FanOut`] per stream makes each batch ready once (`template`), and each
 //! viewer patches and seals it (`track`, `srtp`). Transcodes nothing, controls no bitrate.
 
 mod answer;
-mod client_hello;
-mod dtls;
 mod fan_out;
 mod history;
-mod ice;
 mod offer;
 mod resend;
 mod rtcp;
-mod srtp;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -23,7 +19,7 @@ mod viewer;
 use crate::media::Tracks;
 use crate::stream::Stream;
 use crate::webrtc::SessionError;
-pub(super) use dtls::Identity;
+use crate::webrtc::transport::{Identity, Transport};
 pub(super) use fan_out::FanOut;
 use rand::distr::{Alphanumeric, SampleString};
 use std::net::SocketAddr;
@@ -35,10 +31,7 @@ pub(super) use viewer::Viewer;
 pub(super) struct Plan {
     stream: Arc<Stream>,
     tracks: Tracks,
-    identity: Arc<Identity>,
-    ice: ice::IceLite,
-    fingerprint: String,
-    is_client: bool,
+    transport: Transport,
     agreement: answer::Agreement,
     cname: String,
 }
@@ -55,6 +48,7 @@ impl Offer {
 
 /// Answers `offer` for `stream`, whose tracks are `tracks`.
 pub(super) fn prepare(
+    now: Instant,
     offer: &Offer,
     stream: Arc<Stream>,
     tracks: &Tracks,
@@ -62,20 +56,11 @@ pub(super) fn prepare(
     identity: Arc<Identity>,
 ) -> Result<Plan, SessionError> {
     let offer = &offer.0;
-    let ice = ice::IceLite::new(&offer.ice_fragment);
+    let transport = Transport::new(now, identity, &offer.remote);
     let cname = Alphanumeric.sample_string(&mut rand::rng(), 16);
-    let local = answer::Local { candidates, fingerprint: identity.fingerprint(), ice: &ice, cname: &cname };
+    let local = answer::Local { candidates, transport: transport.sdp_lines(), cname: &cname };
     let agreement = answer::answer(offer, tracks, &local)?;
-    Ok(Plan {
-        stream,
-        tracks: tracks.clone(),
-        identity,
-        fingerprint: offer.fingerprint.clone(),
-        is_client: offer.passive,
-        agreement,
-        cname,
-        ice,
-    })
+    Ok(Plan { stream, tracks: tracks.clone(), transport, agreement, cname })
 }
 
 impl Plan {

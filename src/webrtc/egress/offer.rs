@@ -4,6 +4,7 @@
 
 use crate::media::{Codec, MediaKind};
 use crate::webrtc::SessionError;
+use crate::webrtc::transport::Remote;
 use rtc::sdp::description::media::MediaDescription;
 use rtc::sdp::description::session::SessionDescription;
 use std::io::Cursor;
@@ -17,11 +18,8 @@ const MAX_FORMATS: usize = 128;
 /// What an offer asks for.
 #[derive(Debug)]
 pub(super) struct Offer {
-    pub(super) ice_fragment: String,
-    /// SHA-256 of the viewer's certificate.
-    pub(super) fingerprint: String,
-    /// The viewer insists on being the DTLS server (`a=setup:passive`).
-    pub(super) passive: bool,
+    /// The viewer's end of the transport.
+    pub(super) remote: Remote,
     pub(super) sections: Vec<Section>,
 }
 
@@ -79,7 +77,7 @@ impl Offer {
         if !(4..=256).contains(&ice_fragment.len()) {
             return Err(malformed("a=ice-ufrag has a bad length".into())); // RFC 8839 §5.4
         }
-        transport("ice-pwd").ok_or_else(|| missing("ice-pwd"))?;
+        let ice_pwd = transport("ice-pwd").ok_or_else(|| missing("ice-pwd"))?;
         transport("fingerprint").ok_or_else(|| missing("fingerprint"))?;
         let fingerprint = fingerprint(&description)?;
         let groups: Vec<&str> = description
@@ -96,9 +94,12 @@ impl Offer {
             section.check_direction(number, media, &description)?;
         }
         Ok(Self {
-            ice_fragment: ice_fragment.to_owned(),
-            fingerprint,
-            passive: transport("setup") == Some("passive"),
+            remote: Remote {
+                ice_ufrag: ice_fragment.to_owned(),
+                ice_pwd: ice_pwd.to_owned(),
+                fingerprint,
+                passive: transport("setup") == Some("passive"),
+            },
             sections,
         })
     }

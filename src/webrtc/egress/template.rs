@@ -5,8 +5,8 @@
 //! gathered into runs, so that one system call carries a whole frame by segmentation offload.
 
 use crate::media::{MediaKind, MediaTime, PacketBatch};
-use crate::webrtc::egress::srtp::HEADER;
 use crate::webrtc::socket::{MAX_RUN_BYTES, MAX_RUN_PACKETS};
+use crate::webrtc::transport::HEADER;
 use std::ops::Range;
 
 /// Bytes that padding may add to a packet: Chromium's fragments of a frame differ by one.
@@ -166,6 +166,7 @@ mod tests {
             .enumerate()
             .map(|(number, (kind, size))| Packet {
                 kind: *kind,
+                layer: 0,
                 sequence: number as u64,
                 timestamp: 0,
                 pts: MediaTime::ZERO,

@@ -1,12 +1,13 @@
 //! A viewer in memory: offer and answer, handshake, first picture, retransmission, reports, epochs.
 
-use super::dtls::{Dtls, Identity, Keys, Progress};
 use super::{FanOut, Offer, Plan, Viewer, prepare};
 use crate::media::{AudioTrack, Codec, Epoch, MediaKind, MediaTime, Packet, PacketBatch, Tracks, VideoTrack};
 use crate::stream::{Hub, Publisher, Source, SourceKind};
 use crate::webrtc::SessionError;
+use crate::webrtc::path::Path;
 use crate::webrtc::session::SessionState;
 use crate::webrtc::socket::Outlet;
+use crate::webrtc::transport::{Dtls, DtlsProgress as Progress, Identity, Keys};
 use bytes::Bytes;
 use rtc::crypto::default_provider;
 use rtc::rtcp::packet::{marshal, unmarshal};
@@ -28,6 +29,10 @@ const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 fn peer() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 5000))
+}
+
+fn path() -> Path {
+    Path::udp(peer(), LOCAL)
 }
 
 /// An offer as a browser writes it, cut to what matters.
@@ -80,9 +85,10 @@ fn tracks(profile: &str, with_audio: bool) -> Tracks {
 struct Wire(Vec<Vec<u8>>);
 
 impl Outlet for Wire {
-    fn send(&mut self, to: SocketAddr, local: IpAddr, data: &[u8], segment: Option<usize>) {
-        assert_eq!((to, local), (peer(), LOCAL));
+    fn send(&mut self, path: Path, data: &[u8], segment: Option<usize>) -> bool {
+        assert_eq!(path, self::path());
         self.0.extend(data.chunks(segment.unwrap_or(data.len()).max(1)).map(<[u8]>::to_vec));
+        true
     }
 }
 
@@ -106,8 +112,9 @@ fn plan(offer: &str, tracks: &Tracks) -> (Publisher<PacketBatch>, Result<Plan, S
     let publisher = hub.publish::<PacketBatch>("a".parse().expect("a name"), source).expect("free");
     let candidates = [SocketAddr::from(([192, 0, 2, 1], 8189)), SocketAddr::from(([127, 0, 0, 1], 8189))];
     let identity = Arc::new(Identity::generate().expect("a certificate"));
-    let plan = Offer::parse(offer)
-        .and_then(|offer| prepare(&offer, publisher.stream().clone(), tracks, &candidates, identity));
+    let plan = Offer::parse(offer).and_then(|offer| {
+        prepare(Instant::now(), &offer, publisher.stream().clone(), tracks, &candidates, identity)
+    });
     (publisher, plan)
 }
 
@@ -167,7 +174,7 @@ impl World {
         setters.push(Box::new(FINGERPRINT));
         let mut message = Message::new();
         message.build(&setters).expect("built");
-        self.viewer.handle_stun(self.now, LOCAL, peer(), &message.raw, &mut self.wire)
+        self.viewer.handle_stun(self.now, path(), &message.raw, &mut self.wire)
     }
 
     /// ICE and DTLS, until nothing moves any more.
@@ -194,6 +201,7 @@ impl World {
             let mut packets: Vec<Packet> = (0..2)
                 .map(|part| Packet {
                     kind: MediaKind::Video,
+                    layer: 0,
                     sequence: 70_000 + number * 2 + part,
                     timestamp: number as u32 * 3_000,
                     pts: MediaTime::from_ticks(number as i64 * 3_000, 90_000),
@@ -204,6 +212,7 @@ impl World {
                 .collect();
             packets.push(Packet {
                 kind: MediaKind::Audio,
+                layer: 0,
                 sequence: number,
                 timestamp: number as u32 * 1_600,
                 pts: MediaTime::from_ticks(number as i64 * 1_600, 48_000),
@@ -223,7 +232,7 @@ impl World {
         let media = self.wire.0.drain(..).filter(|datagram| !(192..224).contains(&datagram[1]));
         media
             .map(|datagram| {
-                let plain = keys.rtcp_in.decrypt_rtp(&datagram).expect("authentic");
+                let plain = keys.incoming.decrypt_rtp(&datagram).expect("authentic");
                 RtpPacket::unmarshal(&mut &plain[..]).expect("RTP")
             })
             .collect()
@@ -409,7 +418,7 @@ fn reports_put_picture_and_sound_on_one_clock() {
         .0
         .drain(..)
         .map(|datagram| {
-            let plain = keys.rtcp_in.decrypt_rtcp(&datagram).expect("authentic");
+            let plain = keys.incoming.decrypt_rtcp(&datagram).expect("authentic");
             let packets = unmarshal(&mut &plain[..]).expect("RTCP");
             packets[0].as_any().downcast_ref::<SenderReport>().expect("a report").clone()
         })

@@ -5,26 +5,20 @@
 //! has the certificate of its offer.
 
 use super::Plan;
-use super::dtls::{Dtls, Identity, Keys, Progress};
 use super::fan_out::FanOut;
-use super::ice::IceLite;
 use super::rtcp::{Feedback, SenderReport};
-use super::srtp::HEADER;
 use super::template::Template;
 use super::track::{Numbers, OutTrack, ticks};
 use super::{history, resend::ResendBudget};
 use crate::media::{Codec, MediaKind, Tracks};
 use crate::stream::{ReaderGuard, ReaderKind, Stream};
+use crate::webrtc::path::Path;
 use crate::webrtc::session::SessionState;
 use crate::webrtc::socket::Outlet;
-use std::net::{IpAddr, SocketAddr};
+use crate::webrtc::transport::{HEADER, Transport};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Without a valid check for so long the viewer has gone (RFC 7675 §5.1).
-const CONSENT: Duration = Duration::from_secs(30);
-/// ICE and DTLS must be done by then.
-const CONNECT: Duration = Duration::from_secs(15);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Cached pictures are sent within about this many milliseconds, one step each.
 const CATCH_UP_STEPS: usize = 64;
@@ -37,11 +31,7 @@ const UNKNOWN_SOURCES: u16 = 256;
 pub(in crate::webrtc) struct Viewer {
     stream: Arc<Stream>,
     _counted: ReaderGuard,
-    identity: Arc<Identity>,
-    ice: IceLite,
-    dtls: Dtls,
-    path: Option<(SocketAddr, IpAddr)>,
-    keys: Option<Box<Keys>>,
+    transport: Transport,
     tracks: Vec<OutTrack>,
     codecs: Vec<(MediaKind, Codec)>,
     unserved: Vec<MediaKind>,
@@ -50,10 +40,7 @@ pub(in crate::webrtc) struct Viewer {
     resend: ResendBudget,
     rtcp_sources: Vec<u32>,
     unknown_sources: u16,
-    created: Instant,
-    last_check: Instant,
     next_report: Instant,
-    ended: Option<&'static str>,
 }
 
 /// Where a viewer stands in the pictures.
@@ -70,17 +57,13 @@ enum VideoState {
 impl Viewer {
     /// A session for what was agreed upon.
     pub(super) fn new(now: Instant, plan: Plan) -> Self {
-        let Plan { stream, tracks, identity, ice, fingerprint, is_client, agreement, cname } = plan;
+        let Plan { stream, tracks, transport, agreement, cname } = plan;
         let codecs =
             agreement.tracks.iter().filter_map(|track| Some((track.kind, tracks.codec(track.kind)?)));
         Self {
             _counted: stream.count_reader(ReaderKind::Whep),
             stream,
-            dtls: Dtls::new(identity.clone(), &fingerprint, is_client),
-            identity,
-            ice,
-            path: None,
-            keys: None,
+            transport,
             codecs: codecs.collect(),
             tracks: agreement.tracks,
             unserved: agreement.unserved,
@@ -89,21 +72,18 @@ impl Viewer {
             resend: ResendBudget::new(now),
             rtcp_sources: Vec::new(),
             unknown_sources: UNKNOWN_SOURCES,
-            created: now,
-            last_check: now,
             next_report: now,
-            ended: None,
         }
     }
 
     /// Our ICE user fragment.
     pub(in crate::webrtc) fn local_ufrag(&self) -> &str {
-        self.ice.fragment()
+        self.transport.local_ufrag()
     }
 
     /// The viewer's ICE user fragment.
     pub(in crate::webrtc) fn remote_ufrag(&self) -> &str {
-        self.ice.remote_fragment()
+        self.transport.remote_ufrag()
     }
 
     /// The stream that is played.
@@ -113,43 +93,26 @@ impl Viewer {
 
     /// Where the session stands.
     pub(in crate::webrtc) fn state(&self) -> SessionState {
-        match (self.ended, &self.keys) {
-            (Some(why), _) => SessionState::Ended(why),
-            (None, Some(_)) => SessionState::Connected,
-            (None, None) => SessionState::Connecting,
-        }
+        self.transport.state()
     }
 
     /// Whether cached pictures are still to be sent: call [`Self::catch_up`] once a millisecond.
     pub(in crate::webrtc) fn is_catching_up(&self) -> bool {
-        self.ended.is_none() && matches!(self.video, VideoState::CatchUp { .. })
+        self.is_connected() && matches!(self.video, VideoState::CatchUp { .. })
     }
 
-    /// A STUN message. True if it was authentic: the pair of addresses is proven.
+    /// A STUN message. True if it was authentic: the path is proven.
     pub(in crate::webrtc) fn handle_stun(
         &mut self,
         now: Instant,
-        local: IpAddr,
-        peer: SocketAddr,
+        path: Path,
         data: &[u8],
         outlet: &mut dyn Outlet,
     ) -> bool {
-        if self.ended.is_some() {
-            return false; // W40: after the end no STUN is answered
-        }
-        let crypto = self.identity.provider().crypto();
-        let Some(check) = self.ice.check(data, peer, crypto) else { return false };
-        outlet.send(peer, local, &check.response, None);
-        self.last_check = now;
-        if check.nominated || self.path.is_none() {
-            self.path = Some((peer, local));
-            self.dtls.start(now);
-            self.flush_dtls(outlet);
-        }
-        true
+        self.transport.handle_stun(now, path, data, outlet)
     }
 
-    /// A DTLS datagram from a proven address.
+    /// A DTLS datagram from a proven path.
     pub(in crate::webrtc) fn handle_dtls(
         &mut self,
         now: Instant,
@@ -157,20 +120,10 @@ impl Viewer {
         fan_out: Option<&FanOut>,
         outlet: &mut dyn Outlet,
     ) {
-        if self.ended.is_some() {
-            return;
+        if self.transport.handle_dtls(now, data, outlet) {
+            tracing::debug!(stream = %self.stream.name(), "Viewer connected.");
+            self.join(now, fan_out);
         }
-        match self.dtls.read(now, data) {
-            Progress::Pending => {}
-            Progress::Established(keys) => {
-                tracing::debug!(stream = %self.stream.name(), profile = ?keys.profile, "DTLS is established.");
-                self.keys = Some(keys);
-                self.join(now, fan_out);
-            }
-            Progress::Closed => self.ended = Some("the viewer closed the session"),
-            Progress::Failed(why) => self.ended = Some(why),
-        }
-        self.flush_dtls(outlet);
     }
 
     /// An RTCP datagram from a proven address.
@@ -190,8 +143,8 @@ impl Viewer {
             let Some(left) = self.unknown_sources.checked_sub(1) else { return };
             self.unknown_sources = left;
         }
-        let Some(keys) = &mut self.keys else { return };
-        let Ok(plain) = keys.rtcp_in.decrypt_rtcp(data) else { return };
+        let Some((keys, _)) = self.transport.sending() else { return };
+        let Ok(plain) = keys.incoming.decrypt_rtcp(data) else { return };
         if !known && self.rtcp_sources.len() < 16 {
             self.rtcp_sources.push(source);
         }
@@ -218,20 +171,8 @@ impl Viewer {
         fan_out: Option<&FanOut>,
         outlet: &mut dyn Outlet,
     ) {
-        if self.ended.is_some() {
-            return;
-        }
-        let since = |then: Instant| now.saturating_duration_since(then);
-        if self.keys.is_none() {
-            if !self.dtls.handle_timeout(now) {
-                self.ended = Some("the DTLS handshake failed");
-            } else if since(self.created) > CONNECT {
-                self.ended = Some("no connection came about");
-            }
-            self.flush_dtls(outlet);
-        } else if since(self.last_check) > CONSENT {
-            self.ended = Some("the viewer has gone silent");
-        } else if now >= self.next_report {
+        self.transport.handle_timeout(now, outlet);
+        if self.is_connected() && now >= self.next_report {
             self.report(now, fan_out, outlet);
         }
     }
@@ -241,7 +182,7 @@ impl Viewer {
         let same =
             self.codecs.iter().all(|(kind, codec)| tracks.codec(*kind).is_none_or(|now| now == *codec));
         if !same || self.unserved.iter().any(|kind| tracks.has(*kind)) {
-            self.ended = Some("the stream's tracks changed");
+            self.transport.end("the stream's tracks changed");
         }
         self.video = VideoState::Waiting;
         for track in &mut self.tracks {
@@ -262,7 +203,7 @@ impl Viewer {
         outlet: &mut dyn Outlet,
         buffer: &mut Vec<u8>,
     ) {
-        if self.keys.is_none() || self.ended.is_some() {
+        if !self.is_connected() {
             return;
         }
         if self.video != VideoState::Live
@@ -318,9 +259,11 @@ impl Viewer {
 
     /// Ends the session; the peer is told.
     pub(in crate::webrtc) fn close(&mut self, now: Instant, why: &'static str, outlet: &mut dyn Outlet) {
-        self.ended.get_or_insert(why);
-        self.dtls.close(now);
-        self.flush_dtls(outlet);
+        self.transport.close(now, why, outlet);
+    }
+
+    fn is_connected(&self) -> bool {
+        self.transport.state() == SessionState::Connected
     }
 
     /// The handshake is done: begin with the cached pictures, or wait for a keyframe.
@@ -357,7 +300,7 @@ impl Viewer {
         outlet: &mut dyn Outlet,
         buffer: &mut Vec<u8>,
     ) {
-        let (Some(keys), Some((peer, local))) = (&mut self.keys, self.path) else { return };
+        let Some((keys, path)) = self.transport.sending() else { return };
         buffer.clear();
         let mut segment = 0;
         for packet in batch.packets[batch.runs[run].clone()].iter().filter(|packet| wanted(packet.kind)) {
@@ -377,7 +320,7 @@ impl Viewer {
             }
         }
         if !buffer.is_empty() {
-            outlet.send(peer, local, buffer, Some(segment));
+            outlet.send(path, buffer, Some(segment));
         }
     }
 
@@ -391,7 +334,7 @@ impl Viewer {
         outlet: &mut dyn Outlet,
         buffer: &mut Vec<u8>,
     ) {
-        let (Some(keys), Some((peer, local))) = (&mut self.keys, self.path) else { return };
+        let Some((keys, path)) = self.transport.sending() else { return };
         let track = self.tracks.iter_mut().find(|track| track.ssrc == ssrc && track.kind == MediaKind::Video);
         let Some(track) = track else { return };
         let Some(sequence) = track.missing(number, history::WINDOW) else { return };
@@ -417,16 +360,14 @@ impl Viewer {
         };
         buffer.resize(buffer.len() + keys.rtp.tag_len(), 0);
         if keys.rtp.seal(buffer, index).is_ok() {
-            outlet.send(peer, local, buffer, None);
+            outlet.send(path, buffer, None);
         }
     }
 
     /// Sends a sender report for each track that has sent something. All tracks are on one clock: the
     /// wall clock at the timeline's origin, plus media time, plus the time since the packet arrived.
     fn report(&mut self, now: Instant, fan_out: Option<&FanOut>, outlet: &mut dyn Outlet) {
-        let (Some(keys), Some((peer, local)), Some(fan_out)) = (&mut self.keys, self.path, fan_out) else {
-            return;
-        };
+        let (Some((keys, path)), Some(fan_out)) = (self.transport.sending(), fan_out) else { return };
         let Some(epoch) = fan_out.epoch() else { return };
         for track in self.tracks.iter().filter(|track| track.packets > 0) {
             let Some(latest) = fan_out.history().latest(track.kind) else { continue };
@@ -442,17 +383,9 @@ impl Viewer {
             let mut plain = Vec::with_capacity(128);
             report.write(&self.cname, &mut plain);
             if let Ok(sealed) = keys.rtcp_out.encrypt_rtcp(&plain) {
-                outlet.send(peer, local, &sealed, None);
+                outlet.send(path, &sealed, None);
             }
             self.next_report = now + REPORT_INTERVAL;
-        }
-    }
-
-    fn flush_dtls(&mut self, outlet: &mut dyn Outlet) {
-        while let Some(datagram) = self.dtls.poll_transmit() {
-            if let Some((peer, local)) = self.path {
-                outlet.send(peer, local, &datagram, None);
-            }
         }
     }
 }

@@ -100,6 +100,7 @@ impl Publication {
         }
         self.pending.push(Packet {
             kind,
+            layer: 0,
             sequence,
             timestamp: packet.timestamp,
             pts,

@@ -11,7 +11,7 @@ use super::publication::Publication;
 use super::receiver::{Incoming, Receiver};
 use super::stack::{Outcome, Stack};
 use crate::media::{MediaKind, SenderReport, StreamName};
-use crate::stream::{Hub, PublishError, Source, SourceKind};
+use crate::stream::{Hub, KeyframeWishes, PublishError, Source, SourceKind};
 use crate::webrtc::session::{SessionError, SessionState};
 use crate::webrtc::transmit::Transmit;
 use bytes::BytesMut;
@@ -58,7 +58,7 @@ pub(in crate::webrtc) struct IngestSession {
     started: Instant,
     heard: Instant,
     kicked: CancellationToken,
-    keyframe_requests: watch::Receiver<u64>,
+    keyframe_requests: watch::Receiver<KeyframeWishes>,
     keyframe: KeyframeWish,
     checked_candidates: usize,
     /// As of the latest [`Self::flush`].

@@ -11,7 +11,7 @@ use rtc::crypto::{
 };
 
 /// RTP header without contributing sources and extensions.
-pub(super) const HEADER: usize = 12;
+pub(in crate::webrtc) const HEADER: usize = 12;
 
 /// A protection profile (RFC 5764 §4.1.2, RFC 7714 §14.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Profile {
 }
 
 /// The keys of one direction of one session.
-pub(super) struct Sealer {
+pub(in crate::webrtc) struct Sealer {
     profile: Profile,
     cipher: Cipher,
 }
@@ -79,13 +79,13 @@ impl Sealer {
     }
 
     /// Bytes that `seal` needs behind the packet.
-    pub(super) fn tag_len(&self) -> usize {
+    pub(in crate::webrtc) fn tag_len(&self) -> usize {
         self.profile.tag_len()
     }
 
     /// Encrypts and authenticates `packet`: a header of 12 bytes, the payload, and room for the tag.
     /// `index` is the sequence number with its roll-over counter: 48 bits.
-    pub(super) fn seal(&mut self, packet: &mut [u8], index: u64) -> Result<(), CryptoError> {
+    pub(in crate::webrtc) fn seal(&mut self, packet: &mut [u8], index: u64) -> Result<(), CryptoError> {
         let end = packet.len() - self.tag_len();
         let (body, tag) = packet.split_at_mut(end);
         let (header, payload) = body.split_at_mut(HEADER);

@@ -1,4 +1,4 @@
-//! The DTLS handshake of one viewer, and the keys that come out of it.
+//! The DTLS handshake of one session, and the keys that come out of it.
 //!
 //! Promises that keys are given out only after the peer's certificate was found to have the fingerprint
 //! of its offer, and that AEAD_AES_128_GCM is used whenever the client has it.
@@ -29,7 +29,7 @@ const FLIGHT_INTERVAL: Duration = Duration::from_millis(300);
 const GCM: u16 = 0x0007;
 
 /// Our certificate and the handshake configurations made from it, once per process.
-pub(crate) struct Identity {
+pub(in crate::webrtc) struct Identity {
     provider: Arc<dyn RTCCryptoProvider>,
     fingerprint: String,
     server_gcm: Arc<HandshakeConfig>,
@@ -39,7 +39,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// Generates a certificate.
-    pub(crate) fn generate() -> Result<Self, WebRtcError> {
+    pub(in crate::webrtc) fn generate() -> Result<Self, WebRtcError> {
         let failed = |error: &dyn std::fmt::Display| WebRtcError::Certificate(error.to_string());
         let provider = default_provider().map_err(|error| failed(&error))?;
         let certificate = Certificate::generate_self_signed(vec!["tidegate".to_owned()], provider.crypto())
@@ -71,7 +71,7 @@ impl Identity {
     }
 
     /// SHA-256 of our certificate, as `a=fingerprint` writes it.
-    pub(crate) fn fingerprint(&self) -> &str {
+    pub(in crate::webrtc) fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
@@ -82,15 +82,18 @@ impl Identity {
 }
 
 /// What the handshake yields.
-pub(super) struct Keys {
+pub(in crate::webrtc) struct Keys {
     pub(super) profile: Profile,
-    pub(super) rtp: Sealer,
-    pub(super) rtcp_out: Context,
-    pub(super) rtcp_in: Context,
+    /// Seals outgoing RTP.
+    pub(in crate::webrtc) rtp: Sealer,
+    /// Seals outgoing RTCP.
+    pub(in crate::webrtc) rtcp_out: Context,
+    /// Opens incoming RTP and RTCP.
+    pub(in crate::webrtc) incoming: Context,
 }
 
 /// What a datagram led to.
-pub(super) enum Progress {
+pub(in crate::webrtc) enum Progress {
     /// Go on.
     Pending,
     /// The handshake is over and the peer is who the offer says.
@@ -102,7 +105,7 @@ pub(super) enum Progress {
 }
 
 /// One association.
-pub(super) struct Dtls {
+pub(in crate::webrtc) struct Dtls {
     identity: Arc<Identity>,
     remote_fingerprint: String,
     is_client: bool,
@@ -113,7 +116,7 @@ pub(super) struct Dtls {
 
 impl Dtls {
     /// An association with the peer whose certificate has this SHA-256 fingerprint.
-    pub(super) fn new(identity: Arc<Identity>, remote_fingerprint: &str, is_client: bool) -> Self {
+    pub(in crate::webrtc) fn new(identity: Arc<Identity>, remote_fingerprint: &str, is_client: bool) -> Self {
         let endpoint = Endpoint::new(peer(), TransportProtocol::UDP, Some(identity.server_any.clone()));
         Self {
             identity,
@@ -126,14 +129,14 @@ impl Dtls {
     }
 
     /// Begins the handshake if that is our part.
-    pub(super) fn start(&mut self, now: Instant) {
+    pub(in crate::webrtc) fn start(&mut self, now: Instant) {
         if self.is_client && self.endpoint.get_connection_state(peer()).is_none() {
             let _ = self.endpoint.connect(now, peer(), self.identity.client.clone(), None);
         }
     }
 
     /// Takes a datagram.
-    pub(super) fn read(&mut self, now: Instant, data: &[u8]) -> Progress {
+    pub(in crate::webrtc) fn read(&mut self, now: Instant, data: &[u8]) -> Progress {
         let Some(hello) = &mut self.hello else { return self.feed(now, data) };
         let Hello::Offered(profiles, held) = hello.push(data) else { return Progress::Pending };
         self.hello = None;
@@ -150,18 +153,18 @@ impl Dtls {
     }
 
     /// Lets retransmissions happen. False if the handshake has failed.
-    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+    pub(in crate::webrtc) fn handle_timeout(&mut self, now: Instant) -> bool {
         let waiting = self.established || self.endpoint.get_connection_state(peer()).is_none();
         waiting || self.endpoint.handle_timeout(peer(), now).is_ok()
     }
 
     /// Says goodbye.
-    pub(super) fn close(&mut self, now: Instant) {
+    pub(in crate::webrtc) fn close(&mut self, now: Instant) {
         let _ = self.endpoint.close(now);
     }
 
     /// The next datagram to send.
-    pub(super) fn poll_transmit(&mut self) -> Option<BytesMut> {
+    pub(in crate::webrtc) fn poll_transmit(&mut self) -> Option<BytesMut> {
         self.endpoint.poll_transmit().map(|transmit| transmit.message)
     }
 
@@ -226,7 +229,7 @@ fn keys(state: &State, is_client: bool, provider: &dyn RTCCryptoProvider) -> Opt
         profile,
         rtp: Sealer::new(profile, ours.0, ours.1, crypto).ok()?,
         rtcp_out: Context::new(ours.0, ours.1, theirs, None, None, crypto).ok()?,
-        rtcp_in: Context::new(
+        incoming: Context::new(
             theirs_keys.0,
             theirs_keys.1,
             theirs,
