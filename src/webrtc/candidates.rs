@@ -2,6 +2,7 @@
 
 use rtc::shared::ifaces::ifaces;
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,6 +21,19 @@ pub(super) fn host_candidates(listen: SocketAddr, external: &[IpAddr]) -> io::Re
     };
     addresses.truncate(MAX_CANDIDATES);
     Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, listen.port())).collect())
+}
+
+/// The candidates as lines of an m-section (RFC 8839 §5.1), with `a=end-of-candidates`: none is trickled.
+pub(super) fn sdp_lines(candidates: &[SocketAddr]) -> String {
+    let mut lines = String::new();
+    for (number, address) in candidates.iter().enumerate() {
+        // RFC 8445 §5.1.2.1: type preference 126, one local preference each, component 1.
+        let preference = 65_535 - number.min(65_535) as u32;
+        let priority = (126 << 24) + (preference << 8) + 255;
+        let (ip, port) = (address.ip(), address.port());
+        let _ = write!(lines, "a=candidate:{} 1 udp {priority} {ip} {port} typ host\r\n", number + 1);
+    }
+    lines + "a=end-of-candidates\r\n"
 }
 
 /// Browsers gather no loopback candidates: on the same machine they reach us by an interface's address.

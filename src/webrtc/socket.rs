@@ -164,8 +164,8 @@ impl Outlet for Rc<Socket> {
                     return sent;
                 }
             }
-            let parts = data.chunks(segment);
-            return parts.fold(true, |sent, part| self.transmit(destination, source, part, None) && sent);
+            // When one does not fit, neither do those behind it.
+            return data.chunks(segment).all(|part| self.transmit(destination, source, part, None));
         }
         self.transmit(destination, source, data, None)
     }

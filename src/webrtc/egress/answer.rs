@@ -8,7 +8,6 @@ use super::track::OutTrack;
 use crate::media::{Codec, MediaKind, Tracks};
 use crate::webrtc::SessionError;
 use std::fmt::Write;
-use std::net::SocketAddr;
 
 /// Feedback we act on.
 const FEEDBACK: [&str; 3] = ["nack", "nack pli", "ccm fir"];
@@ -25,7 +24,8 @@ pub(super) struct Agreement {
 
 /// What is ours in an answer.
 pub(super) struct Local<'a> {
-    pub(super) candidates: &'a [SocketAddr],
+    /// The lines of our candidates.
+    pub(super) candidates: &'a str,
     /// The lines of our end of the transport.
     pub(super) transport: String,
     pub(super) cname: &'a str,
@@ -216,14 +216,7 @@ fn open(sdp: &mut String, section: &Section, types: &[u8], direction: &str, loca
     if section.reduced_size {
         sdp.push_str("a=rtcp-rsize\r\n");
     }
-    for (number, address) in local.candidates.iter().enumerate() {
-        // RFC 8445 §5.1.2.1: type preference 126, one local preference each, component 1.
-        let preference = 65_535 - number.min(65_535) as u32;
-        let priority = (126 << 24) + (preference << 8) + 255;
-        let (ip, port) = (address.ip(), address.port());
-        let _ = write!(sdp, "a=candidate:{} 1 udp {priority} {ip} {port} typ host\r\n", number + 1);
-    }
-    sdp.push_str("a=end-of-candidates\r\n");
+    sdp.push_str(local.candidates);
 }
 
 fn kinds(kinds: &[MediaKind]) -> String {

@@ -22,7 +22,6 @@ use crate::webrtc::SessionError;
 use crate::webrtc::transport::{Identity, Transport};
 pub(super) use fan_out::FanOut;
 use rand::distr::{Alphanumeric, SampleString};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 pub(super) use viewer::Viewer;
@@ -52,7 +51,7 @@ pub(super) fn prepare(
     offer: &Offer,
     stream: Arc<Stream>,
     tracks: &Tracks,
-    candidates: &[SocketAddr],
+    candidates: &str,
     identity: Arc<Identity>,
 ) -> Result<Plan, SessionError> {
     let offer = &offer.0;

@@ -480,7 +480,7 @@ fn a_silent_viewer_is_given_up() {
     assert_eq!(world.viewer.state(), SessionState::Connected);
     world.now += Duration::from_secs(2);
     world.viewer.handle_timeout(world.now, Some(&world.fan_out), &mut world.wire);
-    assert_eq!(world.viewer.state(), SessionState::Ended("the viewer has gone silent"));
+    assert_eq!(world.viewer.state(), SessionState::Ended("the peer has gone silent"));
 }
 
 #[test]
@@ -493,5 +493,5 @@ fn the_viewer_is_told_of_the_end_and_tells_us() {
     world.client.close(world.now);
     let goodbye = world.client.poll_transmit().expect("close_notify");
     world.viewer.handle_dtls(world.now, &goodbye, Some(&world.fan_out), &mut world.wire);
-    assert_eq!(world.viewer.state(), SessionState::Ended("the viewer closed the session"));
+    assert_eq!(world.viewer.state(), SessionState::Ended("the peer closed the session"));
 }
