@@ -84,6 +84,7 @@ pub struct WebRtc {
     hub: Hub,
     local: SocketAddr,
     candidates: Vec<SocketAddr>,
+    candidate_lines: String,
     identity: Arc<transport::Identity>,
     commands: mpsc::Sender<Command>,
     worker: Mutex<Option<JoinHandle<()>>>,
@@ -114,7 +115,15 @@ impl WebRtc {
             .spawn(move || driver::run(parts))
             .map_err(WebRtcError::Thread)?;
         info!(%local, ?candidates, "WebRTC listens.");
-        Ok(Arc::new(Self { hub, local, candidates, identity, commands, worker: Mutex::new(Some(worker)) }))
+        Ok(Arc::new(Self {
+            hub,
+            local,
+            candidate_lines: candidates::sdp_lines(&candidates),
+            candidates,
+            identity,
+            commands,
+            worker: Mutex::new(Some(worker)),
+        }))
     }
 
     /// The bound address.
@@ -154,7 +163,7 @@ impl WebRtc {
             first_epoch(&stream).await.ok_or_else(|| SessionError::NotLive(name.clone()))?;
         let identity = self.identity.clone();
         let plan =
-            egress::prepare(Instant::now(), &offer, stream, &epoch.tracks, &self.candidates, identity)?;
+            egress::prepare(Instant::now(), &offer, stream, &epoch.tracks, &self.candidate_lines, identity)?;
         let (session, etag) = (SessionId::random(), etag());
         let sdp = plan.sdp().to_owned();
         let (plan, tag) = (Box::new(plan), etag.clone());

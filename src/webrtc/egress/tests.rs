@@ -4,6 +4,7 @@ use super::{FanOut, Offer, Plan, Viewer, prepare};
 use crate::media::{AudioTrack, Codec, Epoch, MediaKind, MediaTime, Packet, PacketBatch, Tracks, VideoTrack};
 use crate::stream::{Hub, Publisher, Source, SourceKind};
 use crate::webrtc::SessionError;
+use crate::webrtc::candidates::sdp_lines;
 use crate::webrtc::path::Path;
 use crate::webrtc::session::SessionState;
 use crate::webrtc::socket::Outlet;
@@ -113,7 +114,7 @@ fn plan(offer: &str, tracks: &Tracks) -> (Publisher<PacketBatch>, Result<Plan, S
     let candidates = [SocketAddr::from(([192, 0, 2, 1], 8189)), SocketAddr::from(([127, 0, 0, 1], 8189))];
     let identity = Arc::new(Identity::generate().expect("a certificate"));
     let plan = Offer::parse(offer).and_then(|offer| {
-        prepare(Instant::now(), &offer, publisher.stream().clone(), tracks, &candidates, identity)
+        prepare(Instant::now(), &offer, publisher.stream().clone(), tracks, &sdp_lines(&candidates), identity)
     });
     (publisher, plan)
 }
