@@ -171,7 +171,7 @@ impl RtcClient {
         .await
     }
 
-    /// Whether nothing has come from the server's DTLS or ICE that ends the session.
+    /// Whether its task runs.
     pub fn is_running(&self) -> bool {
         !self.task.is_finished()
     }
@@ -206,7 +206,7 @@ impl RtcClient {
         self.sender.with(move |peer| peer.send_raw(data, to)).await;
     }
 
-    /// Sends PLI for the video it receives. It also does so by itself never.
+    /// Sends PLI for the video it receives. By itself it never does.
     pub async fn request_keyframe(&self) {
         self.sender.with(Peer::request_keyframe).await;
     }
@@ -278,7 +278,7 @@ impl RtcSender {
     async fn with<T: Send + 'static>(&self, act: impl FnOnce(&mut Peer) -> T + Send + 'static) -> T {
         let (done, outcome) = oneshot::channel();
         let command: Command = Box::new(|peer| drop(done.send(act(peer))));
-        self.commands.send(command).ok().expect("the client's task runs");
+        assert!(self.commands.send(command).is_ok(), "the client's task is over");
         outcome.await.expect("the client's task runs")
     }
 }

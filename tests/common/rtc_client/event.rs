@@ -17,7 +17,7 @@ pub enum RtcEvent {
     /// A media packet came; a repaired one too, once its retransmission is here.
     Media(MediaPacket),
     /// RTCP came, one event a packet of the compound.
-    Rtcp(Rtcp),
+    Rtcp(Box<Rtcp>),
     /// The server ended the DTLS association.
     Closed,
 }

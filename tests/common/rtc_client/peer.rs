@@ -299,7 +299,7 @@ impl Peer {
                 None => return,
             },
             Event::RawPacket(raw) => match *raw {
-                RawPacket::RtcpRx(rtcp) => RtcEvent::Rtcp(rtcp),
+                RawPacket::RtcpRx(rtcp) => RtcEvent::Rtcp(Box::new(rtcp)),
                 _ => return,
             },
             _ => return,
