@@ -39,6 +39,12 @@ pub struct Config {
     pub webrtc_listen: SocketAddr,
     /// Addresses under which `webrtc_listen` is reached from outside (NAT); empty: the interfaces' own.
     pub webrtc_external_addresses: Vec<IpAddr>,
+    /// Threads for WebRTC sessions.
+    pub webrtc_workers: usize,
+    /// WebRTC sessions of one source address that are on their way, without a connectivity check yet …
+    pub limits_half_open_per_source: usize,
+    /// … and of all.
+    pub limits_half_open: usize,
     /// Duration of a part of Low-Latency HLS.
     pub hls_part_duration: Duration,
     /// Duration of an HLS segment.
@@ -77,6 +83,9 @@ impl Config {
             rtmp_listen: SocketAddr::new(any, 1935),
             webrtc_listen: SocketAddr::new(any, 8189),
             webrtc_external_addresses: Vec::new(),
+            webrtc_workers: std::thread::available_parallelism().map_or(1, usize::from).min(64),
+            limits_half_open_per_source: 50,
+            limits_half_open: 500,
             hls_part_duration: Duration::from_millis(333),
             hls_segment_duration: Duration::from_secs(2),
             hls_window: 7,

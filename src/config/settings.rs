@@ -36,7 +36,7 @@ const ADDRESS: &str = "an address and a port, such as \"0.0.0.0:8080\" or \"[::1
 const SECRET: &str = "8 to 256 letters, digits or characters of \"-._~\"";
 const SWITCH: &str = "true or false";
 
-const DEFINITIONS: [Definition; 19] = [
+const DEFINITIONS: [Definition; 22] = [
     Definition { key: "http.listen", expected: ADDRESS, set: |c, v| put(&mut c.http_listen, v.parse()) },
     Definition {
         key: "http.connections_per_source",
@@ -49,6 +49,21 @@ const DEFINITIONS: [Definition; 19] = [
         key: "webrtc.external_addresses",
         expected: "a list of IP addresses, such as [\"203.0.113.7\"] (in the environment: between commas)",
         set: |c, v| put(&mut c.webrtc_external_addresses, v.list()),
+    },
+    Definition {
+        key: "webrtc.workers",
+        expected: "a number of threads from 1 to 64",
+        set: |c, v| put(&mut c.webrtc_workers, v.parse().filter(|n| (1..=64).contains(n))),
+    },
+    Definition {
+        key: "limits.half_open_per_source",
+        expected: "a number from 1 to 100000",
+        set: |c, v| put(&mut c.limits_half_open_per_source, v.parse().filter(|n| (1..=100_000).contains(n))),
+    },
+    Definition {
+        key: "limits.half_open",
+        expected: "a number from 1 to 100000",
+        set: |c, v| put(&mut c.limits_half_open, v.parse().filter(|n| (1..=100_000).contains(n))),
     },
     Definition {
         key: "hls.part_duration",

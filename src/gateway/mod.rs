@@ -115,6 +115,9 @@ impl Gateway {
             WebRtcSettings {
                 listen: config.webrtc_listen,
                 external_addresses: config.webrtc_external_addresses.clone(),
+                workers: config.webrtc_workers,
+                half_open_per_source: config.limits_half_open_per_source,
+                half_open: config.limits_half_open,
             },
             hub.clone(),
         )?;

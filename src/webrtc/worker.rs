@@ -2,11 +2,15 @@
 //!
 //! Sessions are sans-I/O and owned here. A panic in one closes that session only.
 
+use super::admission::HalfOpen;
 use super::demux::{Datagram, Demux};
+use super::directory::{Directory, WorkerId};
 use super::driver::Outcome;
 use super::egress::{self, FanOut, Plan, Viewer};
+use super::handover::{Entrances, HandOver};
 use super::ingest::{IngestSession, IngestSettings};
 use super::path::Path;
+use super::placement::Seat;
 use super::session::SessionState;
 use super::socket::{Outlet, Socket};
 use super::{Patched, SessionError, SessionId, SessionKind};
@@ -30,8 +34,6 @@ const CATCH_UP_TICK: Duration = Duration::from_millis(1);
 const INGEST_TICK: Duration = Duration::from_millis(5);
 /// Ingest sessions are looked after at least so often.
 const INGEST_CARE: Duration = Duration::from_millis(100);
-/// Sessions that have not connected yet.
-const MAX_HALF_OPEN: usize = 500;
 /// Losses are reported at most so often.
 const LOSS_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -48,16 +50,40 @@ struct Ingest {
 
 type FanOutId = u64;
 
+/// A session that was let in.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    /// Its id.
+    pub(super) session: SessionId,
+    /// The entity tag of its ICE state.
+    pub(super) etag: String,
+    /// Its place on this worker.
+    pub(super) seat: Seat,
+    /// It counts as half-open until its peer has passed a connectivity check.
+    pub(super) half_open: Option<HalfOpen>,
+}
+
+/// What all workers share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) hub: Hub,
+    pub(super) candidates: Arc<[SocketAddr]>,
+    pub(super) ingest: Arc<IngestSettings>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) entrances: Entrances,
+}
+
 /// The sessions of one thread.
 pub(super) struct Worker {
+    number: WorkerId,
     socket: Rc<Socket>,
     hub: Hub,
-    candidates: Vec<SocketAddr>,
-    ingest: IngestSettings,
+    candidates: Arc<[SocketAddr]>,
+    ingest: Arc<IngestSettings>,
     demux: Demux,
+    hand_over: HandOver,
     sessions: HashMap<SessionId, Session>,
-    /// The entity tags of the sessions' ICE states.
-    etags: HashMap<SessionId, String>,
+    tickets: HashMap<SessionId, Ticket>,
     fan_outs: HashMap<FanOutId, FanOut>,
     next_fan_out: FanOutId,
     /// For one run of packets.
@@ -70,21 +96,19 @@ pub(super) struct Worker {
 
 impl Worker {
     /// No sessions yet.
-    pub(super) fn new(
-        socket: Rc<Socket>,
-        hub: Hub,
-        candidates: Vec<SocketAddr>,
-        ingest: IngestSettings,
-    ) -> Self {
+    pub(super) fn new(number: WorkerId, socket: Rc<Socket>, shared: Shared) -> Self {
         let now = Instant::now();
+        let Shared { hub, candidates, ingest, directory, entrances } = shared;
         Self {
+            number,
             socket,
             hub,
             candidates,
             ingest,
-            demux: Demux::default(),
+            demux: Demux::new(number, directory),
+            hand_over: HandOver::new(entrances),
             sessions: HashMap::new(),
-            etags: HashMap::new(),
+            tickets: HashMap::new(),
             fan_outs: HashMap::new(),
             next_fan_out: 0,
             buffer: Vec::with_capacity(1 << 16),
@@ -96,15 +120,9 @@ impl Worker {
     }
 
     /// A viewer comes: it reads the stream with the others of this thread.
-    pub(super) fn view(
-        worker: &Rc<RefCell<Self>>,
-        now: Instant,
-        session: SessionId,
-        etag: String,
-        plan: Plan,
-    ) -> Outcome {
+    pub(super) fn view(worker: &Rc<RefCell<Self>>, now: Instant, ticket: Ticket, plan: Plan) -> Outcome {
         let mut this = worker.borrow_mut();
-        this.check_room(now)?;
+        let session = ticket.session;
         let known = this.fan_outs.iter().find(|(_, fan_out)| Arc::ptr_eq(fan_out.stream(), plan.stream()));
         let id = match known.map(|(id, _)| *id) {
             Some(id) => id,
@@ -120,7 +138,7 @@ impl Worker {
         };
         let viewer = plan.begin(now);
         this.demux.insert(session, viewer.local_ufrag());
-        this.etags.insert(session, etag);
+        this.tickets.insert(session, ticket);
         this.sessions.insert(session, Session::Viewer(Box::new(viewer), id));
         if let Some(fan_out) = this.fan_outs.get_mut(&id) {
             fan_out.add(session);
@@ -132,19 +150,18 @@ impl Worker {
     pub(super) fn publish(
         &mut self,
         now: Instant,
-        session: SessionId,
-        etag: String,
+        ticket: Ticket,
         name: StreamName,
         offer: &str,
         remote: SocketAddr,
     ) -> Result<String, SessionError> {
-        self.check_room(now)?;
+        let session = ticket.session;
         let made = guarded(session, || IngestSession::new(now, &self.ingest, &self.hub, name, offer, remote));
         let (ingest, answer) =
             made.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())))?;
         self.demux.insert(session, ingest.local_ufrag());
         let ingest = Ingest { session: ingest, cared: now, touched: true };
-        self.etags.insert(session, etag);
+        self.tickets.insert(session, ticket);
         self.sessions.insert(session, Session::Ingest(Box::new(ingest)));
         self.ingests.push(session);
         Ok(answer)
@@ -171,7 +188,7 @@ impl Worker {
             return Err(SessionError::UnknownSession);
         }
         let tag = if_match.trim().trim_matches('"');
-        if tag != "*" && self.etags.get(&session).is_none_or(|known| known != tag) {
+        if tag != "*" && self.tickets.get(&session).is_none_or(|known| known.etag != tag) {
             return Err(SessionError::StaleEntityTag);
         }
         match self.sessions.get_mut(&session) {
@@ -188,32 +205,28 @@ impl Worker {
         Ok(Patched::Trickled)
     }
 
-    fn check_room(&self, now: Instant) -> Outcome {
-        let connecting = |session: &&Session| session.state(now) == SessionState::Connecting;
-        let half_open = self.sessions.values().filter(connecting).count();
-        if half_open < MAX_HALF_OPEN { Ok(()) } else { Err(SessionError::Overloaded) }
-    }
-
-    /// Gives a datagram to its session.
-    pub(super) fn dispatch(&mut self, now: Instant, peer: SocketAddr, local: SocketAddr, data: &mut [u8]) {
+    /// Gives a datagram to its session, or to the worker that has it: see [`Self::flush`].
+    pub(super) fn dispatch(&mut self, now: Instant, path: Path, data: &mut [u8]) {
         let Some(kind) = Datagram::classify(data) else { return };
-        let by_path = || self.demux.by_path(peer, local.ip());
+        let by_path = || self.demux.by_path(path);
         let found = match kind {
             Datagram::Stun => self.demux.by_fragment(data).or_else(by_path),
             _ => by_path(),
         };
-        let Some(id) = found else { return };
-        let Self { sessions, fan_outs, demux, socket, buffer, candidates, catching_up, .. } = self;
+        let Some(id) = found else {
+            if let Some(worker) = self.demux.elsewhere(kind, path, data) {
+                self.hand_over.push(worker, path, data);
+            }
+            return;
+        };
+        let mut proven = false;
+        let Self { sessions, fan_outs, socket, buffer, candidates, catching_up, .. } = self;
         match sessions.get_mut(&id) {
             None => {}
             Some(Session::Viewer(viewer, fan_out)) => {
                 let fan_out = fan_outs.get(fan_out);
                 let handled = guarded(id, || match kind {
-                    Datagram::Stun => {
-                        if viewer.handle_stun(now, Path::udp(peer, local.ip()), data, socket) {
-                            demux.learn(id, peer, local.ip());
-                        }
-                    }
+                    Datagram::Stun => proven = viewer.handle_stun(now, path, data, socket),
                     Datagram::Dtls => viewer.handle_dtls(now, data, fan_out, socket),
                     Datagram::Rtcp => viewer.handle_rtcp(now, data, fan_out, socket, buffer),
                     Datagram::Rtp => {}
@@ -223,9 +236,12 @@ impl Worker {
                 }
                 if handled.is_none() || matches!(viewer.state(), SessionState::Ended(_)) {
                     self.end(now, id, "a fault of ours");
+                    return;
                 }
             }
             Some(Session::Ingest(ingest)) => {
+                let local = SocketAddr::new(path.local, candidates.first().map_or(0, SocketAddr::port));
+                let peer = path.peer;
                 // The stack knows us by the addresses of its answer.
                 let known = candidates.contains(&local);
                 let ours =
@@ -237,12 +253,34 @@ impl Worker {
                     self.end(now, id, "a fault of ours");
                     return;
                 }
-                if kind == Datagram::Stun && ingest.session.knows(peer) {
-                    demux.learn(id, peer, local.ip());
-                }
+                proven = kind == Datagram::Stun && ingest.session.knows(peer);
                 self.transmit(id);
             }
         }
+        if proven {
+            self.learn(id, path);
+        }
+    }
+
+    /// A session's peer has proven a path.
+    fn learn(&mut self, id: SessionId, path: Path) {
+        if let Some(ticket) = self.tickets.get_mut(&id) {
+            ticket.half_open = None;
+        }
+        if let Some(worker) = self.demux.learn(id, path) {
+            self.hand_over.entrances().forget(worker, path);
+        }
+    }
+
+    /// Another worker's session has proven a path that was one of ours.
+    pub(super) fn forget(&mut self, path: Path) {
+        self.demux.forget(path);
+    }
+
+    /// After a batch of datagrams: publishers hand their media to the hub, other workers get theirs.
+    pub(super) fn flush(&mut self, now: Instant) {
+        self.hand_over.flush();
+        self.flush_ingests(now);
     }
 
     /// Sends what an ingest session has to send.
@@ -264,7 +302,7 @@ impl Worker {
     }
 
     /// Lets publishers that got datagrams hand their media to the hub.
-    pub(super) fn flush_ingests(&mut self, now: Instant) {
+    fn flush_ingests(&mut self, now: Instant) {
         for position in 0..self.ingests.len() {
             let Some(id) = self.ingests.get(position).copied() else { return };
             let Some(Session::Ingest(ingest)) = self.sessions.get_mut(&id) else { continue };
@@ -348,6 +386,10 @@ impl Worker {
         self.fan_outs.retain(|_, fan_out| !fan_out.is_idle(now));
         if now.saturating_duration_since(self.reported) > LOSS_INTERVAL {
             self.reported = now;
+            let late = self.hand_over.entrances().take_dropped(self.number);
+            if late > 0 {
+                warn!(late, "Messages from WebRTC peers were dropped: this worker does not keep up.");
+            }
             let dropped = self.socket.take_dropped();
             if dropped > 0 {
                 warn!(dropped, "Messages to WebRTC peers were dropped: the kernel's send buffer was full.");
@@ -400,7 +442,7 @@ impl Worker {
         self.ingests.retain(|known| *known != id);
         self.catching_up.retain(|known| *known != id);
         self.demux.remove(id);
-        self.etags.remove(&id);
+        self.tickets.remove(&id);
         match self.sessions.remove(&id) {
             None => return false,
             Some(Session::Viewer(mut viewer, fan_out)) => {
@@ -447,7 +489,12 @@ async fn read_stream(worker: Rc<RefCell<Worker>>, id: FanOutId, mut reader: Subs
     let stream: Arc<Stream> = reader.stream().clone();
     while let Some(batch) = reader.recv().await {
         let lost = reader.lost();
-        worker.borrow_mut().fan_out(Instant::now(), id, &batch, lost);
+        let fan_out = || worker.borrow_mut().fan_out(Instant::now(), id, &batch, lost);
+        if catch_unwind(AssertUnwindSafe(fan_out)).is_err() {
+            // Its viewers would see a picture that stands still; closed, they come again.
+            error!(stream = %stream.name(), "The fan-out of a stream panicked; its viewers are closed.");
+            break;
+        }
     }
     debug!(stream = %stream.name(), "The viewers' stream ended.");
     worker.borrow_mut().stream_ended(Instant::now(), id);

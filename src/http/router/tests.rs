@@ -42,7 +42,7 @@ impl Site {
             always: false,
         };
         let listen = "127.0.0.1:0".parse().expect("an address");
-        let webrtc = WebRtcSettings { listen, external_addresses: Vec::new() };
+        let webrtc = WebRtcSettings::new(listen);
         let rooms = Rooms {
             hub: hub.clone(),
             hls: Hls::new(settings, pipelines),

@@ -26,7 +26,7 @@ async fn run(connections_per_source: usize) -> Running {
         always: false,
     };
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let webrtc = WebRtcSettings { listen: any, external_addresses: Vec::new() };
+    let webrtc = WebRtcSettings::new(any);
     let rooms = Rooms {
         hub: hub.clone(),
         hls: Hls::new(settings, pipelines),
