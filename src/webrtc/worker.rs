@@ -323,12 +323,13 @@ impl Worker {
         let Self { fan_outs, sessions, socket, buffer, .. } = self;
         let Some(fan_out) = fan_outs.get_mut(&id) else { return };
         let (template, change) = fan_out.take(now, batch, lost);
+        let sound_lag = fan_out.sound_lag();
         let mut over = Vec::new();
         for viewer_id in fan_out.viewers() {
             let Some(Session::Viewer(viewer, _)) = sessions.get_mut(viewer_id) else { continue };
             let sent = guarded(*viewer_id, || {
                 change.tell(viewer, &batch.epoch);
-                viewer.send(now, &template, socket, buffer);
+                viewer.send(now, &template, sound_lag, socket, buffer);
             });
             if sent.is_none() || matches!(viewer.state(), SessionState::Ended(_)) {
                 over.push(*viewer_id);

@@ -8,6 +8,7 @@ mod answer;
 mod fan_out;
 mod history;
 mod offer;
+mod playout;
 mod resend;
 mod rtcp;
 mod template;

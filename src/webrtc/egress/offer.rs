@@ -14,6 +14,7 @@ const MAX_LINES: usize = 2000;
 const MAX_LINE: usize = 4 << 10;
 const MAX_SECTIONS: usize = 4;
 const MAX_FORMATS: usize = 128;
+const MAX_EXTENSIONS: usize = 32;
 
 /// What an offer asks for.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub(super) struct Section {
     pub(super) enabled: bool,
     pub(super) bundled: bool,
     pub(super) reduced_size: bool,
+    /// Header extensions (RFC 8285) that fit a one-byte header: identifier and URI.
+    pub(super) extensions: Vec<(u8, String)>,
     pub(super) codecs: Vec<OfferedCodec>,
 }
 
@@ -121,6 +124,7 @@ impl Section {
             enabled: media.media_name.port.value != 0 || media.has_attribute("bundle-only"),
             bundled: groups.iter().any(|group| group.split(' ').any(|member| member == mid)),
             reduced_size: media.has_attribute("rtcp-rsize"),
+            extensions: extensions(media),
             codecs: if kind.is_some() { codecs(media) } else { Vec::new() },
             mid,
         }
@@ -148,6 +152,11 @@ impl Section {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// The identifier under which a header extension is offered.
+    pub(super) fn extension(&self, uri: &str) -> Option<u8> {
+        self.extensions.iter().find(|(_, known)| known == uri).map(|(id, _)| *id)
     }
 
     /// The names of the codecs, each once, without repair formats.
@@ -231,6 +240,19 @@ fn fingerprint(description: &SessionDescription) -> Result<String, SessionError>
     } else {
         Err(SessionError::MalformedOffer("its sha-256 fingerprint is not 32 octets in hexadecimal".into()))
     }
+}
+
+/// RFC 8285 §5: `a=extmap:<id>["/"<direction>] <URI> …`. Identifiers above 14 need the two-byte header.
+fn extensions(media: &MediaDescription) -> Vec<(u8, String)> {
+    let all = media.attributes.iter().filter(|attribute| attribute.key == "extmap");
+    let read = all.filter_map(|attribute| {
+        let mut words = attribute.value.as_deref()?.split(' ');
+        let (id, direction) = words.next().map(|id| id.split_once('/').unwrap_or((id, "")))?;
+        let id = id.parse().ok().filter(|id| (1..=14).contains(id))?;
+        let receives = !matches!(direction, "sendonly" | "inactive");
+        receives.then_some((id, words.next()?.to_owned()))
+    });
+    read.take(MAX_EXTENSIONS).collect()
 }
 
 fn codecs(media: &MediaDescription) -> Vec<OfferedCodec> {
