@@ -13,6 +13,7 @@ mod meter;
 mod nginx;
 mod probe;
 mod process;
+mod relay;
 mod rtmp;
 mod server;
 mod verdict;
@@ -29,6 +30,7 @@ pub use meter::{Offset, beeps, flashes, offset};
 pub use nginx::Nginx;
 pub use probe::{Probe, decode_errors, packets, probe};
 pub use process::Process;
+pub use relay::{Conditions, Counts, Direction, Fate, Relay};
 pub use rtmp::{Message, RtmpClient, messages_of, number, text};
 pub use server::{ADMIN_TOKEN, Server, ServerBuilder, state_of};
 pub use verdict::{

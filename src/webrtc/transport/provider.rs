@@ -154,9 +154,8 @@ mod tests {
         let scheme = SignatureScheme::EcdsaP256Sha256;
         let key = provider.crypto().generate_signing_key(scheme).expect("a key");
         let signature = key.sign(scheme, MESSAGE).expect("a signature");
-        let verify = |message| {
-            provider.crypto().verify_signature(scheme, key.public_key(), message, &signature)
-        };
+        let verify =
+            |message| provider.crypto().verify_signature(scheme, key.public_key(), message, &signature);
         assert!(verify(MESSAGE).is_ok());
         assert!(verify(b"another message").is_err());
     }
