@@ -26,3 +26,12 @@ def until_stopped() -> threading.Event:
 
     threading.Thread(target=read, daemon=True).start()
     return stopped
+
+
+def failing(main) -> None:
+    """Runs `main`; what it raises is printed as `failed`, and ends the process with 1."""
+    try:
+        main()
+    except Exception as error:
+        emit("failed", message=f"{type(error).__name__}: {error}")
+        sys.exit(1)

@@ -1,31 +1,48 @@
 """What the Python clients publish: a moving picture that is white for the first 100 ms of each second, and a
 1 kHz beep in the same 100 ms."""
 
+import array
+import fractions
+import math
+
 import av
-import numpy
 
 RATE = 48_000
+"""Samples a second; the sound is stereo."""
 FPS = 30
 WIDTH, HEIGHT = 640, 360
 
+_BEEP = array.array(
+    "h",
+    (int(16_000 * math.sin(2 * math.pi * 1000 * (n // 2) / RATE)) if n // 2 < RATE // 10 else 0 for n in range(2 * RATE)),
+)
+
 
 def picture(number: int) -> av.VideoFrame:
-    """The frame with this number at 30 frames a second."""
+    """The frame with this number, with its time."""
+    frame = av.VideoFrame(WIDTH, HEIGHT, "yuv420p")
     if number % FPS < FPS // 10:
-        pixels = numpy.full((HEIGHT, WIDTH, 3), 255, numpy.uint8)
+        row = bytes([235]) * WIDTH
     else:
-        pixels = numpy.full((HEIGHT, WIDTH, 3), (32, 64, 96), numpy.uint8)
-        for bar in range(8):
-            left = (bar * WIDTH // 8 + number * 4) % WIDTH
-            pixels[40:-40, left : left + WIDTH // 16] = (bar * 30, 200 - bar * 20, 60)
-    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+        left = number * 4 % (WIDTH // 8)
+        row = bytes(160 if (x - left) % (WIDTH // 8) < WIDTH // 16 else 60 for x in range(WIDTH))
+    _fill(frame.planes[0], row)
+    for plane in frame.planes[1:]:
+        _fill(plane, bytes([128]) * (WIDTH // 2))
+    frame.pts, frame.time_base = number, fractions.Fraction(1, FPS)
     return frame
 
 
 def sound(first: int, count: int) -> av.AudioFrame:
-    """`count` stereo samples from the sample number `first` on."""
-    time = (first + numpy.arange(count)) / RATE % 1
-    mono = numpy.where(time < 0.1, 16_000 * numpy.sin(2 * numpy.pi * 1000 * time), 0).astype(numpy.int16)
-    frame = av.AudioFrame.from_ndarray(numpy.repeat(mono, 2).reshape(1, -1), format="s16", layout="stereo")
+    """`count` samples from the sample number `first` on, with their time; they must not cross a second."""
+    frame = av.AudioFrame("s16", "stereo", count)
+    at = 2 * (first % RATE)
+    frame.planes[0].update(_BEEP[at : at + 2 * count].tobytes())
     frame.sample_rate = RATE
+    frame.pts, frame.time_base = first, fractions.Fraction(1, RATE)
     return frame
+
+
+def _fill(plane, row: bytes) -> None:
+    padded = row + bytes(plane.line_size - len(row))
+    plane.update(padded * plane.height)
