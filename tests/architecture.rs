@@ -25,12 +25,13 @@ const ARROWS: [(&str, &[&str]); 11] = [
 ];
 
 /// Each outside crate that has a door, and the rooms that are its door.
-const DOORS: [(&str, &[&str]); 21] = [
+const DOORS: [(&str, &[&str]); 22] = [
     ("gstreamer", &["pipeline"]),
     ("gstreamer_app", &["pipeline"]),
     ("gstfmp4", &["pipeline"]),
     ("rtc", &["webrtc"]),
     ("webrtc", &["webrtc"]),
+    ("p224", &["webrtc"]),
     ("quinn_udp", &["webrtc"]),
     ("socket2", &["webrtc", "rtmp"]),
     ("rml_rtmp", &["rtmp"]),

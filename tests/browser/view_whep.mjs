@@ -1,7 +1,8 @@
 // A WHEP viewer in Chromium.
 //   node tests/browser/view_whep.mjs '{"endpoint":"http://127.0.0.1:8080/show/whep","seconds":5}'
 // Options: endpoint; token; audio, video (true): what is expected and, without offerAudio, offerVideo,
-// what is offered; seconds to look at (5); settle: seconds before that (1);
+// what is offered; codec: the only one offered for pictures; relay: port of a relay before the server;
+// turn: relay candidates only, from the ICE servers that the 201 names; browser "chromium" or "firefox"; seconds to look at (5); settle: seconds before that (1);
 // offset: also measure how far beeps are heard from flashes; untilClosed: then wait this many seconds at
 // most for the server to close the session.
 // Prints `playing` at the first decoded media, `result` with what getStats counted within `seconds`,
@@ -15,11 +16,14 @@ await withPage(async (page) => {
     const { connected, negotiate, stats, viewer } = await import("/session.js");
     const { median, offsets, onsets, watchPicture, watchSound } = await import("/meter.js");
     const pause = (s) => new Promise((done) => setTimeout(done, s * 1000));
-    const { peer, stream } = viewer({ audio: options.offerAudio ?? audio, video: options.offerVideo ?? video });
+    const { peer, stream } = viewer({
+      audio: options.offerAudio ?? audio, video: options.offerVideo ?? video,
+      codec: options.codec, relayOnly: options.turn,
+    });
     const element = document.getElementById("video");
     element.srcObject = stream;
     const started = performance.now();
-    const session = await negotiate(peer, options.endpoint, options.token);
+    const session = await negotiate(peer, options.endpoint, options);
     Object.assign(window, { peer, session });
     const answeredMs = performance.now() - started;
     await connected(peer);

@@ -13,6 +13,7 @@ mod meter;
 mod nginx;
 mod probe;
 mod process;
+mod relay;
 mod rtc_client;
 mod rtc_signalling;
 mod rtmp;
@@ -31,6 +32,7 @@ pub use meter::{Offset, beeps, flashes, offset};
 pub use nginx::Nginx;
 pub use probe::{Probe, decode_errors, packets, probe};
 pub use process::Process;
+pub use relay::{Conditions, Counts, Direction, Fate as RelayFate, Relay};
 pub use rtc_client::{
     Fate, Layer, MediaKind, MediaPacket, Picture, PictureSource, Pictures, Programme, Publishing, RtcClient,
     RtcEvent, RtcOffer, RtcOptions, RtcSender, Rtcp, RtpOut, Session, VideoCodec, attribute, candidates,

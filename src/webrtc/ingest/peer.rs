@@ -25,7 +25,6 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use webrtc::peer_connection::crypto::providers::AwsLcRsProvider;
 use webrtc::peer_connection::crypto::{RTCCryptoProvider, SignatureScheme};
 use webrtc::peer_connection::{
     MediaEngine, RTCCertificate, RTCConfigurationBuilder, RTCIceCandidateInit, RTCPeerConnection,
@@ -48,7 +47,7 @@ pub(in crate::webrtc) struct IngestSettings {
 impl IngestSettings {
     /// Settings with a new certificate. `candidates`: our addresses, as publishers see them.
     pub(in crate::webrtc) fn new(candidates: Vec<SocketAddr>) -> Result<Self, SessionError> {
-        let crypto: Arc<dyn RTCCryptoProvider> = Arc::new(AwsLcRsProvider::new());
+        let crypto = crate::webrtc::transport::crypto_provider().map_err(|error| internal(&error))?;
         let parameters =
             CertificateParams::new(vec!["tidegate".to_owned()]).map_err(|error| internal(&error))?;
         let certificate =

@@ -4,10 +4,11 @@
 //! of its offer, and that AEAD_AES_128_GCM is used whenever the client has it.
 
 use super::client_hello::{Hello, HelloReader};
+use super::provider::crypto_provider;
 use super::srtp::{Profile, Sealer};
 use crate::webrtc::WebRtcError;
 use bytes::BytesMut;
-use rtc::crypto::{HashAlgorithm, RTCCryptoProvider, default_provider};
+use rtc::crypto::{HashAlgorithm, RTCCryptoProvider};
 use rtc::dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
 use rtc::dtls::crypto::Certificate;
 use rtc::dtls::endpoint::{Endpoint, EndpointEvent};
@@ -41,7 +42,7 @@ impl Identity {
     /// Generates a certificate.
     pub(in crate::webrtc) fn generate() -> Result<Self, WebRtcError> {
         let failed = |error: &dyn std::fmt::Display| WebRtcError::Certificate(error.to_string());
-        let provider = default_provider().map_err(|error| failed(&error))?;
+        let provider = crypto_provider().map_err(|error| failed(&error))?;
         let certificate = Certificate::generate_self_signed(vec!["tidegate".to_owned()], provider.crypto())
             .map_err(|error| failed(&error))?;
         let der = certificate.certificate.first().ok_or_else(|| failed(&"no certificate"))?;

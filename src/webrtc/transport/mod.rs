@@ -8,6 +8,7 @@
 mod client_hello;
 mod dtls;
 mod ice;
+mod provider;
 mod srtp;
 
 use super::path::Path;
@@ -18,6 +19,7 @@ pub(super) use dtls::{Dtls, Progress as DtlsProgress};
 use dtls::{Dtls as Association, Progress};
 pub(super) use dtls::{Identity, Keys};
 use ice::IceLite;
+pub(super) use provider::crypto_provider;
 pub(super) use srtp::HEADER;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
