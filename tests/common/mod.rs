@@ -34,10 +34,10 @@ pub use probe::{Probe, decode_errors, packets, probe};
 pub use process::Process;
 pub use relay::{Conditions, Counts, Direction, Fate as RelayFate, Relay};
 pub use rtc_client::{
-    Fate, Layer, MediaKind, MediaPacket, Picture, PictureSource, Pictures, Programme, Publishing, RtcClient,
-    RtcEvent, RtcOffer, RtcOptions, RtcSender, Rtcp, RtpOut, Session, VideoCodec, attribute, candidates,
-    credentials, fragment_of, is_dtls, is_rtcp, is_rtp, is_stun, lines_without, packetise_h264,
-    parameter_sets, synthetic_h264, units_of_h264_file,
+    BindingRequest, Fate, Layer, MediaKind, MediaPacket, Picture, PictureSource, Pictures, Programme,
+    Publishing, RtcClient, RtcEvent, RtcOffer, RtcOptions, RtcSender, Rtcp, RtpOut, Session, VideoCodec,
+    attribute, candidates, credentials, fragment_of, is_dtls, is_rtcp, is_rtp, is_stun, lines_without,
+    packetise_h264, parameter_sets, synthetic_h264, transaction, units_of_h264_file,
 };
 pub use rtmp::{Message, RtmpClient, messages_of, number, text};
 pub use server::{ADMIN_TOKEN, Server, ServerBuilder, state_of};

@@ -211,6 +211,11 @@ impl RtcClient {
         self.sender.with(Peer::request_keyframe).await;
     }
 
+    /// Sends NACK for the video it receives although no retransmissions were negotiated.
+    pub async fn nack_without_rtx(&self) {
+        self.sender.with(Peer::nack_without_rtx).await;
+    }
+
     /// New ICE credentials: the fragment that tells them. The old ones hold until [`Self::finish_restart`].
     pub async fn begin_restart(&self) -> String {
         self.sender.with(Peer::begin_restart).await

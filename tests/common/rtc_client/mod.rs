@@ -17,6 +17,7 @@ mod peer;
 mod publishing;
 mod sdp;
 mod session;
+mod stun;
 mod wire;
 
 pub use client::{RtcClient, RtcOffer, RtcSender};
@@ -29,3 +30,4 @@ pub use sdp::{attribute, candidates, credentials, fragment_of, lines_without};
 pub use session::Session;
 pub use str0m::media::MediaKind;
 pub use str0m::rtp::rtcp::Rtcp;
+pub use stun::{BindingRequest, transaction};

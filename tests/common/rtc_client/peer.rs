@@ -182,6 +182,17 @@ impl Peer {
         self.drain(now);
     }
 
+    /// Reports losses of the video that comes in, RTX or not.
+    pub(super) fn nack_without_rtx(&mut self) {
+        let video =
+            self.sections.iter().find(|section| section.0 == MediaKind::Video).map(|section| section.1);
+        let Some(mid) = video else { return };
+        if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None) {
+            stream.suppress_nack(false);
+        }
+        self.drain(Instant::now());
+    }
+
     /// Queues a datagram past the stack and the filters.
     pub(super) fn send_raw(&mut self, data: Vec<u8>, peer: SocketAddr) {
         self.outbox.push((data, peer));

@@ -1,6 +1,7 @@
 //! A publisher's media in real time, on a task.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use str0m::media::MediaKind;
@@ -14,7 +15,10 @@ const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 const AUDIO_STEP: Duration = Duration::from_millis(20);
 
 /// What a publisher sends; ended on drop.
-pub struct Publishing(AbortHandle);
+pub struct Publishing {
+    task: AbortHandle,
+    sent: Arc<AtomicU32>,
+}
 
 /// What is sent and how.
 #[derive(Clone, Debug)]
@@ -72,17 +76,24 @@ impl Programme {
 impl Publishing {
     /// Sends from the moment of the connection on.
     pub fn start(sender: RtcSender, programme: Programme) -> Self {
-        Self(tokio::spawn(run(sender, programme)).abort_handle())
+        let sent = Arc::new(AtomicU32::new(0));
+        let task = tokio::spawn(run(sender, programme, sent.clone())).abort_handle();
+        Self { task, sent }
+    }
+
+    /// Pictures sent so far: the number of the next one.
+    pub fn sent(&self) -> u32 {
+        self.sent.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Publishing {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
-async fn run(sender: RtcSender, programme: Programme) {
+async fn run(sender: RtcSender, programme: Programme, sent: Arc<AtomicU32>) {
     while !sender.has_connected() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -116,5 +127,6 @@ async fn run(sender: RtcSender, programme: Programme) {
             sender.send_frame(MediaKind::Video, layer.rid.as_deref(), timestamp, &payloads);
         }
         pictures += 1;
+        sent.store(pictures, Ordering::Relaxed);
     }
 }
