@@ -96,7 +96,10 @@ fn through_gateway(viewers: usize) -> Figure {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let webrtc = {
         let _inside = gateway.enter();
-        WebRtc::start(WebRtcSettings { listen, external_addresses: Vec::new() }, hub.clone())
+        WebRtc::start(
+            WebRtcSettings { half_open_per_source: 500, ..WebRtcSettings::new(listen) },
+            hub.clone(),
+        )
     };
     let webrtc = webrtc.expect("WebRTC starts");
     let name: StreamName = "bench".parse().expect("a valid name");
