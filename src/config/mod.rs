@@ -39,6 +39,8 @@ pub struct Config {
     pub webrtc_listen: SocketAddr,
     /// Addresses under which `webrtc_listen` is reached from outside (NAT); empty: the interfaces' own.
     pub webrtc_external_addresses: Vec<IpAddr>,
+    /// `webrtc.ice`: the gateway sends connectivity checks itself.
+    pub webrtc_full_ice: bool,
     /// Threads for WebRTC sessions.
     pub webrtc_workers: usize,
     /// WebRTC sessions of one source address that are on their way, without a connectivity check yet …
@@ -83,6 +85,7 @@ impl Config {
             rtmp_listen: SocketAddr::new(any, 1935),
             webrtc_listen: SocketAddr::new(any, 8189),
             webrtc_external_addresses: Vec::new(),
+            webrtc_full_ice: false,
             webrtc_workers: std::thread::available_parallelism().map_or(1, usize::from).min(64),
             limits_half_open_per_source: 50,
             limits_half_open: 500,

@@ -36,7 +36,7 @@ const ADDRESS: &str = "an address and a port, such as \"0.0.0.0:8080\" or \"[::1
 const SECRET: &str = "8 to 256 letters, digits or characters of \"-._~\"";
 const SWITCH: &str = "true or false";
 
-const DEFINITIONS: [Definition; 22] = [
+const DEFINITIONS: [Definition; 23] = [
     Definition { key: "http.listen", expected: ADDRESS, set: |c, v| put(&mut c.http_listen, v.parse()) },
     Definition {
         key: "http.connections_per_source",
@@ -49,6 +49,18 @@ const DEFINITIONS: [Definition; 22] = [
         key: "webrtc.external_addresses",
         expected: "a list of IP addresses, such as [\"203.0.113.7\"] (in the environment: between commas)",
         set: |c, v| put(&mut c.webrtc_external_addresses, v.list()),
+    },
+    Definition {
+        key: "webrtc.ice",
+        expected: "\"lite\" or \"full\"",
+        set: |c, v| {
+            let full = match v.text()? {
+                "lite" => false,
+                "full" => true,
+                _ => return None,
+            };
+            put(&mut c.webrtc_full_ice, Some(full))
+        },
     },
     Definition {
         key: "webrtc.workers",

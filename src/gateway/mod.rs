@@ -16,7 +16,7 @@ use crate::pipeline::{self, PipelineError, Pipelines};
 use crate::restream::Restreams;
 use crate::rtmp::{RtmpError, RtmpServer};
 use crate::stream::Hub;
-use crate::webrtc::{WebRtc, WebRtcError, WebRtcSettings};
+use crate::webrtc::{IceMode, WebRtc, WebRtcError, WebRtcSettings};
 use outputs::Outputs;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -116,6 +116,7 @@ impl Gateway {
                 listen: config.webrtc_listen,
                 external_addresses: config.webrtc_external_addresses.clone(),
                 workers: config.webrtc_workers,
+                ice: if config.webrtc_full_ice { IceMode::Full } else { IceMode::Lite },
                 half_open_per_source: config.limits_half_open_per_source,
                 half_open: config.limits_half_open,
             },

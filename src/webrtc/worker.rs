@@ -6,13 +6,14 @@ use super::admission::HalfOpen;
 use super::demux::{Datagram, Demux};
 use super::directory::{Directory, WorkerId};
 use super::driver::Outcome;
-use super::egress::{self, FanOut, Plan, Viewer};
+use super::egress::{FanOut, Plan, Viewer};
 use super::handover::{Entrances, HandOver};
 use super::ingest::{IngestSession, IngestSettings};
 use super::path::Path;
 use super::placement::Seat;
 use super::session::SessionState;
 use super::socket::{Outlet, Socket};
+use super::transport::Patch;
 use super::{Patched, SessionError, SessionId, SessionKind};
 use crate::media::{PacketBatch, StreamName};
 use crate::stream::{Hub, Stream, Subscriber};
@@ -55,8 +56,8 @@ type FanOutId = u64;
 pub(super) struct Ticket {
     /// Its id.
     pub(super) session: SessionId,
-    /// The entity tag of its ICE state.
-    pub(super) etag: String,
+    /// Its ICE session, as PATCH sees it.
+    pub(super) patch: Patch,
     /// Its place on this worker.
     pub(super) seat: Seat,
     /// It counts as half-open until its peer has passed a connectivity check.
@@ -68,6 +69,8 @@ pub(super) struct Ticket {
 pub(super) struct Shared {
     pub(super) hub: Hub,
     pub(super) candidates: Arc<[SocketAddr]>,
+    /// The lines of an m-section that offer them.
+    pub(super) candidate_lines: Arc<str>,
     pub(super) ingest: Arc<IngestSettings>,
     pub(super) directory: Arc<Directory>,
     pub(super) entrances: Entrances,
@@ -79,6 +82,7 @@ pub(super) struct Worker {
     socket: Rc<Socket>,
     hub: Hub,
     candidates: Arc<[SocketAddr]>,
+    candidate_lines: Arc<str>,
     ingest: Arc<IngestSettings>,
     demux: Demux,
     hand_over: HandOver,
@@ -98,12 +102,13 @@ impl Worker {
     /// No sessions yet.
     pub(super) fn new(number: WorkerId, socket: Rc<Socket>, shared: Shared) -> Self {
         let now = Instant::now();
-        let Shared { hub, candidates, ingest, directory, entrances } = shared;
+        let Shared { hub, candidates, candidate_lines, ingest, directory, entrances } = shared;
         Self {
             number,
             socket,
             hub,
             candidates,
+            candidate_lines,
             ingest,
             demux: Demux::new(number, directory),
             hand_over: HandOver::new(entrances),
@@ -187,22 +192,27 @@ impl Worker {
         if self.kind(session) != Some(kind) {
             return Err(SessionError::UnknownSession);
         }
-        let tag = if_match.trim().trim_matches('"');
-        if tag != "*" && self.tickets.get(&session).is_none_or(|known| known.etag != tag) {
-            return Err(SessionError::StaleEntityTag);
-        }
-        match self.sessions.get_mut(&session) {
-            None => return Err(SessionError::UnknownSession),
-            Some(Session::Viewer(viewer, _)) => egress::check_fragment(viewer, fragment)?,
+        let Self { sessions, tickets, candidate_lines, demux, .. } = self;
+        let ticket = tickets.get_mut(&session).ok_or(SessionError::UnknownSession)?;
+        match sessions.get_mut(&session) {
+            None => Err(SessionError::UnknownSession),
+            Some(Session::Viewer(viewer, _)) => {
+                let transport = viewer.transport();
+                let patched = ticket.patch.apply(now, transport, if_match, fragment, candidate_lines)?;
+                if matches!(patched, Patched::Restarted { .. }) {
+                    demux.insert(session, transport.local_ufrag());
+                    demux.keep_fragments(session, &transport.local_ufrags().collect::<Vec<_>>());
+                }
+                Ok(patched)
+            }
             Some(Session::Ingest(ingest)) => {
                 let taken = guarded(session, || ingest.session.add_remote_candidate(now, fragment));
                 let outcome =
                     taken.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())));
                 self.transmit(session);
-                outcome?;
+                outcome.map(|()| Patched::Trickled)
             }
         }
-        Ok(Patched::Trickled)
     }
 
     /// Gives a datagram to its session, or to the worker that has it: see [`Self::flush`].
@@ -269,6 +279,12 @@ impl Worker {
         }
         if let Some(worker) = self.demux.learn(id, path) {
             self.hand_over.entrances().forget(worker, path);
+        }
+        if self.demux.has_spare_fragment(id)
+            && let Some(Session::Viewer(viewer, _)) = self.sessions.get_mut(&id)
+        {
+            let kept: Vec<&str> = viewer.transport().local_ufrags().collect();
+            self.demux.keep_fragments(id, &kept);
         }
     }
 

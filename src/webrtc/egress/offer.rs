@@ -3,8 +3,8 @@
 //! Bounded before it is parsed: 64 KiB, 2000 lines of 4 KiB, 4 m-sections, 128 formats each.
 
 use crate::media::{Codec, MediaKind};
-use crate::webrtc::SessionError;
 use crate::webrtc::transport::Remote;
+use crate::webrtc::{SessionError, fragment};
 use rtc::sdp::description::media::MediaDescription;
 use rtc::sdp::description::session::SessionDescription;
 use std::io::Cursor;
@@ -96,12 +96,21 @@ impl Offer {
         for (number, (section, media)) in sections.iter().zip(descriptions).enumerate() {
             section.check_direction(number, media, &description)?;
         }
+        let candidates = descriptions
+            .iter()
+            .flat_map(|media| &media.attributes)
+            .filter(|attribute| attribute.key == "candidate")
+            .filter_map(|attribute| fragment::candidate(attribute.value.as_deref()?))
+            .take(fragment::MAX_CANDIDATES)
+            .collect();
         Ok(Self {
             remote: Remote {
                 ice_ufrag: ice_fragment.to_owned(),
                 ice_pwd: ice_pwd.to_owned(),
                 fingerprint,
                 passive: transport("setup") == Some("passive"),
+                lite: description.has_attribute("ice-lite"),
+                candidates,
             },
             sections,
         })

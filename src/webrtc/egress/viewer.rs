@@ -94,9 +94,9 @@ impl Viewer {
         self.transport.local_ufrag()
     }
 
-    /// The viewer's ICE user fragment.
-    pub(in crate::webrtc) fn remote_ufrag(&self) -> &str {
-        self.transport.remote_ufrag()
+    /// Its transport.
+    pub(in crate::webrtc) fn transport(&mut self) -> &mut Transport {
+        &mut self.transport
     }
 
     /// The stream that is played.
@@ -122,7 +122,12 @@ impl Viewer {
         data: &[u8],
         outlet: &mut dyn Outlet,
     ) -> bool {
-        self.transport.handle_stun(now, path, data, outlet)
+        let proven = self.transport.handle_stun(now, path, data, outlet);
+        if self.transport.take_restarted() {
+            // W31: what was on the old way may be lost.
+            self.stream.request_keyframe();
+        }
+        proven
     }
 
     /// A DTLS datagram from a proven path.
