@@ -13,7 +13,7 @@ import { emit, options, withPage } from "./chrome.mjs";
 await withPage(async (page) => {
   const result = await page.evaluate(async (options) => {
     const { audio = true, video = true, seconds = 5, settle = 1, offset = false } = options;
-    const { connected, negotiate, stats, viewer } = await import("/session.js");
+    const { connected, localCandidate, negotiate, stats, viewer } = await import("/session.js");
     const { median, offsets, onsets, watchPicture, watchSound } = await import("/meter.js");
     const pause = (s) => new Promise((done) => setTimeout(done, s * 1000));
     const { peer, stream } = viewer({
@@ -72,6 +72,7 @@ await withPage(async (page) => {
         samples: grown("audio", "totalSamplesReceived"), concealed: grown("audio", "concealedSamples"),
         silentConcealed: grown("audio", "silentConcealedSamples"), energy: grown("audio", "totalAudioEnergy"),
       },
+      local: await localCandidate(peer),
       cipher: (await stats(peer, "transport"))[0]?.srtpCipher,
     };
     if (offset) {
