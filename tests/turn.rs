@@ -10,7 +10,8 @@ use serde_json::json;
 async fn a_relayed_browser_publishes_and_views_with_static_credentials() {
     let (username, password) = ("viewer", "pass-of-the-tests");
     let turn = Turn::start(TurnAuth::Static { username, password }).await;
-    let settings = [("TIDEGATE_WEBRTC_TURN_USERNAME", username), ("TIDEGATE_WEBRTC_TURN_CREDENTIAL", password)];
+    let settings =
+        [("TIDEGATE_WEBRTC_TURN_USERNAME", username), ("TIDEGATE_WEBRTC_TURN_CREDENTIAL", password)];
     goes_through(&turn, "udp", &settings).await;
 }
 

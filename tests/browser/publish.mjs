@@ -31,7 +31,7 @@ await withPage(async (page) => {
       if (command === "stop") stop();
       if (command === "stats") emit("stats", await page.evaluate(async () => {
         const { stats } = await import("/session.js");
-        return { outbound: await stats(window.peer, "outbound-rtp"), remote: await stats(window.peer, "remote-inbound-rtp") };
+        return { outbound: await stats(window.peer, "outbound-rtp"), remote: await stats(window.peer, "remote-inbound-rtp"), source: await stats(window.peer, "media-source") };
       }));
       if (command === "delete") emit("deleted", await page.evaluate(async () => {
         const response = await fetch(window.session, { method: "DELETE" });
