@@ -18,6 +18,7 @@ mod rtc_client;
 mod rtc_signalling;
 mod rtmp;
 mod server;
+mod turn;
 mod verdict;
 
 use std::fs::File;
@@ -41,6 +42,7 @@ pub use rtc_client::{
 };
 pub use rtmp::{Message, RtmpClient, messages_of, number, text};
 pub use server::{ADMIN_TOKEN, Server, ServerBuilder, state_of};
+pub use turn::{Turn, TurnAuth};
 pub use verdict::{
     assert_hls_runs, assert_plays_hls, assert_plays_whep, assert_whep_hears, assert_whep_sees,
     number as json_number,
