@@ -65,7 +65,7 @@ where
 }
 
 /// A number of seconds as a duration.
-pub fn seconds(count: u64) -> Duration {
+pub const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
