@@ -1,7 +1,9 @@
 //! How video is encoded: the bitrate that a resolution needs, and where keyframes are.
 
+use super::PipelineError;
+use super::encoded::Unit;
 use super::graph::Graph;
-use crate::media::MediaTime;
+use crate::media::{MediaKind, MediaTime};
 use gst::prelude::*;
 use gstreamer as gst;
 use std::time::Duration;
@@ -9,6 +11,9 @@ use std::time::Duration;
 /// From keyframe to keyframe of what is encoded here: as long as segments of HLS commonly are, and as
 /// RTMP servers want it.
 const KEYFRAME_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Media that may be inside a pipeline that transcodes: more than a cached group of pictures.
+const MAX_LAG: Duration = Duration::from_secs(10);
 
 /// Kilobits a second for what is encoded again: about a tenth of a bit a pixel at 30 pictures a second.
 pub(super) fn bitrate(resolution: Option<(u32, u32)>) -> u32 {
@@ -60,6 +65,41 @@ impl KeyframeClock {
         let regular = next + KEYFRAME_INTERVAL;
         self.next = Some(if pts < regular { regular } else { pts + KEYFRAME_INTERVAL });
         true
+    }
+}
+
+/// Finds a decoder and encoder that fall behind: a programme that gets later and later helps nobody. Pure.
+#[derive(Debug)]
+pub(super) struct Progress {
+    transcodes: bool,
+    input: Option<MediaTime>,
+    output: Option<MediaTime>,
+}
+
+impl Progress {
+    /// Of a pipeline that transcodes; others are not watched.
+    pub(super) fn new(transcodes: bool) -> Self {
+        Self { transcodes, input: None, output: None }
+    }
+
+    pub(super) fn put_in(&mut self, pts: MediaTime) {
+        self.output.get_or_insert(pts);
+        self.input = self.input.max(Some(pts));
+    }
+
+    pub(super) fn came_out(&mut self, unit: &Unit) {
+        if unit.kind == MediaKind::Video {
+            self.output = Some(unit.pts);
+        }
+    }
+
+    /// An error if more than [`MAX_LAG`] of media is inside the pipeline of description `file`.
+    pub(super) fn check(&self, file: &'static str) -> Result<(), PipelineError> {
+        let lag = self.input.zip(self.output).map_or(Duration::ZERO, |(input, output)| input.since(output));
+        if self.transcodes && lag > MAX_LAG {
+            return Err(PipelineError::Overloaded { file });
+        }
+        Ok(())
     }
 }
 
