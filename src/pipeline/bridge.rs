@@ -121,8 +121,9 @@ async fn unwanted(
     state: LaneWatch,
     wanted: fn(&LaneWatch) -> Option<LaneKind>,
 ) {
-    let gone =
-        |lanes: &LaneWatch| lanes.ended || lanes.generation != state.generation || lanes.native != state.native;
+    let gone = |lanes: &LaneWatch| {
+        lanes.ended || lanes.generation != state.generation || lanes.native != state.native
+    };
     loop {
         let idle = lanes.wait_for(|lanes| gone(lanes) || wanted(lanes).is_none()).await;
         if idle.map_or(true, |lanes| gone(&lanes)) {

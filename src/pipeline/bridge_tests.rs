@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use super::*;
-use crate::media::{Frame, MediaKind, MediaTime, PacketBatch, Tracks};
+use crate::media::{Frame, MediaKind, MediaTime, PacketBatch, Tracks, VideoTranscoding};
 use crate::stream::{Hub, Media, Publisher, Source, SourceKind, Stream, Subscriber};
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +27,8 @@ impl<T: Media> Live<T> {
         let publisher = hub.0.publish::<T>("a".parse().expect("a name"), source).expect("free");
         let (stream, cancel) = (publisher.stream().clone(), CancellationToken::new());
         let pipelines = Pipelines::load(overrides).expect("installed");
-        let bridge = tokio::spawn(run_bridges(pipelines, stream.clone(), cancel.clone()));
+        let bridge =
+            tokio::spawn(run_bridges(pipelines, stream.clone(), VideoTranscoding::OnDemand, cancel.clone()));
         Self { publisher, stream, cancel, bridge, _hub: hub }
     }
 

@@ -68,7 +68,9 @@ const PACKAGES: [(&str, &[&str]); 5] = [
             "videoscale",
         ],
     ),
-    ("gstreamer1.0-plugins-good", &[
+    (
+        "gstreamer1.0-plugins-good",
+        &[
             "rtph264depay",
             "rtph264pay",
             "rtph265depay",
@@ -79,8 +81,12 @@ const PACKAGES: [(&str, &[&str]); 5] = [
             "aacparse",
             "vp8dec",
             "vp9dec",
-        ]),
-    ("gstreamer1.0-plugins-bad", &["h264parse", "h265parse", "vp9parse", "voaacenc", "faad", "openh264dec", "av1dec"]),
+        ],
+    ),
+    (
+        "gstreamer1.0-plugins-bad",
+        &["h264parse", "h265parse", "vp9parse", "voaacenc", "faad", "openh264dec", "av1dec"],
+    ),
     ("gstreamer1.0-plugins-ugly", &["x264enc"]),
     ("gstreamer1.0-libav", &["avdec_h264", "avdec_h265", "avdec_aac"]),
 ];

@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn larger_pictures_get_more_bits_within_bounds() {
-        let rates = [(160, 90), (640, 360), (1280, 720), (1920, 1080), (4096, 4096)].map(|size| bitrate(Some(size)));
+        let rates =
+            [(160, 90), (640, 360), (1280, 720), (1920, 1080), (4096, 4096)].map(|size| bitrate(Some(size)));
         assert_eq!(rates, [300, 698, 2792, 6283, 12_000]);
     }
 }

@@ -131,7 +131,9 @@ impl Feed {
                 Ok(!*open)
             }
             Depacketizing::Transcoding { graph, keyframes, timestamp } => {
-                if timestamp.replace(packet.timestamp) != Some(packet.timestamp) && keyframes.is_due(packet.pts) {
+                if timestamp.replace(packet.timestamp) != Some(packet.timestamp)
+                    && keyframes.is_due(packet.pts)
+                {
                     graph.send(force_keyframe());
                 }
                 graph.push(rtp(packet, sequence)?).map(|()| false)

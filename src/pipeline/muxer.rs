@@ -65,12 +65,7 @@ impl Muxer {
                 };
                 let file = if track.codec == Codec::Vp9 { "mux-vp9.launch" } else { "mux-video.launch" };
                 let rate = track.frame_rate.filter(|rate| (1.0..=240.0).contains(rate)).unwrap_or(30.0);
-                (
-                    caps::of_video(track, "muxed")?,
-                    file,
-                    parser,
-                    Duration::from_secs_f64(1.0 / rate),
-                )
+                (caps::of_video(track, "muxed")?, file, parser, Duration::from_secs_f64(1.0 / rate))
             }
             MuxTrack::Audio(track) => {
                 let interval = MediaTime::from_ticks(i64::from(AAC_FRAME), track.sample_rate.max(1));

@@ -222,7 +222,8 @@ impl KeyframeWishes {
     fn saw(&mut self, pts: MediaTime, keyframe: bool) {
         if keyframe {
             (self.last, self.waiting) = (Some(pts), None);
-        } else if self.waiting.is_none() && self.last.is_some_and(|last| pts.since(last) >= KEYFRAME_INTERVAL) {
+        } else if self.waiting.is_none() && self.last.is_some_and(|last| pts.since(last) >= KEYFRAME_INTERVAL)
+        {
             self.ask(Wish::Any);
         }
     }

@@ -84,7 +84,10 @@ impl Vp9Config {
     }
 
     /// Adds the fields that the muxer wants.
-    pub(super) fn put(&self, caps: gst::caps::Builder<gst::caps::NoFeature>) -> gst::caps::Builder<gst::caps::NoFeature> {
+    pub(super) fn put(
+        &self,
+        caps: gst::caps::Builder<gst::caps::NoFeature>,
+    ) -> gst::caps::Builder<gst::caps::NoFeature> {
         let chroma_format = match self.chroma {
             2 => "4:2:2",
             3 => "4:4:4",
@@ -132,14 +135,18 @@ mod tests {
                 .field("colorimetry", colorimetry)
                 .build()
         };
-        for (width, height, colorimetry, level) in
-            [(320, 180, "bt601", 11), (640, 360, "bt709", 21), (1280, 720, "bt709", 31), (1920, 1080, "other", 40)]
-        {
+        for (width, height, colorimetry, level) in [
+            (320, 180, "bt601", 11),
+            (640, 360, "bt709", 21),
+            (1280, 720, "bt709", 31),
+            (1920, 1080, "other", 40),
+        ] {
             let config = Vp9Config::of(&caps(width, height, colorimetry)).expect("complete");
             let record = config.record();
             assert_eq!((record[0], record[1], record[2]), (0, level, 0x82));
             assert_eq!(Vp9Config::read(&record), Some(config));
-            let again = config.put(gst::Caps::builder("video/x-vp9")).field("width", width).field("height", height);
+            let again =
+                config.put(gst::Caps::builder("video/x-vp9")).field("width", width).field("height", height);
             assert_eq!(Vp9Config::of(again.build().structure(0).expect("one")), Some(config));
         }
         assert_eq!(Vp9Config::read(&[0; 5]), None);

@@ -196,7 +196,10 @@ mod tests {
     fn headers_of_real_encoders_are_understood() {
         let aom = SequenceHeader::parse(&AOM).expect("valid");
         assert_eq!((aom.resolution, aom.profile, aom.bit_depth, aom.level), ((640, 360), 0, 8, 1));
-        assert_eq!((aom.monochrome, aom.subsampling, aom.reduced_still_picture), (false, (true, true), false));
+        assert_eq!(
+            (aom.monochrome, aom.subsampling, aom.reduced_still_picture),
+            (false, (true, true), false)
+        );
         assert_eq!(aom.record()[..], [0x81, 0x01, 0x0c | aom.chroma_position, 0]);
         let svt = SequenceHeader::parse(&SVT).expect("valid");
         assert_eq!((svt.resolution, svt.level, svt.tier), ((1920, 1080), 8, 0));
