@@ -11,6 +11,8 @@ mod bridge;
 mod bridge_tests;
 mod caps;
 mod clock;
+#[cfg(test)]
+mod codec_tests;
 mod cut;
 mod demo;
 mod description;
@@ -22,6 +24,8 @@ mod feed;
 mod fixture;
 mod graph;
 mod layer;
+#[cfg(test)]
+mod live;
 mod muxer;
 mod part;
 mod rtp;

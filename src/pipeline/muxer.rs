@@ -106,7 +106,7 @@ impl Muxer {
                 let Some(list) = sample.buffer_list() else {
                     return Ok(gst::FlowSuccess::Ok);
                 };
-                let (mut init, part) = read_list(list, timescale);
+                let (mut init, part) = read_list(list, sample.segment(), timescale);
                 if let (Some(init), Some(record)) = (&mut init, &vp9) {
                     *init = vp9::correct_level(init, record);
                 }
