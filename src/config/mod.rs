@@ -14,7 +14,7 @@ mod sources;
 pub use credentials::{Credentials, CredentialsError};
 pub use error::ConfigError;
 
-use crate::media::Secret;
+use crate::media::{Secret, VideoTranscoding};
 use flags::Flags;
 use ipnet::IpNet;
 use settings::Setting;
@@ -55,6 +55,8 @@ pub struct Config {
     pub hls_window: usize,
     /// `hls.always`: segment streams that nobody asks for.
     pub hls_always: bool,
+    /// Whether video is transcoded for outputs that can't take it as it is.
+    pub transcode_video: VideoTranscoding,
     /// The API's bearer token; `None`: generated on first start.
     pub auth_admin_token: Option<Secret>,
     /// The key that publishers show; `None`: generated on first start.
@@ -93,6 +95,7 @@ impl Config {
             hls_segment_duration: Duration::from_secs(2),
             hls_window: 7,
             hls_always: false,
+            transcode_video: VideoTranscoding::OnDemand,
             auth_admin_token: None,
             auth_publish_key: None,
             restream_egress_allow: Vec::new(),

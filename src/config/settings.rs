@@ -36,7 +36,7 @@ const ADDRESS: &str = "an address and a port, such as \"0.0.0.0:8080\" or \"[::1
 const SECRET: &str = "8 to 256 letters, digits or characters of \"-._~\"";
 const SWITCH: &str = "true or false";
 
-const DEFINITIONS: [Definition; 23] = [
+const DEFINITIONS: &[Definition] = &[
     Definition { key: "http.listen", expected: ADDRESS, set: |c, v| put(&mut c.http_listen, v.parse()) },
     Definition {
         key: "http.connections_per_source",
@@ -93,6 +93,11 @@ const DEFINITIONS: [Definition; 23] = [
         set: |c, v| put(&mut c.hls_window, v.parse().filter(|n| (6..=1_000).contains(n))),
     },
     Definition { key: "hls.always", expected: SWITCH, set: |c, v| put(&mut c.hls_always, v.parse()) },
+    Definition {
+        key: "transcode.video",
+        expected: "\"off\" or \"on-demand\"",
+        set: |c, v| put(&mut c.transcode_video, v.parse()),
+    },
     Definition {
         key: "auth.admin_token",
         expected: SECRET,

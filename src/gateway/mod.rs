@@ -108,7 +108,7 @@ impl Gateway {
             },
             pipelines.clone(),
         );
-        let restreams = Restreams::new(hub.clone());
+        let restreams = Restreams::with_transcoding(hub.clone(), config.transcode_video);
         let authorize = stream_key::authorize(publish_key.clone());
         let rtmp = RtmpServer::bind(config.rtmp_listen, hub.clone(), authorize).await?;
         let webrtc = WebRtc::start(
@@ -146,7 +146,12 @@ impl Gateway {
         let (http_addr, rtmp_addr) = (http.local_addr(), rtmp.local_addr());
         let tasks = Tasks {
             reaper: tokio::spawn(reaper.run(sources.clone())),
-            outputs: tokio::spawn(outputs.run(pipelines.clone(), hls, outputs_cancel.clone())),
+            outputs: tokio::spawn(outputs.run(
+                pipelines.clone(),
+                hls,
+                config.transcode_video,
+                outputs_cancel.clone(),
+            )),
             http: tokio::spawn(http.run(http_cancel.clone())),
             rtmp: tokio::spawn(rtmp.run(rtmp_cancel.clone())),
             demo: config.demo.then(|| {

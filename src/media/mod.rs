@@ -1,6 +1,7 @@
 //! The nouns of live media, and their parsing. Pure: no I/O, no clock, no runtime.
 
 pub mod aac;
+pub mod av1;
 mod bits;
 mod codec;
 mod epoch;
@@ -13,6 +14,7 @@ mod secret;
 mod time;
 mod timeline;
 mod track;
+mod transcoding;
 
 pub use codec::{Codec, MediaKind};
 pub use epoch::Epoch;
@@ -24,3 +26,4 @@ pub use secret::Secret;
 pub use time::MediaTime;
 pub use timeline::{SenderReport, Sequence, SequenceUnwrapper, Timeline, TimestampJump, TimestampUnwrapper};
 pub use track::{AudioTrack, Tracks, VideoTrack};
+pub use transcoding::{Carriage, NoCarriage, Output, VideoTranscoding};
