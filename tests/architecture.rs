@@ -42,6 +42,7 @@ const DOORS: [(&str, &[&str]); 22] = [
     ("hyper", &["http"]),
     ("hyper_util", &["http"]),
     ("http_body_util", &["http"]),
+    ("governor", &["http"]),
     ("tower", &["http"]),
     ("tower_http", &["http"]),
     ("rust_embed", &["http"]),

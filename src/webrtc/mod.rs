@@ -32,12 +32,13 @@ use driver::Command;
 use handover::Parcel;
 use parking_lot::Mutex;
 use placement::{Placement, Seat};
-pub use session::{InvalidSessionId, Patched, SessionError, SessionId, SessionKind};
+pub use session::{InvalidSessionId, LayerSelection, Patched, SessionError, SessionId, SessionKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 use worker::{Shared, Ticket};
 
@@ -106,6 +107,8 @@ pub struct Answer {
     pub session: SessionId,
     /// The entity tag of its ICE state, without quotation marks.
     pub etag: String,
+    /// Cancelled when the session is over, for whatever reason.
+    pub ended: CancellationToken,
 }
 
 /// All WebRTC sessions on one UDP port.
@@ -197,11 +200,11 @@ impl WebRtc {
         offer: &str,
         remote: SocketAddr,
     ) -> Result<Answer, SessionError> {
-        let ticket = self.admit(remote, self.placement.publisher(&name))?;
+        let (ticket, ended) = self.admit(remote, self.placement.publisher(&name))?;
         let (session, etag, worker) = (ticket.session, ticket.etag.clone(), ticket.seat.worker());
         let offer = offer.to_owned();
         let sdp = self.ask(worker, |done| Command::Publish { ticket, name, offer, remote, done }).await?;
-        Ok(Answer { sdp, session, etag })
+        Ok(Answer { sdp, session, etag, ended })
     }
 
     /// A viewer's offer for the stream `name` (draft-ietf-wish-whep §4.2). Waits, at most 5 s, for the
@@ -219,13 +222,13 @@ impl WebRtc {
         let identity = self.identity.clone();
         let plan =
             egress::prepare(Instant::now(), &offer, stream, &epoch.tracks, &self.candidate_lines, identity)?;
-        let ticket = self.admit(remote, self.placement.viewer(name))?;
+        let (ticket, ended) = self.admit(remote, self.placement.viewer(name))?;
         let (session, etag, worker) = (ticket.session, ticket.etag.clone(), ticket.seat.worker());
         let sdp = plan.sdp().to_owned();
         let plan = Box::new(plan);
         self.ask(worker, |done| Command::View { ticket, plan, _reading: reading, done }).await?;
         info!(?session, stream = %name, %remote, "Viewer came.");
-        Ok(Answer { sdp, session, etag })
+        Ok(Answer { sdp, session, etag, ended })
     }
 
     /// A PATCH: candidates for a session, or an ICE restart (RFC 9725 §4.3). `if_match` is the header's
@@ -240,6 +243,17 @@ impl WebRtc {
         let (session, if_match, fragment) = (*session, if_match.to_owned(), fragment.to_owned());
         let worker = self.worker_of(session)?;
         self.ask(worker, |done| Command::Patch { kind, session, if_match, fragment, done }).await
+    }
+
+    /// Which encoding a viewer's session is to get. A publisher's session is unknown here.
+    pub async fn select_layer(
+        &self,
+        session: &SessionId,
+        selection: LayerSelection,
+    ) -> Result<(), SessionError> {
+        let session = *session;
+        let worker = self.worker_of(session)?;
+        self.ask(worker, |done| Command::SelectLayer { session, selection, done }).await
     }
 
     /// Ends a session at once.
@@ -272,10 +286,18 @@ impl WebRtc {
         }
     }
 
-    /// Lets a session of `remote` in.
-    fn admit(&self, remote: SocketAddr, seat: Seat) -> Result<Ticket, SessionError> {
+    /// Lets a session of `remote` in. The token is cancelled when it is over.
+    fn admit(&self, remote: SocketAddr, seat: Seat) -> Result<(Ticket, CancellationToken), SessionError> {
         let half_open = self.admission.enter(remote.ip()).ok_or(SessionError::Overloaded)?;
-        Ok(Ticket { session: SessionId::random(), etag: etag(), seat, half_open: Some(half_open) })
+        let ended = CancellationToken::new();
+        let ticket = Ticket {
+            session: SessionId::random(),
+            etag: etag(),
+            seat,
+            half_open: Some(half_open),
+            _end: ended.clone().drop_guard(),
+        };
+        Ok((ticket, ended))
     }
 
     fn worker_of(&self, session: SessionId) -> Result<WorkerId, SessionError> {
