@@ -175,7 +175,7 @@ pub async fn w15(endpoint: &Endpoint, relations: &[&str]) {
     // A client that uses none of them, and one that asks for what nobody knows, do as well.
     let request = endpoint.request("POST", &endpoint.path()).header("content-type", "application/sdp");
     let request = request.header("prefer", "weather").header("x-unknown", "1");
-    let offer = endpoint.offer().replace("s=-\r\n", "s=-\r\na=x-unknown:1\r\n");
+    let offer = endpoint.offer().replace("t=0 0\r\n", "t=0 0\r\na=x-unknown:1\r\n");
     assert_eq!(request.body(offer).send().await.expect("an answer").status(), 201);
     assert_eq!(endpoint.status("DELETE", &session.path).await, 200);
 }
