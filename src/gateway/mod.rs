@@ -11,7 +11,9 @@ pub use banner::Banner;
 
 use crate::config::{Config, Credentials, CredentialsError};
 use crate::hls::{Hls, HlsSettings};
-use crate::http::{Access, Http, HttpError, HttpSettings, Rooms};
+use crate::http::{
+    Access, Http, HttpError, HttpSettings, IceServers, Origins, RateSettings, Rooms, TurnCredentials,
+};
 use crate::pipeline::{self, PipelineError, Pipelines};
 use crate::restream::Restreams;
 use crate::rtmp::{RtmpError, RtmpServer};
@@ -132,6 +134,9 @@ impl Gateway {
         let settings = HttpSettings {
             listen: config.http_listen,
             connections_per_source: config.http_connections_per_source,
+            rates: rates(&config),
+            origins: config.http_cors_origins.clone().map_or(Origins::Any, Origins::Only),
+            ice_servers: ice_servers(&config),
         };
         let http = match Http::bind(settings, rooms, access, closing.clone()).await {
             Ok(http) => http,
@@ -247,6 +252,27 @@ impl Gateway {
         info!(after = ?started.elapsed(), "Shut down.");
         if in_time { Ok(()) } else { Err(Overdue) }
     }
+}
+
+fn rates(config: &Config) -> RateSettings {
+    RateSettings {
+        posts_per_second: config.limits_posts_per_second,
+        post_burst: config.limits_post_burst,
+        patches_per_second: config.limits_patches_per_second,
+        session_requests_per_second: config.limits_session_requests_per_second,
+        key_attempts_per_minute: config.limits_key_attempts_per_minute,
+        exempt: config.limits_exempt.clone(),
+    }
+}
+
+fn ice_servers(config: &Config) -> IceServers {
+    let (username, credential) = (&config.webrtc_turn_username, &config.webrtc_turn_credential);
+    let credentials = match (username.clone(), credential.clone(), config.webrtc_turn_secret.clone()) {
+        (Some(username), Some(credential), _) => TurnCredentials::Static { username, credential },
+        (_, _, Some(secret)) => TurnCredentials::Shared { secret, ttl: config.webrtc_turn_ttl },
+        _ => TurnCredentials::None,
+    };
+    IceServers { servers: config.webrtc_ice_servers.clone(), credentials }
 }
 
 /// Whether `work` was done by `deadline`.

@@ -33,12 +33,13 @@ use driver::Command;
 use handover::Parcel;
 use parking_lot::Mutex;
 use placement::{Placement, Seat};
-pub use session::{InvalidSessionId, Patched, SessionError, SessionId, SessionKind};
+pub use session::{InvalidSessionId, LayerSelection, Patched, SessionError, SessionId, SessionKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 use worker::{Shared, Ticket};
 
@@ -119,6 +120,8 @@ pub struct Answer {
     pub session: SessionId,
     /// The entity tag of its ICE state, without quotation marks.
     pub etag: String,
+    /// Cancelled when the session is over, for whatever reason.
+    pub ended: CancellationToken,
 }
 
 /// All WebRTC sessions on one UDP port.
@@ -209,11 +212,11 @@ impl WebRtc {
         offer: &str,
         remote: SocketAddr,
     ) -> Result<Answer, SessionError> {
-        let (ticket, etag) = self.admit(remote, self.placement.publisher(&name))?;
+        let ((ticket, etag), ended) = self.admit(remote, self.placement.publisher(&name))?;
         let (session, worker) = (ticket.session, ticket.seat.worker());
         let offer = offer.to_owned();
         let sdp = self.ask(worker, |done| Command::Publish { ticket, name, offer, remote, done }).await?;
-        Ok(Answer { sdp, session, etag })
+        Ok(Answer { sdp, session, etag, ended })
     }
 
     /// A viewer's offer for the stream `name` (draft-ietf-wish-whep §4.2). Waits, at most 5 s, for the
@@ -237,13 +240,13 @@ impl WebRtc {
             &self.shared.candidate_lines,
             identity,
         )?;
-        let (ticket, etag) = self.admit(remote, self.placement.viewer(name))?;
+        let ((ticket, etag), ended) = self.admit(remote, self.placement.viewer(name))?;
         let (session, worker) = (ticket.session, ticket.seat.worker());
         let sdp = plan.sdp().to_owned();
         let plan = Box::new(plan);
         self.ask(worker, |done| Command::View { ticket, plan, _reading: reading, done }).await?;
         info!(?session, stream = %name, %remote, "Viewer came.");
-        Ok(Answer { sdp, session, etag })
+        Ok(Answer { sdp, session, etag, ended })
     }
 
     /// A PATCH: candidates for a session, or an ICE restart (RFC 9725 §4.3). `if_match` is the header's
@@ -258,6 +261,17 @@ impl WebRtc {
         let (session, if_match, fragment) = (*session, if_match.to_owned(), fragment.to_owned());
         let worker = self.worker_of(session)?;
         self.ask(worker, |done| Command::Patch { kind, session, if_match, fragment, done }).await
+    }
+
+    /// Which encoding a viewer's session is to get. A publisher's session is unknown here.
+    pub async fn select_layer(
+        &self,
+        session: &SessionId,
+        selection: LayerSelection,
+    ) -> Result<(), SessionError> {
+        let session = *session;
+        let worker = self.worker_of(session)?;
+        self.ask(worker, |done| Command::SelectLayer { session, selection, done }).await
     }
 
     /// Ends a session at once.
@@ -290,12 +304,19 @@ impl WebRtc {
         }
     }
 
-    /// Lets a session of `remote` in; with the entity tag of its ICE session.
-    fn admit(&self, remote: SocketAddr, seat: Seat) -> Result<(Ticket, String), SessionError> {
+    /// Lets a session of `remote` in, with the entity tag of its ICE session. The token is cancelled when
+    /// it is over.
+    fn admit(
+        &self,
+        remote: SocketAddr,
+        seat: Seat,
+    ) -> Result<((Ticket, String), CancellationToken), SessionError> {
         let half_open = Some(self.admission.enter(remote.ip()).ok_or(SessionError::Overloaded)?);
         let etag = format!("{:016x}", rand::random::<u64>());
         let patch = transport::Patch::new(etag.clone());
-        Ok((Ticket { session: SessionId::random(), patch, seat, half_open }, etag))
+        let ended = CancellationToken::new();
+        let _end = ended.clone().drop_guard();
+        Ok(((Ticket { session: SessionId::random(), patch, seat, half_open, _end }, etag), ended))
     }
 
     fn worker_of(&self, session: SessionId) -> Result<WorkerId, SessionError> {

@@ -14,7 +14,7 @@ use super::placement::Seat;
 use super::session::SessionState;
 use super::socket::{Outlet, Socket};
 use super::transport::Patch;
-use super::{Patched, SessionError, SessionId, SessionKind};
+use super::{LayerSelection, Patched, SessionError, SessionId, SessionKind};
 use crate::media::{PacketBatch, StreamName};
 use crate::stream::{Hub, Stream, Subscriber};
 use bytes::BytesMut;
@@ -25,6 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio_util::sync::DropGuard;
 use tracing::{debug, error, info, warn};
 
 /// Viewers' timers.
@@ -62,6 +63,8 @@ pub(super) struct Ticket {
     pub(super) seat: Seat,
     /// It counts as half-open until its peer has passed a connectivity check.
     pub(super) half_open: Option<HalfOpen>,
+    /// Tells those who wait for the session's end.
+    pub(super) _end: DropGuard,
 }
 
 /// What all workers share.
@@ -178,6 +181,14 @@ impl Worker {
             Session::Viewer(..) => SessionKind::Whep,
             Session::Ingest(_) => SessionKind::Whip,
         })
+    }
+
+    /// A viewer chooses an encoding of its stream.
+    pub(super) fn select_layer(&mut self, session: SessionId, selection: LayerSelection) -> Outcome {
+        match self.sessions.get_mut(&session) {
+            Some(Session::Viewer(viewer, _)) => viewer.select_layer(selection),
+            _ => Err(SessionError::UnknownSession),
+        }
     }
 
     /// Candidates for a session, or an ICE restart.

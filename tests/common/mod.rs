@@ -7,6 +7,8 @@
 #![allow(dead_code, unused_imports)]
 
 mod browser;
+pub mod checklist;
+mod endpoint;
 mod ffmpeg;
 mod hls;
 mod meter;
@@ -27,6 +29,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 pub use browser::Browser;
+pub use endpoint::{Endpoint, FRAGMENT, Opened, header, offer, problem};
 pub use ffmpeg::{Ffmpeg, Source};
 pub use hls::{Hls, Playlist};
 pub use meter::{Offset, beeps, flashes, offset};

@@ -83,6 +83,9 @@ impl Offer {
         let ice_pwd = transport("ice-pwd").ok_or_else(|| missing("ice-pwd"))?;
         transport("fingerprint").ok_or_else(|| missing("fingerprint"))?;
         let fingerprint = fingerprint(&description)?;
+        if transport("setup").is_some_and(|setup| !matches!(setup, "actpass" | "active" | "passive")) {
+            return Err(malformed("a=setup must be actpass, active or passive".into())); // RFC 8842 §5
+        }
         let groups: Vec<&str> = description
             .attributes
             .iter()
@@ -95,6 +98,7 @@ impl Offer {
         }
         for (number, (section, media)) in sections.iter().zip(descriptions).enumerate() {
             section.check_direction(number, media, &description)?;
+            section.check_multiplexing(number, media)?;
         }
         let candidates = descriptions
             .iter()
@@ -166,6 +170,18 @@ impl Section {
     /// The identifier under which a header extension is offered.
     pub(super) fn extension(&self, uri: &str) -> Option<u8> {
         self.extensions.iter().find(|(_, known)| known == uri).map(|(id, _)| *id)
+    }
+
+    /// RTP and RTCP share a port (RFC 9725 §4.4.1).
+    fn check_multiplexing(&self, number: usize, media: &MediaDescription) -> Result<(), SessionError> {
+        let multiplexed = ["rtcp-mux", "rtcp-mux-only"].iter().any(|key| media.has_attribute(key));
+        if self.kind.is_none() || !self.enabled || multiplexed {
+            return Ok(());
+        }
+        Err(SessionError::UnacceptableOffer(format!(
+            "m-section {number} ({}) needs a=rtcp-mux: RTP and RTCP share a port here",
+            self.media
+        )))
     }
 
     /// The names of the codecs, each once, without repair formats.

@@ -16,6 +16,7 @@ use crate::webrtc::path::Path;
 use crate::webrtc::session::SessionState;
 use crate::webrtc::socket::Outlet;
 use crate::webrtc::transport::{HEADER, Transport};
+use crate::webrtc::{LayerSelection, SessionError};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -107,6 +108,18 @@ impl Viewer {
     /// Where the session stands.
     pub(in crate::webrtc) fn state(&self) -> SessionState {
         self.transport.state()
+    }
+
+    /// The viewer wants this encoding from its next keyframe on, which is asked for.
+    pub(in crate::webrtc) fn select_layer(&mut self, selection: LayerSelection) -> Result<(), SessionError> {
+        let layers = self.stream.layers();
+        let LayerSelection::Rid(rid) = selection else { return Ok(()) };
+        let Some(layer) = layers.iter().position(|layer| layer.rid == rid) else {
+            let known: Vec<&str> = layers.iter().map(|layer| layer.rid.as_str()).collect();
+            return Err(SessionError::UnknownLayer { rid, known: known.join(", ") });
+        };
+        self.stream.request_layer_keyframe(u8::try_from(layer).unwrap_or(0));
+        Ok(())
     }
 
     /// Whether cached pictures are still to be sent: call [`Self::catch_up`] once a millisecond.
