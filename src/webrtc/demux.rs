@@ -93,11 +93,6 @@ impl Demux {
         self.paths.insert((peer, local), session);
         known.paths.push((peer, local));
     }
-
-    /// The address of ours on which `session` has proven `peer`: where replies leave from.
-    pub(super) fn local_for(&self, session: SessionId, peer: SocketAddr) -> Option<IpAddr> {
-        self.by_session.get(&session)?.paths.iter().find(|path| path.0 == peer).map(|path| path.1)
-    }
 }
 
 /// The part of USERNAME before the colon: the receiver's fragment (RFC 8445 §7.2.2).
@@ -191,7 +186,6 @@ mod tests {
         assert_eq!(demux.by_path(address(1), local), None);
         demux.learn(session, address(1), local);
         assert_eq!(demux.by_path(address(1), local), Some(session));
-        assert_eq!(demux.local_for(session, address(1)), Some(local));
         assert_eq!(demux.by_path(address(1), [10, 0, 0, 2].into()), None, "another address of ours");
         demux.remove(session);
         assert_eq!(demux.by_path(address(1), local), None);

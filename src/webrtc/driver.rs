@@ -4,8 +4,8 @@
 //! come by a channel and are answered. The sessions are in `worker`.
 
 use super::egress::Plan;
-use super::ingest::IngestSettings;
 use super::socket::Socket;
+use super::transport::Identity;
 use super::worker::Worker;
 use super::{Patched, SessionError, SessionId, SessionKind};
 use crate::media::{PacketBatch, StreamName};
@@ -13,6 +13,7 @@ use crate::stream::{Hub, Subscriber};
 use std::cell::RefCell;
 use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
@@ -61,8 +62,9 @@ pub(super) type Outcome = Result<(), SessionError>;
 pub(super) struct Parts {
     pub(super) socket: UdpSocket,
     pub(super) hub: Hub,
-    pub(super) candidates: Vec<SocketAddr>,
-    pub(super) ingest: IngestSettings,
+    pub(super) identity: Arc<Identity>,
+    /// The candidates' lines in answers.
+    pub(super) candidates: String,
     pub(super) commands: mpsc::Receiver<Command>,
 }
 
@@ -82,10 +84,10 @@ pub(super) fn run(parts: Parts) {
 }
 
 async fn serve(parts: Parts) -> std::io::Result<()> {
-    let Parts { socket, hub, candidates, ingest, mut commands } = parts;
+    let Parts { socket, hub, identity, candidates, mut commands } = parts;
     let socket = Rc::new(Socket::new(socket)?);
     let mut receiver = socket.receiver();
-    let worker = Rc::new(RefCell::new(Worker::new(socket.clone(), hub, candidates, ingest)));
+    let worker = Rc::new(RefCell::new(Worker::new(socket.clone(), hub, identity, candidates)));
     loop {
         let deadline = worker.borrow().next_deadline(Instant::now());
         tokio::select! {

@@ -15,7 +15,6 @@ mod session;
 mod socket;
 #[cfg(test)]
 mod tests;
-mod transmit;
 mod transport;
 mod worker;
 
@@ -100,14 +99,13 @@ impl WebRtc {
         let candidates = candidates::host_candidates(local, &settings.external_addresses)
             .map_err(WebRtcError::Interfaces)?;
         let identity = Arc::new(transport::Identity::generate()?);
-        let ingest = ingest::IngestSettings::new(candidates.clone())
-            .map_err(|error| WebRtcError::Certificate(error.to_string()))?;
+        let candidate_lines = candidates::sdp_lines(&candidates);
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let parts = driver::Parts {
             socket,
             hub: hub.clone(),
-            candidates: candidates.clone(),
-            ingest,
+            identity: identity.clone(),
+            candidates: candidate_lines.clone(),
             commands: receiver,
         };
         let worker = std::thread::Builder::new()
@@ -118,7 +116,7 @@ impl WebRtc {
         Ok(Arc::new(Self {
             hub,
             local,
-            candidate_lines: candidates::sdp_lines(&candidates),
+            candidate_lines,
             candidates,
             identity,
             commands,

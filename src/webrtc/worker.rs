@@ -5,17 +5,17 @@
 use super::demux::{Datagram, Demux};
 use super::driver::Outcome;
 use super::egress::{self, FanOut, Plan, Viewer};
-use super::ingest::{IngestSession, IngestSettings};
+use super::ingest::IngestSession;
 use super::path::Path;
 use super::session::SessionState;
-use super::socket::{Outlet, Socket};
+use super::socket::Socket;
+use super::transport::Identity;
 use super::{Patched, SessionError, SessionId, SessionKind};
 use crate::media::{PacketBatch, StreamName};
 use crate::stream::{Hub, Stream, Subscriber};
-use bytes::BytesMut;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -52,8 +52,9 @@ type FanOutId = u64;
 pub(super) struct Worker {
     socket: Rc<Socket>,
     hub: Hub,
-    candidates: Vec<SocketAddr>,
-    ingest: IngestSettings,
+    identity: Arc<Identity>,
+    /// The candidates' lines in answers.
+    candidates: String,
     demux: Demux,
     sessions: HashMap<SessionId, Session>,
     /// The entity tags of the sessions' ICE states.
@@ -70,18 +71,13 @@ pub(super) struct Worker {
 
 impl Worker {
     /// No sessions yet.
-    pub(super) fn new(
-        socket: Rc<Socket>,
-        hub: Hub,
-        candidates: Vec<SocketAddr>,
-        ingest: IngestSettings,
-    ) -> Self {
+    pub(super) fn new(socket: Rc<Socket>, hub: Hub, identity: Arc<Identity>, candidates: String) -> Self {
         let now = Instant::now();
         Self {
             socket,
             hub,
+            identity,
             candidates,
-            ingest,
             demux: Demux::default(),
             sessions: HashMap::new(),
             etags: HashMap::new(),
@@ -104,7 +100,7 @@ impl Worker {
         plan: Plan,
     ) -> Outcome {
         let mut this = worker.borrow_mut();
-        this.check_room(now)?;
+        this.check_room()?;
         let known = this.fan_outs.iter().find(|(_, fan_out)| Arc::ptr_eq(fan_out.stream(), plan.stream()));
         let id = match known.map(|(id, _)| *id) {
             Some(id) => id,
@@ -138,8 +134,11 @@ impl Worker {
         offer: &str,
         remote: SocketAddr,
     ) -> Result<String, SessionError> {
-        self.check_room(now)?;
-        let made = guarded(session, || IngestSession::new(now, &self.ingest, &self.hub, name, offer, remote));
+        self.check_room()?;
+        let (identity, candidates) = (self.identity.clone(), &self.candidates);
+        let made = guarded(session, || {
+            IngestSession::new(now, identity, candidates, &self.hub, name, offer, remote)
+        });
         let (ingest, answer) =
             made.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())))?;
         self.demux.insert(session, ingest.local_ufrag());
@@ -161,7 +160,7 @@ impl Worker {
     /// Candidates for a session, or an ICE restart.
     pub(super) fn patch(
         &mut self,
-        now: Instant,
+        _now: Instant,
         kind: SessionKind,
         session: SessionId,
         if_match: &str,
@@ -178,18 +177,15 @@ impl Worker {
             None => return Err(SessionError::UnknownSession),
             Some(Session::Viewer(viewer, _)) => egress::check_fragment(viewer, fragment)?,
             Some(Session::Ingest(ingest)) => {
-                let taken = guarded(session, || ingest.session.add_remote_candidate(now, fragment));
-                let outcome =
-                    taken.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())));
-                self.transmit(session);
-                outcome?;
+                let taken = guarded(session, || ingest.session.add_remote_candidate(fragment));
+                taken.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())))?;
             }
         }
         Ok(Patched::Trickled)
     }
 
-    fn check_room(&self, now: Instant) -> Outcome {
-        let connecting = |session: &&Session| session.state(now) == SessionState::Connecting;
+    fn check_room(&self) -> Outcome {
+        let connecting = |session: &&Session| session.state() == SessionState::Connecting;
         let half_open = self.sessions.values().filter(connecting).count();
         if half_open < MAX_HALF_OPEN { Ok(()) } else { Err(SessionError::Overloaded) }
     }
@@ -203,7 +199,7 @@ impl Worker {
             _ => by_path(),
         };
         let Some(id) = found else { return };
-        let Self { sessions, fan_outs, demux, socket, buffer, candidates, catching_up, .. } = self;
+        let Self { sessions, fan_outs, demux, socket, buffer, catching_up, .. } = self;
         match sessions.get_mut(&id) {
             None => {}
             Some(Session::Viewer(viewer, fan_out)) => {
@@ -226,40 +222,22 @@ impl Worker {
                 }
             }
             Some(Session::Ingest(ingest)) => {
-                // The stack knows us by the addresses of its answer.
-                let known = candidates.contains(&local);
-                let ours =
-                    if known { None } else { candidates.iter().find(|c| c.is_ipv4() == local.is_ipv4()) };
-                let ours = ours.copied().unwrap_or(local);
-                let data = BytesMut::from(&*data);
                 ingest.touched = true;
-                if guarded(id, || ingest.session.handle_datagram(now, ours, peer, data)).is_none() {
+                let session = &mut ingest.session;
+                let handled = guarded(id, || match kind {
+                    Datagram::Stun => {
+                        if session.handle_stun(now, Path::udp(peer, local.ip()), data, socket) {
+                            demux.learn(id, peer, local.ip());
+                        }
+                    }
+                    Datagram::Dtls => session.handle_dtls(now, data, socket),
+                    Datagram::Rtcp => session.handle_rtcp(now, data),
+                    Datagram::Rtp => session.handle_rtp(now, data),
+                });
+                if handled.is_none() || matches!(session.state(), SessionState::Ended(_)) {
                     self.end(now, id, "a fault of ours");
-                    return;
                 }
-                if kind == Datagram::Stun && ingest.session.knows(peer) {
-                    demux.learn(id, peer, local.ip());
-                }
-                self.transmit(id);
             }
-        }
-    }
-
-    /// Sends what an ingest session has to send.
-    fn transmit(&mut self, id: SessionId) {
-        let Self { sessions, demux, socket, candidates, .. } = self;
-        let Some(Session::Ingest(ingest)) = sessions.get_mut(&id) else { return };
-        let sent = guarded(id, || {
-            while let Some(transmit) = ingest.session.poll_transmit() {
-                let own = Some(transmit.local.ip()).filter(|ip| candidates.iter().any(|c| c.ip() == *ip));
-                let external = candidates.len() == 1; // may be an address that is not this machine's
-                let local = demux.local_for(id, transmit.peer).or(own.filter(|_| !external));
-                let local = local.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-                socket.send(Path::udp(transmit.peer, local), &transmit.data, None);
-            }
-        });
-        if sent.is_none() {
-            self.end(Instant::now(), id, "a fault of ours");
         }
     }
 
@@ -271,10 +249,8 @@ impl Worker {
             if !std::mem::take(&mut ingest.touched) {
                 continue;
             }
-            let flushed = guarded(id, || ingest.session.flush(now));
-            let over = matches!(ingest.session.state(now), SessionState::Ended(_));
-            self.transmit(id);
-            if flushed.is_none() || over {
+            let flushed = guarded(id, || ingest.session.flush(now, &mut self.socket));
+            if flushed.is_none() || matches!(ingest.session.state(), SessionState::Ended(_)) {
                 self.end(now, id, "a fault of ours");
             }
         }
@@ -373,10 +349,8 @@ impl Worker {
                 continue;
             }
             ingest.cared = now;
-            let handled = guarded(id, || ingest.session.handle_timeout(now));
-            let over = matches!(ingest.session.state(now), SessionState::Ended(_));
-            self.transmit(id);
-            if handled.is_none() || over {
+            let handled = guarded(id, || ingest.session.handle_timeout(now, &mut self.socket));
+            if handled.is_none() || matches!(ingest.session.state(), SessionState::Ended(_)) {
                 self.end(now, id, "a fault of ours");
             }
         }
@@ -384,7 +358,7 @@ impl Worker {
 
     /// Ends a session that is over by itself; `fault` is said if it does not say why.
     fn end(&mut self, now: Instant, id: SessionId, fault: &'static str) {
-        let why = match self.sessions.get(&id).map(|session| session.state(now)) {
+        let why = match self.sessions.get(&id).map(Session::state) {
             Some(SessionState::Ended(why)) => why,
             _ => fault,
         };
@@ -393,10 +367,6 @@ impl Worker {
 
     /// Ends a session and tells its peer. False if there is none.
     pub(super) fn close(&mut self, now: Instant, id: SessionId, why: &'static str) -> bool {
-        if let Some(Session::Ingest(ingest)) = self.sessions.get_mut(&id) {
-            guarded(id, || ingest.session.close(now));
-            self.transmit(id);
-        }
         self.ingests.retain(|known| *known != id);
         self.catching_up.retain(|known| *known != id);
         self.demux.remove(id);
@@ -410,7 +380,10 @@ impl Worker {
                 guarded(id, || viewer.close(now, why, &mut self.socket));
                 info!(session = ?id, stream = %viewer.stream().name(), why, "Viewer left.");
             }
-            Some(Session::Ingest(_)) => debug!(session = ?id, why, "WHIP session removed."),
+            Some(Session::Ingest(mut ingest)) => {
+                guarded(id, || ingest.session.close(now, why, &mut self.socket));
+                debug!(session = ?id, why, "WHIP session removed.");
+            }
         }
         true
     }
@@ -426,10 +399,10 @@ impl Worker {
 }
 
 impl Session {
-    fn state(&self, now: Instant) -> SessionState {
+    fn state(&self) -> SessionState {
         match self {
             Self::Viewer(viewer, _) => viewer.state(),
-            Self::Ingest(ingest) => ingest.session.state(now),
+            Self::Ingest(ingest) => ingest.session.state(),
         }
     }
 }

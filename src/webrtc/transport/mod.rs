@@ -8,6 +8,7 @@
 mod client_hello;
 mod dtls;
 mod ice;
+mod opener;
 mod srtp;
 
 use super::path::Path;
@@ -100,6 +101,11 @@ impl Transport {
             (None, Some(_)) => SessionState::Connected,
             (None, None) => SessionState::Connecting,
         }
+    }
+
+    /// Authentic media came from the peer: it is there, though it need not send checks (FFmpeg sends one only).
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.last_check = now;
     }
 
     /// The keys, and the way to send what they have sealed; `None` unless connected.
