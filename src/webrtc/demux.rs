@@ -137,15 +137,6 @@ impl Demux {
         self.directory.claim_path(path, self.worker)
     }
 
-    /// The address of ours on which `session` has proven `peer`: where replies leave from.
-    pub(super) fn local_for(
-        &self,
-        session: SessionId,
-        peer: std::net::SocketAddr,
-    ) -> Option<std::net::IpAddr> {
-        self.by_session.get(&session)?.paths.iter().find(|path| path.peer == peer).map(|path| path.local)
-    }
-
     /// Another worker's session has proven this path.
     pub(super) fn forget(&mut self, path: Path) {
         if self.directory.by_path(path) != Some(self.worker) {

@@ -21,7 +21,6 @@ mod session;
 mod socket;
 #[cfg(test)]
 mod tests;
-mod transmit;
 mod transport;
 mod worker;
 
@@ -127,7 +126,6 @@ pub struct Answer {
 /// All WebRTC sessions on one UDP port.
 pub struct WebRtc {
     local: SocketAddr,
-    identity: Arc<transport::Identity>,
     shared: Shared,
     placement: Arc<Placement>,
     admission: Arc<Admission>,
@@ -162,20 +160,17 @@ impl WebRtc {
         let candidates = candidates::host_candidates(local, &settings.external_addresses)
             .map_err(WebRtcError::Interfaces)?;
         let identity = Arc::new(transport::Identity::generate()?.with_ice(settings.ice));
-        let ingest = ingest::IngestSettings::new(candidates.clone())
-            .map_err(|error| WebRtcError::Certificate(error.to_string()))?;
         let count = settings.workers.max(1);
         let (entrances, parcels) = handover::Entrances::new(count);
         let mut socket = Some(socket);
         let idle = parcels.into_iter().map(|parcels| Some(Idle { socket: socket.take(), parcels })).collect();
         let webrtc = Self {
             local,
-            identity,
             shared: Shared {
                 hub,
                 candidate_lines: candidates::sdp_lines(&candidates).into(),
                 candidates: candidates.into(),
-                ingest: Arc::new(ingest),
+                identity,
                 directory: Arc::default(),
                 entrances,
             },
@@ -231,7 +226,7 @@ impl WebRtc {
         let offer = egress::Offer::parse(offer)?;
         let (reading, epoch) =
             first_epoch(&stream).await.ok_or_else(|| SessionError::NotLive(name.clone()))?;
-        let identity = self.identity.clone();
+        let identity = self.shared.identity.clone();
         let plan = egress::prepare(
             Instant::now(),
             &offer,

@@ -8,19 +8,18 @@ use super::directory::{Directory, WorkerId};
 use super::driver::Outcome;
 use super::egress::{FanOut, Plan, Viewer};
 use super::handover::{Entrances, HandOver};
-use super::ingest::{IngestSession, IngestSettings};
+use super::ingest::IngestSession;
 use super::path::Path;
 use super::placement::Seat;
 use super::session::SessionState;
-use super::socket::{Outlet, Socket};
-use super::transport::Patch;
+use super::socket::Socket;
+use super::transport::{Identity, Patch};
 use super::{LayerSelection, Patched, SessionError, SessionId, SessionKind};
 use crate::media::{PacketBatch, StreamName};
 use crate::stream::{Hub, Stream, Subscriber};
-use bytes::BytesMut;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -74,7 +73,7 @@ pub(super) struct Shared {
     pub(super) candidates: Arc<[SocketAddr]>,
     /// The lines of an m-section that offer them.
     pub(super) candidate_lines: Arc<str>,
-    pub(super) ingest: Arc<IngestSettings>,
+    pub(super) identity: Arc<Identity>,
     pub(super) directory: Arc<Directory>,
     pub(super) entrances: Entrances,
 }
@@ -84,9 +83,8 @@ pub(super) struct Worker {
     number: WorkerId,
     socket: Rc<Socket>,
     hub: Hub,
-    candidates: Arc<[SocketAddr]>,
     candidate_lines: Arc<str>,
-    ingest: Arc<IngestSettings>,
+    identity: Arc<Identity>,
     demux: Demux,
     hand_over: HandOver,
     sessions: HashMap<SessionId, Session>,
@@ -105,14 +103,13 @@ impl Worker {
     /// No sessions yet.
     pub(super) fn new(number: WorkerId, socket: Rc<Socket>, shared: Shared) -> Self {
         let now = Instant::now();
-        let Shared { hub, candidates, candidate_lines, ingest, directory, entrances } = shared;
+        let Shared { hub, candidate_lines, identity, directory, entrances, .. } = shared;
         Self {
             number,
             socket,
             hub,
-            candidates,
             candidate_lines,
-            ingest,
+            identity,
             demux: Demux::new(number, directory),
             hand_over: HandOver::new(entrances),
             sessions: HashMap::new(),
@@ -164,7 +161,10 @@ impl Worker {
         remote: SocketAddr,
     ) -> Result<String, SessionError> {
         let session = ticket.session;
-        let made = guarded(session, || IngestSession::new(now, &self.ingest, &self.hub, name, offer, remote));
+        let (identity, candidates) = (self.identity.clone(), &self.candidate_lines);
+        let made = guarded(session, || {
+            IngestSession::new(now, identity, candidates, &self.hub, name, offer, remote)
+        });
         let (ingest, answer) =
             made.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())))?;
         self.demux.insert(session, ingest.local_ufrag());
@@ -205,25 +205,17 @@ impl Worker {
         }
         let Self { sessions, tickets, candidate_lines, demux, .. } = self;
         let ticket = tickets.get_mut(&session).ok_or(SessionError::UnknownSession)?;
-        match sessions.get_mut(&session) {
-            None => Err(SessionError::UnknownSession),
-            Some(Session::Viewer(viewer, _)) => {
-                let transport = viewer.transport();
-                let patched = ticket.patch.apply(now, transport, if_match, fragment, candidate_lines)?;
-                if matches!(patched, Patched::Restarted { .. }) {
-                    demux.insert(session, transport.local_ufrag());
-                    demux.keep_fragments(session, &transport.local_ufrags().collect::<Vec<_>>());
-                }
-                Ok(patched)
-            }
-            Some(Session::Ingest(ingest)) => {
-                let taken = guarded(session, || ingest.session.add_remote_candidate(now, fragment));
-                let outcome =
-                    taken.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())));
-                self.transmit(session);
-                outcome.map(|()| Patched::Trickled)
-            }
+        let transport = match sessions.get_mut(&session) {
+            None => return Err(SessionError::UnknownSession),
+            Some(Session::Viewer(viewer, _)) => viewer.transport(),
+            Some(Session::Ingest(ingest)) => ingest.session.transport(),
+        };
+        let patched = ticket.patch.apply(now, transport, if_match, fragment, candidate_lines)?;
+        if matches!(patched, Patched::Restarted { .. }) {
+            demux.insert(session, transport.local_ufrag());
+            demux.keep_fragments(session, &transport.local_ufrags().collect::<Vec<_>>());
         }
+        Ok(patched)
     }
 
     /// Gives a datagram to its session, or to the worker that has it: see [`Self::flush`].
@@ -241,7 +233,7 @@ impl Worker {
             return;
         };
         let mut proven = false;
-        let Self { sessions, fan_outs, socket, buffer, candidates, catching_up, .. } = self;
+        let Self { sessions, fan_outs, socket, buffer, catching_up, .. } = self;
         match sessions.get_mut(&id) {
             None => {}
             Some(Session::Viewer(viewer, fan_out)) => {
@@ -261,21 +253,18 @@ impl Worker {
                 }
             }
             Some(Session::Ingest(ingest)) => {
-                let local = SocketAddr::new(path.local, candidates.first().map_or(0, SocketAddr::port));
-                let peer = path.peer;
-                // The stack knows us by the addresses of its answer.
-                let known = candidates.contains(&local);
-                let ours =
-                    if known { None } else { candidates.iter().find(|c| c.is_ipv4() == local.is_ipv4()) };
-                let ours = ours.copied().unwrap_or(local);
-                let data = BytesMut::from(&*data);
                 ingest.touched = true;
-                if guarded(id, || ingest.session.handle_datagram(now, ours, peer, data)).is_none() {
+                let session = &mut ingest.session;
+                let handled = guarded(id, || match kind {
+                    Datagram::Stun => proven = session.handle_stun(now, path, data, socket),
+                    Datagram::Dtls => session.handle_dtls(now, data, socket),
+                    Datagram::Rtcp => session.handle_rtcp(now, data),
+                    Datagram::Rtp => session.handle_rtp(now, data),
+                });
+                if handled.is_none() || matches!(session.state(), SessionState::Ended(_)) {
                     self.end(now, id, "a fault of ours");
                     return;
                 }
-                proven = kind == Datagram::Stun && ingest.session.knows(peer);
-                self.transmit(id);
             }
         }
         if proven {
@@ -292,9 +281,13 @@ impl Worker {
             self.hand_over.entrances().forget(worker, path);
         }
         if self.demux.has_spare_fragment(id)
-            && let Some(Session::Viewer(viewer, _)) = self.sessions.get_mut(&id)
+            && let Some(session) = self.sessions.get_mut(&id)
         {
-            let kept: Vec<&str> = viewer.transport().local_ufrags().collect();
+            let transport = match session {
+                Session::Viewer(viewer, _) => viewer.transport(),
+                Session::Ingest(ingest) => ingest.session.transport(),
+            };
+            let kept: Vec<&str> = transport.local_ufrags().collect();
             self.demux.keep_fragments(id, &kept);
         }
     }
@@ -310,24 +303,6 @@ impl Worker {
         self.flush_ingests(now);
     }
 
-    /// Sends what an ingest session has to send.
-    fn transmit(&mut self, id: SessionId) {
-        let Self { sessions, demux, socket, candidates, .. } = self;
-        let Some(Session::Ingest(ingest)) = sessions.get_mut(&id) else { return };
-        let sent = guarded(id, || {
-            while let Some(transmit) = ingest.session.poll_transmit() {
-                let own = Some(transmit.local.ip()).filter(|ip| candidates.iter().any(|c| c.ip() == *ip));
-                let external = candidates.len() == 1; // may be an address that is not this machine's
-                let local = demux.local_for(id, transmit.peer).or(own.filter(|_| !external));
-                let local = local.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-                socket.send(Path::udp(transmit.peer, local), &transmit.data, None);
-            }
-        });
-        if sent.is_none() {
-            self.end(Instant::now(), id, "a fault of ours");
-        }
-    }
-
     /// Lets publishers that got datagrams hand their media to the hub.
     fn flush_ingests(&mut self, now: Instant) {
         for position in 0..self.ingests.len() {
@@ -336,10 +311,8 @@ impl Worker {
             if !std::mem::take(&mut ingest.touched) {
                 continue;
             }
-            let flushed = guarded(id, || ingest.session.flush(now));
-            let over = matches!(ingest.session.state(now), SessionState::Ended(_));
-            self.transmit(id);
-            if flushed.is_none() || over {
+            let flushed = guarded(id, || ingest.session.flush(now, &mut self.socket));
+            if flushed.is_none() || matches!(ingest.session.state(), SessionState::Ended(_)) {
                 self.end(now, id, "a fault of ours");
             }
         }
@@ -443,10 +416,8 @@ impl Worker {
                 continue;
             }
             ingest.cared = now;
-            let handled = guarded(id, || ingest.session.handle_timeout(now));
-            let over = matches!(ingest.session.state(now), SessionState::Ended(_));
-            self.transmit(id);
-            if handled.is_none() || over {
+            let handled = guarded(id, || ingest.session.handle_timeout(now, &mut self.socket));
+            if handled.is_none() || matches!(ingest.session.state(), SessionState::Ended(_)) {
                 self.end(now, id, "a fault of ours");
             }
         }
@@ -454,7 +425,7 @@ impl Worker {
 
     /// Ends a session that is over by itself; `fault` is said if it does not say why.
     fn end(&mut self, now: Instant, id: SessionId, fault: &'static str) {
-        let why = match self.sessions.get(&id).map(|session| session.state(now)) {
+        let why = match self.sessions.get(&id).map(|session| session.state()) {
             Some(SessionState::Ended(why)) => why,
             _ => fault,
         };
@@ -464,8 +435,7 @@ impl Worker {
     /// Ends a session and tells its peer. False if there is none.
     pub(super) fn close(&mut self, now: Instant, id: SessionId, why: &'static str) -> bool {
         if let Some(Session::Ingest(ingest)) = self.sessions.get_mut(&id) {
-            guarded(id, || ingest.session.close(now));
-            self.transmit(id);
+            guarded(id, || ingest.session.close(now, why, &mut self.socket));
         }
         self.ingests.retain(|known| *known != id);
         self.catching_up.retain(|known| *known != id);
@@ -496,10 +466,10 @@ impl Worker {
 }
 
 impl Session {
-    fn state(&self, now: Instant) -> SessionState {
+    fn state(&self) -> SessionState {
         match self {
             Self::Viewer(viewer, _) => viewer.state(),
-            Self::Ingest(ingest) => ingest.session.state(now),
+            Self::Ingest(ingest) => ingest.session.state(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! of its offer, and that AEAD_AES_128_GCM is used whenever the client has it.
 
 use super::client_hello::{Hello, HelloReader};
+use super::opener::Opener;
 use super::provider::crypto_provider;
 use super::srtp::{Profile, Sealer};
 use crate::webrtc::{IceMode, WebRtcError};
@@ -102,7 +103,9 @@ pub(in crate::webrtc) struct Keys {
     pub(in crate::webrtc) rtp: Sealer,
     /// Seals outgoing RTCP.
     pub(in crate::webrtc) rtcp_out: Context,
-    /// Opens incoming RTP and RTCP.
+    /// Opens incoming RTP.
+    pub(in crate::webrtc) rtp_in: Opener,
+    /// Opens incoming RTCP, with a replay window.
     pub(in crate::webrtc) incoming: Context,
 }
 
@@ -243,6 +246,7 @@ fn keys(state: &State, is_client: bool, provider: &dyn RTCCryptoProvider) -> Opt
         profile,
         rtp: Sealer::new(profile, ours.0, ours.1, crypto).ok()?,
         rtcp_out: Context::new(ours.0, ours.1, theirs, None, None, crypto).ok()?,
+        rtp_in: Opener::new(profile, theirs_keys.0, theirs_keys.1, crypto).ok()?,
         incoming: Context::new(
             theirs_keys.0,
             theirs_keys.1,

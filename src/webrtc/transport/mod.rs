@@ -10,6 +10,7 @@ mod checks;
 mod client_hello;
 mod dtls;
 mod ice;
+mod opener;
 mod patch;
 mod provider;
 mod srtp;
@@ -25,7 +26,6 @@ pub(super) use dtls::{Identity, Keys};
 pub(super) use ice::FRAGMENT;
 use ice::Ice;
 pub(super) use patch::Patch;
-pub(super) use provider::crypto_provider;
 pub(super) use srtp::HEADER;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -126,6 +126,11 @@ impl Transport {
             (None, Some(_)) => SessionState::Connected,
             (None, None) => SessionState::Connecting,
         }
+    }
+
+    /// Authentic media came from the peer: it is there, though it need not send checks (FFmpeg sends one only).
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.last_check = now;
     }
 
     /// The keys, and the way to send what they have sealed; `None` unless connected.
