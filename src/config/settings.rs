@@ -59,6 +59,7 @@ const DEFINITIONS: &[Definition] = &[
         expected: "a list of IP addresses, such as [\"203.0.113.7\"] (in the environment: between commas)",
         set: |c, v| put(&mut c.webrtc_external_addresses, v.list()),
     },
+    Definition { key: "webrtc.tcp", expected: SWITCH, set: |c, v| put(&mut c.webrtc_tcp, v.parse()) },
     Definition {
         key: "webrtc.ice",
         expected: "\"lite\" or \"full\"",

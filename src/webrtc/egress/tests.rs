@@ -114,7 +114,14 @@ fn plan(offer: &str, tracks: &Tracks) -> (Publisher<PacketBatch>, Result<Plan, S
     let candidates = [SocketAddr::from(([192, 0, 2, 1], 8189)), SocketAddr::from(([127, 0, 0, 1], 8189))];
     let identity = Arc::new(Identity::generate().expect("a certificate"));
     let plan = Offer::parse(offer).and_then(|offer| {
-        prepare(Instant::now(), &offer, publisher.stream().clone(), tracks, &sdp_lines(&candidates), identity)
+        prepare(
+            Instant::now(),
+            &offer,
+            publisher.stream().clone(),
+            tracks,
+            &sdp_lines(&candidates, false),
+            identity,
+        )
     });
     (publisher, plan)
 }

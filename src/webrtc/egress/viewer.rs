@@ -12,7 +12,7 @@ use super::track::{Numbers, OutTrack, ticks};
 use super::{history, resend::ResendBudget};
 use crate::media::{Codec, MediaKind, Tracks};
 use crate::stream::{ReaderGuard, ReaderKind, Stream};
-use crate::webrtc::path::Path;
+use crate::webrtc::path::{Path, Protocol};
 use crate::webrtc::session::SessionState;
 use crate::webrtc::socket::Outlet;
 use crate::webrtc::transport::{HEADER, Transport};
@@ -258,9 +258,9 @@ impl Viewer {
                 video.update_playout(sound_lag);
             }
         }
-        let live = self.video == VideoState::Live;
-        let wanted = |kind| if kind == MediaKind::Audio { sound } else { live };
         for run in 0..batch.runs.len() {
+            let live = self.video == VideoState::Live;
+            let wanted = |kind| if kind == MediaKind::Audio { sound } else { live };
             self.send_run(now, batch, run, wanted, outlet, buffer);
         }
     }
@@ -291,6 +291,9 @@ impl Viewer {
                 return;
             }
             self.send_run(now, template, run, |kind| kind == MediaKind::Video, outlet, buffer);
+            if self.video == VideoState::Waiting {
+                return;
+            }
             left = left.saturating_sub(template.runs[run].len());
             run += 1;
         }
@@ -353,8 +356,8 @@ impl Viewer {
             let extension = track.playout_extension(packet.sequence, packet.timestamp);
             if extension.is_some() != hinted {
                 // Sizes differ from here on.
-                if !buffer.is_empty() {
-                    outlet.send(path, buffer, Some(segment));
+                if !buffer.is_empty() && !outlet.send(path, buffer, Some(segment)) {
+                    self.video = after_drop(self.video, path);
                 }
                 buffer.clear();
                 (segment, hinted) = (0, !hinted);
@@ -375,8 +378,8 @@ impl Viewer {
                 segment = buffer.len();
             }
         }
-        if !buffer.is_empty() {
-            outlet.send(path, buffer, Some(segment));
+        if !buffer.is_empty() && !outlet.send(path, buffer, Some(segment)) {
+            self.video = after_drop(self.video, path);
         }
     }
 
@@ -454,6 +457,12 @@ impl Viewer {
 
 fn track_mut(tracks: &mut [OutTrack], kind: MediaKind) -> Option<&mut OutTrack> {
     tracks.iter_mut().find(|track| track.kind == kind)
+}
+
+/// Where a viewer stands after something was dropped: a TCP connection that is full stays so for a while, and
+/// loses pictures up to a keyframe; over UDP the viewer asks for what it misses.
+fn after_drop(video: VideoState, path: Path) -> VideoState {
+    if path.protocol == Protocol::Udp { video } else { VideoState::Waiting }
 }
 
 /// Fills in the fields that are a viewer's own.
