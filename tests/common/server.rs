@@ -178,6 +178,9 @@ impl ServerBuilder {
             .envs(self.env);
         if !self.limited {
             command.env("TIDEGATE_LIMITS_EXEMPT", "0.0.0.0/0,::/0");
+            command
+                .env("TIDEGATE_LIMITS_HALF_OPEN", "off")
+                .env("TIDEGATE_LIMITS_HALF_OPEN_PER_SOURCE", "off");
         }
         if !self.guarded {
             command.arg("--open");
