@@ -81,6 +81,7 @@ async fn hls_through(conditions: Conditions, seed: u64) -> Lost {
     let mut publisher = Browser::publish(&server.url("/show/whip"), options).await;
     let started = Instant::now();
     let hls = Hls::open(&server.client, &server.url("/show/index.m3u8"), seconds(15)).await;
+    let skipped_before = skipped(&stats(&mut publisher).await);
     let folder = tempfile::tempdir().expect("a folder");
     let video = hls.video.as_ref().expect("pictures");
     let audio = hls.audio.as_ref().expect("sound");
@@ -88,8 +89,7 @@ async fn hls_through(conditions: Conditions, seed: u64) -> Lost {
         hls.record(video, stretch(), folder.path(), "video"),
         hls.record(audio, stretch(), folder.path(), "audio"),
     );
-    publisher.command("stats");
-    let sent = publisher.event("stats", seconds(5)).await;
+    let sent = stats(&mut publisher).await;
     let elapsed = started.elapsed().as_secs_f64();
     let (up, down) = (relay.counts(Direction::Up), relay.counts(Direction::Down));
     for file in [&video, &audio] {
@@ -113,6 +113,17 @@ async fn hls_through(conditions: Conditions, seed: u64) -> Lost {
     lost
 }
 
+async fn stats(publisher: &mut Browser) -> Value {
+    publisher.command("stats");
+    publisher.event("stats", seconds(5)).await
+}
+
+/// Frames of the source that the publisher has not encoded.
+fn skipped(stats: &Value) -> f64 {
+    let encoded = json_number(&of_kind(&stats["outbound"]), "/framesEncoded");
+    json_number(&of_kind(&stats["source"]), "/frames") - encoded
+}
+
 /// Frames of a recording, and how many are missing between them by their times.
 async fn missing(video: &Path) -> Lost {
     let mut times: Vec<f64> = packets(path(video), "v").await.iter().map(|(pts, ..)| *pts).collect();
@@ -133,7 +144,7 @@ async fn rel13_a_viewer_with_jitter_and_reordering_stays_in_lip_sync() {
     let viewer = json!({ "relay": relay.port(), "seconds": 15, "settle": 8, "offset": true });
     let viewed = view(&server, viewer).await;
     println!("WHEP, {bad:?}: {viewed}");
-    assert!(relay.counts(Direction::Down).reordered > 100, "{:?}", relay.counts(Direction::Down));
+    assert!(relay.counts(Direction::Down).reordered > 50, "{:?}", relay.counts(Direction::Down));
     assert!(json_number(&viewed, "/offset/flashes") >= 10.0, "{viewed}");
     assert!(json_number(&viewed, "/offset/medianMs").abs() <= 80.0, "{viewed}");
 }

@@ -174,6 +174,7 @@ impl ServerBuilder {
             .args(["--webrtc-listen", &format!("0.0.0.0:{webrtc}")])
             .arg("--state-dir")
             .arg(state.path())
+            .env_remove("TIDEGATE_BIN") // ours, not a setting of the program
             .env("TIDEGATE_AUTH_ADMIN_TOKEN", ADMIN_TOKEN)
             .envs(self.env);
         if !self.limited {
