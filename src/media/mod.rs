@@ -1,11 +1,13 @@
 //! The nouns of live media, and their parsing. Pure: no I/O, no clock, no runtime.
 
 pub mod aac;
+pub mod av1;
 mod bits;
 mod codec;
 mod epoch;
 mod frame;
 pub mod h264;
+pub mod h265;
 mod name;
 mod packet;
 mod reorder;
@@ -13,6 +15,8 @@ mod secret;
 mod time;
 mod timeline;
 mod track;
+pub mod vp8;
+pub mod vp9;
 
 pub use codec::{Codec, MediaKind};
 pub use epoch::Epoch;
