@@ -8,6 +8,7 @@ mod epoch;
 mod frame;
 pub mod h264;
 mod ice_server;
+pub mod h265;
 mod name;
 mod packet;
 mod reorder;
@@ -16,6 +17,8 @@ mod time;
 mod timeline;
 mod track;
 mod transcoding;
+pub mod vp8;
+pub mod vp9;
 
 pub use codec::{Codec, MediaKind};
 pub use epoch::Epoch;
