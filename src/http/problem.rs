@@ -162,6 +162,7 @@ impl From<SessionError> for Problem {
             E::UnknownSession => of(StatusCode::NOT_FOUND, "unknown-session"),
             E::MalformedFragment(_) => of(StatusCode::BAD_REQUEST, "malformed-fragment"),
             E::StaleEntityTag => of(StatusCode::PRECONDITION_FAILED, "stale-entity-tag"),
+            E::UnknownLayer { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "unknown-layer"),
             E::Overloaded => of(StatusCode::SERVICE_UNAVAILABLE, "overloaded").retry_after(2),
             E::Closing => of(StatusCode::SERVICE_UNAVAILABLE, "closing").retry_after(5),
             E::Internal(_) => internal("session", &detail),

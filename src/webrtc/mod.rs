@@ -32,7 +32,7 @@ use driver::Command;
 use handover::Parcel;
 use parking_lot::Mutex;
 use placement::{Placement, Seat};
-pub use session::{InvalidSessionId, Patched, SessionError, SessionId, SessionKind};
+pub use session::{InvalidSessionId, LayerSelection, Patched, SessionError, SessionId, SessionKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -11,7 +11,7 @@ use crate::webrtc::SessionError;
 use std::fmt::Write;
 
 /// Feedback we act on.
-const FEEDBACK: [&str; 3] = ["nack", "nack pli", "ccm fir"];
+const FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "goog-remb"];
 
 /// What was agreed upon.
 pub(super) struct Agreement {
