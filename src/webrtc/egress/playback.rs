@@ -105,18 +105,15 @@ impl Viewer {
             return;
         }
         let wanted = self.layers.wanted();
-        let mut other_layer = None;
         if let Some(start) = batch.group_start(wanted)
             && let Some(track) = self.track_mut(MediaKind::Video)
             && (!track.is_mapped() || track.layer() != wanted || self.video != VideoState::Live)
             && let Some(track) = self.track_mut(MediaKind::Video)
         {
-            other_layer = Some(track.layer()).filter(|layer| *layer != wanted);
             track.map(begin(start), None, now);
             track.begin_playout(start.timestamp, sound_lag);
             self.video = VideoState::Live;
         }
-        let _ = other_layer;
         let sound = self.sound_from.is_none_or(|from| now >= from);
         let first_sound = batch.packets.iter().find(|packet| sound && packet.kind == MediaKind::Audio);
         if let (Some(first), Some(track)) = (first_sound, self.track_mut(MediaKind::Audio))

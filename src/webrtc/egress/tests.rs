@@ -230,8 +230,7 @@ impl World {
         }
     }
 
-    /// A batch of two layers, three frames a second apart from each other in their numbers; `keyframe`: in
-    /// which layer, if any.
+    /// A batch of one frame in two layers; `keyframe`: in which of them, if any.
     fn publish_layers(&mut self, number: u64, keyframe: Option<u8>) {
         let packets = (0..2u8).flat_map(|layer| {
             (0..2).map(move |part| Packet {
@@ -303,8 +302,60 @@ fn the_answer_offers_everything_at_once_and_fits_the_stream() {
             assert!(sdp.lines().any(|known| known == line), "{line}");
         }
         assert_eq!(sdp.matches("a=sendonly\r\n").count(), 2);
-        assert!(sdp.contains(&format!("a=rtcp-fb:{payload_type} nack pli\r\n")));
+        assert_eq!(sdp.contains("a=rtcp-fb:102 goog-remb\r\n"), payload_type == 102, "where it was offered");
         assert!(!sdp.contains("transport-cc"));
+    }
+}
+
+/// A stream's codec and format, and the formats of an offer with the one that fits (RFC 8829 §5.3.1).
+type Fit = (Codec, &'static str, &'static [(&'static str, &'static str)], Option<u8>);
+
+#[test]
+fn e04_each_codec_is_answered_with_the_format_that_fits_the_stream_or_not_at_all() {
+    let h264 = ("H264", "packetization-mode=0;profile-level-id=42e01f");
+    let fits: [Fit; 9] = [
+        (Codec::H264, "packetization-mode=0;profile-level-id=42e01f", &[h264], Some(50)),
+        (Codec::H264, "profile-level-id=42e01f", &[("H264", "packetization-mode=1")], Some(50)),
+        (Codec::H264, "packetization-mode=1;profile-level-id=42e01f", &[h264], None),
+        (Codec::Vp8, "", &[("VP9", ""), ("VP8", "")], Some(51)),
+        (Codec::Vp9, "profile-id=2", &[("VP9", ""), ("VP9", "profile-id=2")], Some(51)),
+        (Codec::Av1, "", &[("AV1", "profile=1"), ("AV1", "level-idx=5;profile=0;tier=0")], Some(51)),
+        (Codec::Av1, "profile=2", &[("AV1", "profile=1")], None),
+        (
+            Codec::H265,
+            "profile-id=1;level-id=120",
+            &[("H265", "profile-id=2"), ("H265", "level-id=93"), ("H265", "level-id=180;tier-flag=0")],
+            Some(52),
+        ),
+        (Codec::H265, "profile-id=1", &[("H265", "profile-id=2;tier-flag=0;level-id=180")], None),
+    ];
+    for (codec, fmtp, formats, expected) in fits {
+        let numbers: Vec<String> = (50..50 + formats.len()).map(|number| number.to_string()).collect();
+        let offer = offer_text(DIGEST, "recvonly");
+        let (session, rest) = offer.split_once("m=video").expect("video");
+        let (section, _) = rest.split_once("a=rtpmap").expect("formats");
+        let section = section.replace("96 97 102 103 104 105 106 107", &numbers.join(" "));
+        let lines: String = formats
+            .iter()
+            .zip(&numbers)
+            .map(|((name, fmtp), number)| {
+                format!("a=rtpmap:{number} {name}/90000\r\na=fmtp:{number} {fmtp}\r\n")
+            })
+            .collect();
+        let mut stream = tracks("42e01f", false);
+        let video = stream.video.as_mut().expect("video");
+        (video.codec, video.fmtp) = (codec, fmtp.into());
+        let (_publisher, plan) = plan(&format!("{session}m=video{section}{lines}"), &stream);
+        match (plan, expected) {
+            (Ok(plan), Some(number)) => {
+                let line = format!("m=video 9 UDP/TLS/RTP/SAVPF {number}\r\n");
+                assert!(plan.sdp().contains(&line), "{codec:?} {fmtp}: {}", plan.sdp());
+            }
+            (Err(SessionError::NoCommonCodec { stream, offered }), None) => {
+                assert_eq!((stream, offered.as_str()), (codec, formats[0].0));
+            }
+            (plan, _) => panic!("{codec:?} {fmtp}: {:?}", plan.map(|plan| plan.sdp().to_owned())),
+        }
     }
 }
 
@@ -491,7 +542,7 @@ fn pictures_after_the_first_are_told_to_wait_for_the_sound() {
         keyframe,
         payload: Bytes::from(vec![number as u8; 200]),
     };
-    let mut publish = |world: &mut World, number: u64| {
+    let publish = |world: &mut World, number: u64| {
         let millis = number as i64 * 40;
         let packets = vec![
             packet(MediaKind::Video, number, millis, number == 0),
@@ -548,19 +599,19 @@ fn a_simulcast_viewer_changes_layers_at_keyframes_without_a_gap() {
     world.now += Duration::from_millis(200);
     world.tick();
     assert!(requests.has_changed().expect("open"), "its keyframe is asked for");
-    world.publish_layers(9, None);
-    world.publish_layers(10, Some(1));
-    world.publish_layers(11, None);
+    world.publish_layers(3, None);
+    world.publish_layers(4, Some(1));
+    world.publish_layers(5, None);
     let received = world.received();
     let video = of_type(&received, 102);
     let contents: Vec<u8> = video.iter().step_by(2).map(|packet| packet.payload[0]).collect();
-    assert_eq!(contents, [1, 2, 9, 110, 111], "from the best one's keyframe on, then the other's");
+    assert_eq!(contents, [1, 2, 3, 104, 105], "from the best one's keyframe on, then the other's");
     for pair in video.windows(2) {
         assert_eq!(pair[1].header.sequence_number, pair[0].header.sequence_number.wrapping_add(1));
     }
     let dates: Vec<u32> =
         video.iter().step_by(2).map(|p| p.header.timestamp.wrapping_sub(video[0].header.timestamp)).collect();
-    assert_eq!(dates, [0, 3_000, 24_000, 27_000, 30_000]);
+    assert_eq!(dates, [0, 3_000, 6_000, 9_000, 12_000]);
     let unknown = world.viewer.select_layer(crate::webrtc::LayerSelection::Rid("x".into()));
     assert_eq!(unknown, Err(SessionError::UnknownLayer { rid: "x".into(), known: "f, q".into() }));
 }
@@ -611,7 +662,7 @@ fn a_returning_publisher_goes_on_in_the_same_session() {
     other.video.as_mut().expect("video").codec = Codec::Vp8;
     world.epoch = world.publisher.begin_epoch(other, SystemTime::UNIX_EPOCH);
     world.publish(2..3, true);
-    assert_eq!(world.viewer.state(), SessionState::Ended("the stream's tracks changed"));
+    assert_eq!(world.viewer.state(), SessionState::Ended("the stream's video codec changed"));
 }
 
 #[test]
