@@ -11,7 +11,7 @@ use crate::webrtc::SessionError;
 use std::fmt::Write;
 
 /// Feedback we act on.
-const FEEDBACK: [&str; 3] = ["nack", "nack pli", "ccm fir"];
+const FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "goog-remb"];
 
 /// What was agreed upon.
 pub(super) struct Agreement {
@@ -118,17 +118,43 @@ fn choose<'a>(codec: Codec, section: &'a Section, stream: &Tracks) -> Option<&'a
     };
     let mut candidates = section.codecs.iter().filter(|offered| offered.is(codec));
     match codec {
-        // Ours is mode 1 (fragmented units); RFC 6184 §8.1 makes 0 the default.
-        Codec::H264 => candidates
-            .rev() // among equals `max_by_key` takes the last: the offer's first
-            .filter(|offered| offered.parameter("packetization-mode") == Some("1"))
-            .max_by_key(|offered| h264_similarity(fmtp, &offered.fmtp)),
-        Codec::Vp9 => {
-            let profile = |fmtp: &str| parameter(fmtp, "profile-id").unwrap_or("0").to_owned();
-            candidates.find(|offered| profile(&offered.fmtp) == profile(fmtp))
+        // A stream of mode 1 has fragmented units, which mode 0 knows not; a stream of mode 0 fits either.
+        // RFC 6184 §8.1 makes 0 the default.
+        Codec::H264 => {
+            let mode = |fmtp: &str| parameter(fmtp, "packetization-mode").unwrap_or("0").to_owned();
+            let ours = mode(fmtp);
+            candidates
+                .rev() // among equals `max_by_key` takes the last: the offer's first
+                .filter(|offered| {
+                    matches!((ours.as_str(), mode(&offered.fmtp).as_str()), ("0", "0") | (_, "1"))
+                })
+                .max_by_key(|offered| (h264_similarity(fmtp, &offered.fmtp), mode(&offered.fmtp) == ours))
         }
+        // draft-ietf-payload-vp9 §6.1
+        Codec::Vp9 => candidates.find(|offered| same(fmtp, offered, "profile-id", "0")),
+        // AV1's RTP payload format §7.2.3; level and tier say what a decoder does its best for.
+        Codec::Av1 => candidates.find(|offered| same(fmtp, offered, "profile", "0")),
+        // RFC 7798 §7.1
+        Codec::H265 => candidates
+            .rev()
+            .filter(|offered| same(fmtp, offered, "profile-id", "1"))
+            .max_by_key(|offered| h265_similarity(fmtp, &offered.fmtp)),
         _ => candidates.next(),
     }
+}
+
+/// Whether a parameter, which is `default` where it is missing, is the same in both formats.
+fn same(ours: &str, offered: &OfferedCodec, name: &str, default: &str) -> bool {
+    parameter(ours, name).unwrap_or(default) == offered.parameter(name).unwrap_or(default)
+}
+
+/// How well an offered H.265 format fits: best one whose tier and level hold the stream.
+fn h265_similarity(ours: &str, theirs: &str) -> u8 {
+    let number = |fmtp: &str, name: &str, default: u8| {
+        parameter(fmtp, name).and_then(|value| value.parse().ok()).unwrap_or(default)
+    };
+    let holds = |name: &str, default: u8| number(theirs, name, default) >= number(ours, name, default);
+    2 * u8::from(holds("tier-flag", 0)) + u8::from(holds("level-id", 93))
 }
 
 /// How well an offered H.264 format fits: the same profile best, else the simplest that contains it. All

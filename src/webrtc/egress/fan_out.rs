@@ -6,7 +6,7 @@ use super::history::History;
 use super::template::Template;
 use super::viewer::Viewer;
 use crate::media::{Epoch, PacketBatch};
-use crate::stream::Stream;
+use crate::stream::{LayerInfo, Stream};
 use crate::webrtc::SessionId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +14,9 @@ use tokio::task::JoinHandle;
 
 /// A stream that nobody watches is read for so long still: a reload of the page begins at once.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How often the stream's layers are looked at.
+const LAYERS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The state of one stream on one worker.
 pub(in crate::webrtc) struct FanOut {
@@ -23,6 +26,8 @@ pub(in crate::webrtc) struct FanOut {
     viewers: Vec<SessionId>,
     empty_since: Instant,
     lost: u64,
+    layers: Arc<[LayerInfo]>,
+    layers_read: Instant,
     /// The task that reads the stream.
     task: Option<JoinHandle<()>>,
 }
@@ -42,12 +47,14 @@ impl FanOut {
     /// Nothing read yet, nobody watching.
     pub(in crate::webrtc) fn new(stream: Arc<Stream>, now: Instant) -> Self {
         Self {
+            layers: stream.layers(),
             stream,
             history: History::default(),
             epoch: None,
             viewers: Vec::new(),
             empty_since: now,
             lost: 0,
+            layers_read: now,
             task: None,
         }
     }
@@ -75,6 +82,11 @@ impl FanOut {
     /// How much later sound comes than the pictures of the same instant, in nanoseconds.
     pub(in crate::webrtc) fn sound_lag(&self) -> Option<i64> {
         self.history.sound_lag()
+    }
+
+    /// The stream's layers, as they were lately.
+    pub(super) fn layers(&self) -> &[LayerInfo] {
+        &self.layers
     }
 
     /// Who watches.
@@ -114,7 +126,11 @@ impl FanOut {
             Change::None
         };
         self.lost = lost;
-        let template = Arc::new(Template::new(batch, |kind, sequence| self.history.fresh(kind, sequence)));
+        if change == Change::Epoch || now.saturating_duration_since(self.layers_read) > LAYERS_INTERVAL {
+            (self.layers, self.layers_read) = (self.stream.layers(), now);
+        }
+        let template =
+            Arc::new(Template::new(batch, |kind, layer, sequence| self.history.fresh(kind, layer, sequence)));
         self.history.push(&template, now);
         (template, change)
     }

@@ -1,13 +1,18 @@
 //! What a stream has sent lately: for retransmission, and for the first picture of new viewers.
 
 use super::playout::Transit;
+use super::template::{Template, TemplatePacket};
 use crate::media::{MediaKind, MediaTime};
-use crate::webrtc::egress::template::{Template, TemplatePacket};
+use crate::stream::MAX_LAYERS;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Video packets kept for retransmission, and the reach of the check for repeated sequences.
-pub(super) const WINDOW: u16 = 1024;
+/// The reach of the check for repeated sequences.
+const REACH: u16 = 2048;
+/// Video packets of one layer kept for retransmission: this many at least, and as many as came within
+/// [`KEPT`], up to the greater number.
+const WINDOW: (usize, usize) = (512, 8192);
+const KEPT: Duration = Duration::from_millis(1500);
 /// Bounds of the group of pictures kept for new viewers; a longer one is not kept.
 const GROUP_PACKETS: usize = 16_384;
 const GROUP_BYTES: usize = 16 << 20;
@@ -16,17 +21,38 @@ const GROUP_BYTES: usize = 16 << 20;
 #[derive(Debug, Default)]
 pub(super) struct History {
     epoch: Option<u64>,
-    ring: Vec<Option<(u64, Arc<Template>, usize)>>,
-    /// Batches from the latest keyframe on; empty if there is none, or it is too long.
-    group: Vec<Arc<Template>>,
-    group_packets: usize,
-    group_bytes: usize,
-    /// Rises when `group` is emptied: positions in it are void.
-    generation: u64,
-    video: Seen,
+    layers: Vec<Layer>,
     audio: Seen,
-    video_transit: Transit,
-    audio_transit: Transit,
+    anchor: Option<Instant>,
+    generation: u64,
+}
+
+/// The past of the video, or of one layer of it.
+#[derive(Debug, Default)]
+struct Layer {
+    ring: Vec<Option<Kept>>,
+    group: Group,
+    seen: Seen,
+}
+
+/// The batches from a layer's latest keyframe on; empty if there is none, or it is too long.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) templates: Vec<Arc<Template>>,
+    /// Rises when the group is emptied: positions in it are void.
+    pub(super) generation: u64,
+    /// Packets and bytes of this layer.
+    packets: usize,
+    pub(super) bytes: usize,
+}
+
+/// A packet kept for retransmission.
+#[derive(Clone, Debug)]
+struct Kept {
+    sequence: u64,
+    template: Arc<Template>,
+    position: usize,
+    at: Instant,
 }
 
 /// The latest of one track.
@@ -38,12 +64,13 @@ pub(super) struct Latest {
     pub(super) at: Instant,
 }
 
-/// Which sequences of a track were there, as far back as [`WINDOW`].
+/// Which sequences of a track were there, as far back as [`REACH`], and how late its packets come.
 #[derive(Debug, Default)]
 struct Seen {
     slots: Vec<u64>,
     highest: Option<u64>,
     latest: Option<Latest>,
+    transit: Transit,
 }
 
 impl History {
@@ -52,116 +79,158 @@ impl History {
         if self.epoch == Some(epoch) {
             return false;
         }
-        let generation = self.generation + 1;
-        let transit = Transit::new(now);
-        *self = Self {
-            epoch: Some(epoch),
-            generation,
-            video_transit: transit,
-            audio_transit: transit,
-            ..Self::default()
-        };
+        let highest = self.layers.iter().map(|layer| layer.group.generation).max().unwrap_or(0);
+        let generation = self.generation.max(highest) + 1;
+        *self = Self { epoch: Some(epoch), generation, anchor: Some(now), ..Self::default() };
         true
     }
 
     /// Whether the packet is seen for the first time. A repeated sequence never gets through, nor one so
-    /// old that nobody knows: SRTP would encrypt two contents under one nonce.
-    pub(super) fn fresh(&mut self, kind: MediaKind, sequence: u64) -> bool {
-        self.seen_mut(kind).note(sequence)
+    /// old that nobody knows: SRTP would encrypt two contents under one nonce. Nor does a layer beyond the
+    /// bound.
+    pub(super) fn fresh(&mut self, kind: MediaKind, layer: u8, sequence: u64) -> bool {
+        match kind {
+            MediaKind::Audio => self.audio.note(sequence),
+            MediaKind::Video => self.layer_mut(layer).is_some_and(|layer| layer.seen.note(sequence)),
+        }
     }
 
     /// Remembers a batch that arrived at `now`.
     pub(super) fn push(&mut self, template: &Arc<Template>, now: Instant) {
-        if template.group_start().is_some() {
-            self.forget_group();
-        }
-        if !self.group.is_empty() || template.group_start().is_some() {
-            self.group.push(template.clone());
-            self.group_packets += template.packets.len();
-            self.group_bytes += template.size();
-            if self.group_packets > GROUP_PACKETS || self.group_bytes > GROUP_BYTES {
-                self.forget_group();
-            }
+        let anchor = *self.anchor.get_or_insert(now);
+        for number in 0..self.layers.len() {
+            self.layers[number].group.push(number as u8, template);
         }
         for (position, packet) in template.packets.iter().enumerate() {
-            let seen = self.seen_mut(packet.kind);
-            if seen.highest == Some(packet.sequence) {
-                seen.latest = Some(Latest { timestamp: packet.timestamp, pts: packet.pts, at: now });
-                match packet.kind {
-                    MediaKind::Video => self.video_transit.note(packet.pts, now),
-                    MediaKind::Audio => self.audio_transit.note(packet.pts, now),
+            match packet.kind {
+                MediaKind::Audio => self.audio.arrived(packet, anchor, now),
+                MediaKind::Video => {
+                    let Some(layer) = self.layers.get_mut(usize::from(packet.layer)) else { continue };
+                    layer.seen.arrived(packet, anchor, now);
+                    let sequence = packet.sequence;
+                    layer.keep(Kept { sequence, template: template.clone(), position, at: now });
                 }
-            }
-            if packet.kind == MediaKind::Video {
-                if self.ring.is_empty() {
-                    self.ring.resize(usize::from(WINDOW), None);
-                }
-                self.ring[slot(packet.sequence)] = Some((packet.sequence, template.clone(), position));
             }
         }
     }
 
     /// A video packet to send again.
-    pub(super) fn get(&self, sequence: u64) -> Option<(&Arc<Template>, &TemplatePacket)> {
-        let (known, template, position) = self.ring.get(slot(sequence))?.as_ref()?;
-        (*known == sequence).then(|| (template, &template.packets[*position]))
+    pub(super) fn get(&self, layer: u8, sequence: u64) -> Option<(&Arc<Template>, &TemplatePacket)> {
+        let ring = &self.layer(layer)?.ring;
+        let kept = ring.get(slot(sequence, ring.len())?)?.as_ref()?;
+        (kept.sequence == sequence).then(|| (&kept.template, &kept.template.packets[kept.position]))
     }
 
-    /// The batches from the latest keyframe on, and the generation they belong to.
-    pub(super) fn group(&self) -> (&[Arc<Template>], u64) {
-        (&self.group, self.generation)
+    /// The group of pictures of a layer; `None` before its first packet.
+    pub(super) fn group(&self, layer: u8) -> Option<&Group> {
+        Some(&self.layer(layer)?.group)
     }
 
-    /// Packets in [`Self::group`].
-    pub(super) fn group_packets(&self) -> usize {
-        self.group_packets
+    /// The latest packet of a track, by its sequence. `layer` counts for video only.
+    pub(super) fn latest(&self, kind: MediaKind, layer: u8) -> Option<Latest> {
+        self.seen(kind, layer)?.latest
     }
 
-    /// The latest packet of a track, by its sequence.
-    pub(super) fn latest(&self, kind: MediaKind) -> Option<Latest> {
-        self.seen(kind).latest
-    }
-
-    /// The highest sequence of a track.
-    pub(super) fn highest(&self, kind: MediaKind) -> Option<u64> {
-        self.seen(kind).highest
+    /// A timestamp of a layer and the instant at which its packets arrive, when none is late.
+    pub(super) fn live_edge(&self, layer: u8) -> Option<(u32, Instant)> {
+        let seen = self.seen(MediaKind::Video, layer)?;
+        let latest = seen.latest?;
+        let nanos = seen.transit.least()? + latest.pts.as_nanos();
+        let arrival = self.anchor? + Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+        Some((latest.timestamp, arrival.min(latest.at)))
     }
 
     /// How much later sound comes than the pictures of the same instant, in nanoseconds.
     pub(super) fn sound_lag(&self) -> Option<i64> {
-        Some(self.audio_transit.least()? - self.video_transit.least()?)
+        let pictures = self.layers.iter().filter_map(|layer| layer.seen.transit.least()).min()?;
+        Some(self.audio.transit.least()? - pictures)
     }
 
-    fn forget_group(&mut self) {
-        self.group.clear();
-        self.group_packets = 0;
-        self.group_bytes = 0;
-        self.generation += 1;
+    fn layer(&self, layer: u8) -> Option<&Layer> {
+        self.layers.get(usize::from(layer))
     }
 
-    fn seen(&self, kind: MediaKind) -> &Seen {
+    fn layer_mut(&mut self, layer: u8) -> Option<&mut Layer> {
+        let position = usize::from(layer);
+        if position < MAX_LAYERS && self.layers.len() <= position {
+            let group = || Group { generation: self.generation, ..Group::default() };
+            let fresh = || Layer { group: group(), ..Layer::default() };
+            self.layers.resize_with(position + 1, fresh);
+        }
+        self.layers.get_mut(position)
+    }
+
+    fn seen(&self, kind: MediaKind, layer: u8) -> Option<&Seen> {
         match kind {
-            MediaKind::Video => &self.video,
-            MediaKind::Audio => &self.audio,
+            MediaKind::Video => Some(&self.layer(layer)?.seen),
+            MediaKind::Audio => Some(&self.audio),
+        }
+    }
+}
+
+impl Layer {
+    /// Keeps a packet; the ring grows where one that is still young would have to go.
+    fn keep(&mut self, kept: Kept) {
+        if self.ring.is_empty() {
+            self.ring.resize(WINDOW.0, None);
+        }
+        loop {
+            let Some(slot) = slot(kept.sequence, self.ring.len()) else { return };
+            let young = self.ring[slot].as_ref().is_some_and(|old| kept.at.duration_since(old.at) < KEPT);
+            if !young || self.ring.len() >= WINDOW.1 {
+                self.ring[slot] = Some(kept);
+                return;
+            }
+            let mut larger = vec![None; 2 * self.ring.len()];
+            let length = larger.len();
+            for old in self.ring.drain(..).flatten() {
+                if let Some(place) = self::slot(old.sequence, length).and_then(|slot| larger.get_mut(slot)) {
+                    *place = Some(old);
+                }
+            }
+            self.ring = larger;
+        }
+    }
+}
+
+impl Group {
+    fn push(&mut self, layer: u8, template: &Arc<Template>) {
+        let begins = template.group_start(layer).is_some();
+        if begins {
+            self.forget();
+        }
+        if self.templates.is_empty() && !begins {
+            return;
+        }
+        let of_layer = template.packets.iter().filter(|packet| packet.is_video_of(layer));
+        let (packets, bytes) =
+            of_layer.fold((0, 0), |(count, bytes), packet| (count + 1, bytes + template.bytes(packet).len()));
+        if packets == 0 {
+            return;
+        }
+        self.templates.push(template.clone());
+        self.packets += packets;
+        self.bytes += bytes;
+        if self.packets > GROUP_PACKETS || self.bytes > GROUP_BYTES {
+            self.forget();
         }
     }
 
-    fn seen_mut(&mut self, kind: MediaKind) -> &mut Seen {
-        match kind {
-            MediaKind::Video => &mut self.video,
-            MediaKind::Audio => &mut self.audio,
-        }
+    fn forget(&mut self) {
+        *self = Self { generation: self.generation + 1, ..Self::default() };
     }
 }
 
 impl Seen {
     fn note(&mut self, sequence: u64) -> bool {
         if self.slots.is_empty() {
-            self.slots.resize(usize::from(WINDOW), u64::MAX);
+            self.slots.resize(usize::from(REACH), u64::MAX);
         }
-        let slot = &mut self.slots[slot(sequence)];
+        let Some(slot) = slot(sequence, self.slots.len()).and_then(|slot| self.slots.get_mut(slot)) else {
+            return false;
+        };
         let too_old =
-            self.highest.is_some_and(|highest| sequence.saturating_add(u64::from(WINDOW)) <= highest);
+            self.highest.is_some_and(|highest| sequence.saturating_add(u64::from(REACH)) <= highest);
         if *slot == sequence || too_old {
             return false;
         }
@@ -169,10 +238,17 @@ impl Seen {
         self.highest = self.highest.max(Some(sequence));
         true
     }
+
+    fn arrived(&mut self, packet: &TemplatePacket, anchor: Instant, now: Instant) {
+        if self.highest == Some(packet.sequence) {
+            self.latest = Some(Latest { timestamp: packet.timestamp, pts: packet.pts, at: now });
+            self.transit.note(packet.pts, anchor, now);
+        }
+    }
 }
 
-fn slot(sequence: u64) -> usize {
-    (sequence % u64::from(WINDOW)) as usize
+fn slot(sequence: u64, length: usize) -> Option<usize> {
+    Some(sequence.checked_rem(length as u64)? as usize)
 }
 
 #[cfg(test)]
@@ -183,6 +259,10 @@ mod tests {
     use std::time::SystemTime;
 
     fn push(history: &mut History, sequences: &[u64], keyframe: bool) -> usize {
+        push_at(history, sequences, keyframe, Instant::now())
+    }
+
+    fn push_at(history: &mut History, sequences: &[u64], keyframe: bool, now: Instant) -> usize {
         let epoch = Arc::new(Epoch { id: 1, tracks: Tracks::default(), wall_origin: SystemTime::UNIX_EPOCH });
         let packets = sequences
             .iter()
@@ -197,10 +277,10 @@ mod tests {
                 payload: Bytes::copy_from_slice(&sequence.to_be_bytes()),
             })
             .collect();
-        let template = Arc::new(Template::new(&PacketBatch { epoch, packets }, |kind, sequence| {
-            history.fresh(kind, sequence)
+        let template = Arc::new(Template::new(&PacketBatch { epoch, packets }, |kind, layer, sequence| {
+            history.fresh(kind, layer, sequence)
         }));
-        history.push(&template, Instant::now());
+        history.push(&template, now);
         template.packets.len()
     }
 
@@ -210,40 +290,64 @@ mod tests {
         assert_eq!(push(&mut history, &[10, 11, 11, 13], false), 3);
         assert_eq!(push(&mut history, &[12, 10, 13], false), 1);
         assert_eq!(push(&mut history, &[5000], false), 1);
-        assert_eq!(push(&mut history, &[5000 - 1024, 5000 - 1023], false), 1);
+        assert_eq!(push(&mut history, &[5000 - 2048, 5000 - 2047], false), 1);
         let now = Instant::now();
         assert!(history.enter(2, now) && !history.enter(2, now));
         assert_eq!(push(&mut history, &[5000], false), 1, "another epoch");
     }
 
     #[test]
-    fn packets_are_found_until_they_leave_the_window() {
-        let mut history = History::default();
-        let all: Vec<u64> = (0..1500).collect();
-        push(&mut history, &all, false);
-        for sequence in [476, 1000, 1499] {
-            let (template, packet) = history.get(sequence).expect("in the window");
-            assert_eq!(template.payload(packet), sequence.to_be_bytes());
+    fn packets_are_found_for_a_while_however_many_there_are() {
+        let (mut history, start) = (History::default(), Instant::now());
+        let get = |history: &History, sequence| {
+            let (template, packet) = history.get(0, sequence)?;
+            assert_eq!(template.payload(packet), u64::to_be_bytes(sequence));
+            Some(())
+        };
+        // 1000 packets a second: the last 1.5 s.
+        for sequence in 0..10_000 {
+            push_at(&mut history, &[sequence], false, start + Duration::from_millis(sequence));
         }
-        assert!(history.get(475).is_none() && history.get(1500).is_none());
-        assert_eq!(history.latest(MediaKind::Video).map(|latest| latest.timestamp), Some(1499));
+        assert!((8_501..10_000).all(|sequence| get(&history, sequence).is_some()));
+        assert!(get(&history, 10_000).is_none() && get(&history, 3_000).is_none());
+        assert_eq!(history.latest(MediaKind::Video, 0).map(|latest| latest.timestamp), Some(9_999));
+        // 100 a second: 512 packets.
+        let mut history = History::default();
+        for sequence in 0..1_000 {
+            push_at(&mut history, &[sequence], false, start + Duration::from_millis(10 * sequence));
+        }
+        assert!((488..1_000).all(|sequence| get(&history, sequence).is_some()));
+        assert!(get(&history, 487).is_none());
+        // Any number: bounded.
+        for sequence in 0..20_000 {
+            push_at(&mut history, &[1_000 + sequence], false, start + Duration::from_secs(10));
+        }
+        assert!(get(&history, 20_999).is_some() && get(&history, 20_999 - 8_192).is_none());
     }
 
     #[test]
     fn the_group_begins_at_the_latest_keyframe_and_is_bounded() {
         let mut history = History::default();
         push(&mut history, &[1], false);
-        assert!(history.group().0.is_empty(), "no keyframe yet");
+        let group = |history: &History| {
+            let group = history.group(0).expect("a layer");
+            (group.templates.len(), group.packets, group.generation)
+        };
+        assert_eq!(group(&history).0, 0, "no keyframe yet");
         push(&mut history, &[2, 3], true);
         push(&mut history, &[4], false);
-        let (group, generation) = history.group();
-        assert_eq!((group.len(), history.group_packets()), (2, 3));
+        let (batches, packets, generation) = group(&history);
+        assert_eq!((batches, packets), (2, 3));
         push(&mut history, &[5], true);
-        assert_eq!(history.group().0.len(), 1);
-        assert_ne!(history.group().1, generation);
+        assert_eq!(group(&history).0, 1);
+        assert_ne!(group(&history).2, generation);
         for sequence in 6..30_000 {
             push(&mut history, &[sequence], false);
         }
-        assert!(history.group().0.is_empty(), "too long");
+        assert_eq!(group(&history).0, 0, "too long");
+        let generation = group(&history).2;
+        history.enter(2, Instant::now());
+        push(&mut history, &[1, 2], true);
+        assert!(group(&history).2 > generation, "positions in the old epoch are void");
     }
 }

@@ -6,9 +6,13 @@
 
 mod answer;
 mod fan_out;
+mod feedback;
 mod history;
+mod layers;
 mod offer;
+mod playback;
 mod playout;
+mod reach;
 mod resend;
 mod rtcp;
 mod template;

@@ -47,8 +47,11 @@ impl PlayoutHint {
         self.id
     }
 
-    /// The picture dated `first` begins, and sound comes `lag` later than pictures.
+    /// The picture dated `first` begins, and sound comes `lag` nanoseconds later than pictures.
     pub(super) fn begin(&mut self, first: u32, lag: i64) {
+        if self.told.is_some() {
+            return self.update(lag);
+        }
         self.wanted = Some(wait(lag));
         self.first = Some(first);
         self.range = 0..0;
@@ -62,7 +65,7 @@ impl PlayoutHint {
         }
     }
 
-    /// Whether the packet carries the hint; always the same for one packet.
+    /// Whether the packet carries the hint.
     pub(super) fn covers(&mut self, sequence: u64, timestamp: u32) -> bool {
         if self.wanted.is_some() && self.first.is_none_or(|first| first != timestamp) {
             self.told = self.wanted.take();
@@ -89,20 +92,13 @@ fn wait(lag: i64) -> Duration {
 /// The least time that a track's packets lately took from their instant on the timeline to us.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Transit {
-    anchor: Option<Instant>,
     present: Option<(Instant, i64)>,
     before: Option<i64>,
 }
 
 impl Transit {
-    /// Times are counted from `anchor`, which is the same for all tracks.
-    pub(super) fn new(anchor: Instant) -> Self {
-        Self { anchor: Some(anchor), present: None, before: None }
-    }
-
-    /// A packet of `pts` arrived at `now`.
-    pub(super) fn note(&mut self, pts: MediaTime, now: Instant) {
-        let Some(anchor) = self.anchor else { return };
+    /// A packet of `pts` arrived at `now`. Times are counted from `anchor`, the same for all tracks.
+    pub(super) fn note(&mut self, pts: MediaTime, anchor: Instant, now: Instant) {
         let nanos = now.saturating_duration_since(anchor).as_nanos() as i64 - pts.as_nanos();
         match &mut self.present {
             Some((since, least)) if now.saturating_duration_since(*since) < SPAN => {

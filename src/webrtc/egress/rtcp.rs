@@ -15,6 +15,10 @@ pub(super) enum Feedback {
     Nack { ssrc: u32, first: u16, following: u16 },
     /// PLI or FIR.
     Keyframe { ssrc: u32 },
+    /// A report block: of 256 packets since the last report so many were lost (RFC 3550 §6.4.1).
+    Reception { ssrc: u32, lost: u8 },
+    /// REMB: so many bits a second get through (draft-alvestrand-rmcat-remb-03 §2.2).
+    Estimate { bits: u64 },
 }
 
 impl Feedback {
@@ -30,6 +34,25 @@ impl Feedback {
                 continue;
             }
             let media = word32(packet, 8);
+            match kind {
+                200 | 201 => {
+                    let blocks = packet.get(if kind == 200 { 28.. } else { 8.. }).unwrap_or_default();
+                    for block in blocks.chunks_exact(24).take(usize::from(format)) {
+                        take(Self::Reception { ssrc: word32(block, 0), lost: block[4] });
+                    }
+                    continue;
+                }
+                206 if format == 15 => {
+                    if let Some([b'R', b'E', b'M', b'B', _, a, b, c]) = packet.get(12..20) {
+                        let mantissa = u64::from(*a & 3) << 16 | u64::from(*b) << 8 | u64::from(*c);
+                        take(Self::Estimate {
+                            bits: mantissa.checked_shl(u32::from(a >> 2)).unwrap_or(u64::MAX),
+                        });
+                    }
+                    continue;
+                }
+                _ => {}
+            }
             match (kind, format) {
                 (205, 1) => {
                     for entry in packet[12..].chunks_exact(4).take(left) {

@@ -18,6 +18,8 @@ const TAG: usize = 16;
 #[derive(Clone, Debug)]
 pub(super) struct TemplatePacket {
     pub(super) kind: MediaKind,
+    /// See [`Packet::layer`](crate::media::Packet::layer).
+    pub(super) layer: u8,
     /// Unique within a track and an epoch.
     pub(super) sequence: u64,
     /// As the publisher sent it.
@@ -40,17 +42,26 @@ pub(in crate::webrtc) struct Template {
     pub(super) runs: Vec<Range<usize>>,
 }
 
+impl TemplatePacket {
+    /// Whether it belongs to this encoding of the pictures.
+    pub(super) fn is_video_of(&self, layer: u8) -> bool {
+        self.kind == MediaKind::Video && self.layer == layer
+    }
+}
+
 impl Template {
-    /// Copies the packets of `batch` that `fresh(kind, sequence)` lets through.
-    pub(super) fn new(batch: &PacketBatch, mut fresh: impl FnMut(MediaKind, u64) -> bool) -> Self {
+    /// Copies the packets of `batch` that `fresh(kind, layer, sequence)` lets through.
+    pub(super) fn new(batch: &PacketBatch, mut fresh: impl FnMut(MediaKind, u8, u64) -> bool) -> Self {
         let mut order: Vec<usize> = (0..batch.packets.len())
-            .filter(|index| fresh(batch.packets[*index].kind, batch.packets[*index].sequence))
+            .filter(|index| {
+                let packet = &batch.packets[*index];
+                fresh(packet.kind, packet.layer, packet.sequence)
+            })
             .collect();
-        order.sort_by_key(|index| batch.packets[*index].kind); // stable: video before audio
-        let sizes: Vec<(MediaKind, usize)> = order
-            .iter()
-            .map(|index| (batch.packets[*index].kind, HEADER + batch.packets[*index].payload.len()))
-            .collect();
+        let track = |index: &usize| (batch.packets[*index].kind, batch.packets[*index].layer);
+        order.sort_by_key(track); // stable: video before audio
+        let sizes: Vec<((MediaKind, u8), usize)> =
+            order.iter().map(|index| (track(index), HEADER + batch.packets[*index].payload.len())).collect();
         let runs = runs(&sizes);
         let mut template = Self {
             buffer: Vec::with_capacity(sizes.iter().map(|(_, size)| size + MAX_PADDING).sum()),
@@ -86,14 +97,9 @@ impl Template {
         self.buffer[packet.bytes.start + 1] & 0x80 != 0
     }
 
-    /// The keyframe packet, if this batch starts a group of pictures.
-    pub(super) fn group_start(&self) -> Option<&TemplatePacket> {
-        self.packets.iter().find(|packet| packet.keyframe && packet.kind == MediaKind::Video)
-    }
-
-    /// Bytes held.
-    pub(super) fn size(&self) -> usize {
-        self.buffer.len()
+    /// The keyframe packet, if a group of pictures of this layer starts in this batch.
+    pub(super) fn group_start(&self, layer: u8) -> Option<&TemplatePacket> {
+        self.packets.iter().find(|packet| packet.keyframe && packet.is_video_of(layer))
     }
 
     fn push(&mut self, packet: &crate::media::Packet, padding: u8) {
@@ -111,6 +117,7 @@ impl Template {
         }
         self.packets.push(TemplatePacket {
             kind: packet.kind,
+            layer: packet.layer,
             sequence: packet.sequence,
             timestamp: packet.timestamp,
             pts: packet.pts,
@@ -122,25 +129,26 @@ impl Template {
 }
 
 /// Cuts packets into runs, each with the size that all but its last packet get.
-fn runs(sizes: &[(MediaKind, usize)]) -> Vec<(Range<usize>, usize)> {
+fn runs(sizes: &[((MediaKind, u8), usize)]) -> Vec<(Range<usize>, usize)> {
     let mut runs = Vec::new();
     let mut start = 0;
     while start < sizes.len() {
-        let (kind, first) = sizes[start];
+        let (track, first) = sizes[start];
         let (mut low, mut high) = (first, first);
         let mut end = start + 1;
         while end < sizes.len() && end - start < MAX_RUN_PACKETS {
-            let (next_kind, next) = sizes[end];
+            let (next_track, next) = sizes[end];
             if (end - start + 1) * (high.max(next) + TAG) > MAX_RUN_BYTES {
                 break;
             }
-            if next_kind == kind && high.max(next) - low.min(next) <= MAX_PADDING {
+            if next_track == track && high.max(next) - low.min(next) <= MAX_PADDING {
                 (low, high) = (low.min(next), high.max(next));
                 end += 1;
                 continue;
             }
             // A shorter one ends the run: a frame's last fragment, or a sound packet that rides along.
-            if next <= high {
+            let rides = next_track == track || next_track.0 == MediaKind::Audio;
+            if rides && next <= high {
                 end += 1;
             }
             break;
@@ -175,7 +183,7 @@ mod tests {
                 payload: Bytes::from(vec![number as u8 + 1; *size]),
             })
             .collect();
-        Template::new(&PacketBatch { epoch, packets }, |_, _| true)
+        Template::new(&PacketBatch { epoch, packets }, |_, _, _| true)
     }
 
     fn check(template: &Template) {

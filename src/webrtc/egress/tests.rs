@@ -2,7 +2,7 @@
 
 use super::{FanOut, Offer, Plan, Viewer, prepare};
 use crate::media::{AudioTrack, Codec, Epoch, MediaKind, MediaTime, Packet, PacketBatch, Tracks, VideoTrack};
-use crate::stream::{Hub, Publisher, Source, SourceKind};
+use crate::stream::{Hub, LayerInfo, Publisher, Source, SourceKind};
 use crate::webrtc::SessionError;
 use crate::webrtc::candidates::sdp_lines;
 use crate::webrtc::path::Path;
@@ -47,6 +47,8 @@ fn offer_text(fingerprint: &str, direction: &str) -> String {
          m=video 9 UDP/TLS/RTP/SAVPF 96 97 102 103 104 105 106 107\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:them\r\n\
          a=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\n\
          a=mid:0\r\na={direction}\r\na=rtcp-mux\r\na=rtcp-rsize\r\n\
+         a=extmap:2 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time\r\n\
+         a=extmap:5 http://www.webrtc.org/experiments/rtp-hdrext/playout-delay\r\n\
          a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 nack\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n\
          a=rtpmap:102 H264/90000\r\na=rtcp-fb:102 goog-remb\r\na=rtcp-fb:102 ccm fir\r\na=rtcp-fb:102 nack\r\n\
          a=rtcp-fb:102 nack pli\r\n\
@@ -235,6 +237,32 @@ impl World {
         }
     }
 
+    /// A batch of one frame in two layers; `keyframe`: in which of them, if any.
+    fn publish_layers(&mut self, number: u64, keyframe: Option<u8>) {
+        let packets = (0..2u8).flat_map(|layer| {
+            (0..2).map(move |part| Packet {
+                kind: MediaKind::Video,
+                layer,
+                sequence: [70_000, 3_000][usize::from(layer)] + number * 2 + part,
+                timestamp: number as u32 * 3_000 + u32::from(layer) * 1_000_000,
+                pts: MediaTime::from_ticks(number as i64 * 3_000, 90_000),
+                marker: part == 1,
+                keyframe: keyframe == Some(layer) && part == 0,
+                payload: Bytes::from(vec![layer * 100 + number as u8; 100 + part as usize]),
+            })
+        });
+        let batch = PacketBatch { epoch: self.epoch.clone(), packets: packets.collect() };
+        let (template, change) = self.fan_out.take(self.now, &batch, 0);
+        change.tell(&mut self.viewer, &self.epoch);
+        self.viewer.send(self.now, &template, self.fan_out.sound_lag(), &mut self.wire, &mut self.buffer);
+        self.now += Duration::from_nanos(33_333_333);
+        self.tick();
+    }
+
+    fn tick(&mut self) {
+        self.viewer.handle_timeout(self.now, Some(&self.fan_out), &mut self.wire);
+    }
+
     fn received(&mut self) -> Vec<RtpPacket> {
         let keys = self.keys.as_mut().expect("connected");
         let media = self.wire.0.drain(..).filter(|datagram| !(192..224).contains(&datagram[1]));
@@ -275,12 +303,66 @@ fn the_answer_offers_everything_at_once_and_fits_the_stream() {
             "a=candidate:1 1 udp 2130706431 192.0.2.1 8189 typ host",
             "a=candidate:2 1 udp 2130706175 127.0.0.1 8189 typ host",
             "a=end-of-candidates",
+            "a=extmap:5 http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
             "a=fmtp:111 minptime=10;useinbandfec=1;sprop-stereo=1",
         ] {
             assert!(sdp.lines().any(|known| known == line), "{line}");
         }
         assert_eq!(sdp.matches("a=sendonly\r\n").count(), 2);
-        assert!(!sdp.contains("goog-remb"));
+        assert_eq!(sdp.contains("a=rtcp-fb:102 goog-remb\r\n"), payload_type == 102, "where it was offered");
+        assert!(!sdp.contains("transport-cc"));
+    }
+}
+
+/// A stream's codec and format, and the formats of an offer with the one that fits (RFC 8829 §5.3.1).
+type Fit = (Codec, &'static str, &'static [(&'static str, &'static str)], Option<u8>);
+
+#[test]
+fn e04_each_codec_is_answered_with_the_format_that_fits_the_stream_or_not_at_all() {
+    const H264: &[(&str, &str)] = &[("H264", "packetization-mode=0;profile-level-id=42e01f")];
+    let fits: [Fit; 9] = [
+        (Codec::H264, "packetization-mode=0;profile-level-id=42e01f", H264, Some(50)),
+        (Codec::H264, "profile-level-id=42e01f", &[("H264", "packetization-mode=1")], Some(50)),
+        (Codec::H264, "packetization-mode=1;profile-level-id=42e01f", H264, None),
+        (Codec::Vp8, "", &[("VP9", ""), ("VP8", "")], Some(51)),
+        (Codec::Vp9, "profile-id=2", &[("VP9", ""), ("VP9", "profile-id=2")], Some(51)),
+        (Codec::Av1, "", &[("AV1", "profile=1"), ("AV1", "level-idx=5;profile=0;tier=0")], Some(51)),
+        (Codec::Av1, "profile=2", &[("AV1", "profile=1")], None),
+        (
+            Codec::H265,
+            "profile-id=1;level-id=120",
+            &[("H265", "profile-id=2"), ("H265", "level-id=93"), ("H265", "level-id=180;tier-flag=0")],
+            Some(52),
+        ),
+        (Codec::H265, "profile-id=1", &[("H265", "profile-id=2;tier-flag=0;level-id=180")], None),
+    ];
+    for (codec, fmtp, formats, expected) in fits {
+        let numbers: Vec<String> = (50..50 + formats.len()).map(|number| number.to_string()).collect();
+        let offer = offer_text(DIGEST, "recvonly");
+        let (session, rest) = offer.split_once("m=video").expect("video");
+        let (section, _) = rest.split_once("a=rtpmap").expect("formats");
+        let section = section.replace("96 97 102 103 104 105 106 107", &numbers.join(" "));
+        let lines: String = formats
+            .iter()
+            .zip(&numbers)
+            .map(|((name, fmtp), number)| {
+                format!("a=rtpmap:{number} {name}/90000\r\na=fmtp:{number} {fmtp}\r\n")
+            })
+            .collect();
+        let mut stream = tracks("42e01f", false);
+        let video = stream.video.as_mut().expect("video");
+        (video.codec, video.fmtp) = (codec, fmtp.into());
+        let (_publisher, plan) = plan(&format!("{session}m=video{section}{lines}"), &stream);
+        match (plan, expected) {
+            (Ok(plan), Some(number)) => {
+                let line = format!("m=video 9 UDP/TLS/RTP/SAVPF {number}\r\n");
+                assert!(plan.sdp().contains(&line), "{codec:?} {fmtp}: {}", plan.sdp());
+            }
+            (Err(SessionError::NoCommonCodec { stream, offered }), None) => {
+                assert_eq!((stream, offered.as_str()), (codec, formats[0].0));
+            }
+            (plan, _) => panic!("{codec:?} {fmtp}: {:?}", plan.map(|plan| plan.sdp().to_owned())),
+        }
     }
 }
 
@@ -357,6 +439,8 @@ fn the_first_picture_comes_from_the_cache_and_leads_to_the_live_edge() {
         }
         received.extend(world.received());
     }
+    assert_eq!(of_type(&received, 111).len(), 0, "sound waits for the card to start");
+    world.now += Duration::from_millis(400);
     world.publish(63..66, false);
     received.extend(world.received());
     let video = of_type(&received, 102);
@@ -367,10 +451,10 @@ fn the_first_picture_comes_from_the_cache_and_leads_to_the_live_edge() {
         assert_eq!(pair[1].header.sequence_number, pair[0].header.sequence_number.wrapping_add(1));
     }
     let span = video[119].header.timestamp.wrapping_sub(video[0].header.timestamp);
-    assert_eq!(span, 64 * 90, "two seconds of pictures are dated within the 64 ms in which they are sent");
-    let live = video[131].header.timestamp.wrapping_sub(video[119].header.timestamp);
-    assert_eq!(live, 6 * 3_000);
-    assert_eq!(of_type(&received, 111).len(), 6, "sound begins live");
+    assert!((800..=900).contains(&span), "dated within the 10 ms in which they are sent: {span}");
+    let live = video[131].header.timestamp.wrapping_sub(video[121].header.timestamp);
+    assert_eq!(live, 5 * 3_000);
+    assert_eq!(of_type(&received, 111).len(), 3, "sound begins live");
 }
 
 #[test]
@@ -415,6 +499,7 @@ fn a_viewers_pli_asks_the_publisher() {
 #[test]
 fn reports_put_picture_and_sound_on_one_clock() {
     let mut world = World::new(true).connect();
+    world.now += Duration::from_millis(400);
     world.publish(0..1, true);
     world.publish(1..31, false);
     let sent = world.received();
@@ -444,6 +529,127 @@ fn reports_put_picture_and_sound_on_one_clock() {
     assert_eq!((reports[0].packet_count, reports[0].octet_count), (62, 31 * 201));
 }
 
+/// What the playout-delay extension of a packet says: milliseconds.
+fn playout_delay(packet: &RtpPacket) -> Option<u32> {
+    let element = packet.header.get_extension(5)?;
+    Some((u32::from(element[0]) << 4 | u32::from(element[1]) >> 4) * 10)
+}
+
+#[test]
+fn pictures_after_the_first_are_told_to_wait_for_the_sound() {
+    let mut world = World::new(true);
+    // Sound comes 70 ms later than pictures of the same instant: each batch has older sound.
+    let packet = |kind, number: u64, millis: i64, keyframe| Packet {
+        kind,
+        layer: 0,
+        sequence: number,
+        timestamp: (millis * if kind == MediaKind::Video { 90 } else { 48 }) as u32,
+        pts: MediaTime::from_millis(millis),
+        marker: true,
+        keyframe,
+        payload: Bytes::from(vec![number as u8; 200]),
+    };
+    let publish = |world: &mut World, number: u64| {
+        let millis = number as i64 * 40;
+        let packets = vec![
+            packet(MediaKind::Video, number, millis, number == 0),
+            packet(MediaKind::Audio, number, millis - 70, false),
+        ];
+        let batch = PacketBatch { epoch: world.epoch.clone(), packets };
+        let (template, change) = world.fan_out.take(world.now, &batch, 0);
+        change.tell(&mut world.viewer, &world.epoch);
+        let World { viewer, fan_out, wire, buffer, now, .. } = world;
+        viewer.send(*now, &template, fan_out.sound_lag(), wire, buffer);
+        *now += Duration::from_millis(40);
+    };
+    (0..25).for_each(|number| publish(&mut world, number));
+    let mut world = world.connect();
+    while world.viewer.is_catching_up() {
+        world.now += Duration::from_millis(1);
+        let World { viewer, fan_out, wire, buffer, now, .. } = &mut world;
+        viewer.catch_up(*now, fan_out, wire, buffer);
+    }
+    (25..45).for_each(|number| publish(&mut world, number));
+    let received = world.received();
+    let video = of_type(&received, 102);
+    assert_eq!(video.len(), 45);
+    assert_eq!(playout_delay(video[0]), None, "the first picture is shown at once");
+    assert_eq!(playout_delay(video[1]), Some(130), "60 ms that sound waits in the browser, and 70 ms");
+    assert_eq!(playout_delay(video[44]), None, "once is enough");
+    assert_eq!(video[1].payload[..], [1; 200], "the payload is as it was");
+    assert!(of_type(&received, 111).iter().all(|packet| !packet.header.extension));
+    // A repetition says the same.
+    let nack = TransportLayerNack {
+        sender_ssrc: 1,
+        media_ssrc: video[1].header.ssrc,
+        nacks: vec![NackPair { packet_id: video[1].header.sequence_number, lost_packets: 0 }],
+    };
+    world.feedback(Box::new(nack));
+    let again = world.received();
+    assert_eq!((again[0].header.payload_type, playout_delay(&again[0])), (103, Some(130)));
+    assert_eq!(again[0].payload[2..], [1; 200]);
+}
+
+#[test]
+fn a_simulcast_viewer_changes_layers_at_keyframes_without_a_gap() {
+    let mut world = World::new(true);
+    let layer = |rid: &str| LayerInfo { rid: rid.into(), resolution: None, bitrate: 0, active: true };
+    world.publisher.set_layers(vec![layer("f"), layer("q")]);
+    world.now += Duration::from_secs(1);
+    let mut world = world.connect();
+    world.publish_layers(0, Some(1));
+    world.publish_layers(1, Some(0));
+    world.publish_layers(2, None);
+    let mut requests = world.publisher.keyframe_requests();
+    requests.mark_unchanged();
+    world.viewer.select_layer(crate::webrtc::LayerSelection::Rid("q".into())).expect("known");
+    world.now += Duration::from_millis(200);
+    world.tick();
+    assert!(requests.has_changed().expect("open"), "its keyframe is asked for");
+    world.publish_layers(3, None);
+    world.publish_layers(4, Some(1));
+    world.publish_layers(5, None);
+    let received = world.received();
+    let video = of_type(&received, 102);
+    let contents: Vec<u8> = video.iter().step_by(2).map(|packet| packet.payload[0]).collect();
+    assert_eq!(contents, [1, 2, 3, 104, 105], "from the best one's keyframe on, then the other's");
+    for pair in video.windows(2) {
+        assert_eq!(pair[1].header.sequence_number, pair[0].header.sequence_number.wrapping_add(1));
+    }
+    let dates: Vec<u32> =
+        video.iter().step_by(2).map(|p| p.header.timestamp.wrapping_sub(video[0].header.timestamp)).collect();
+    assert_eq!(dates, [0, 3_000, 6_000, 9_000, 12_000]);
+    let unknown = world.viewer.select_layer(crate::webrtc::LayerSelection::Rid("x".into()));
+    assert_eq!(unknown, Err(SessionError::UnknownLayer { rid: "x".into(), known: "f, q".into() }));
+}
+
+#[test]
+fn rel06_a_stalled_viewer_gets_nothing_and_goes_on_from_the_cache_when_it_is_back() {
+    let mut world = World::new(true).connect();
+    world.publish(0..1, true);
+    world.now += Duration::from_millis(6_900);
+    world.tick();
+    world.publish(1..2, false);
+    assert!(!world.received().is_empty(), "it may still be there");
+    world.now += Duration::from_millis(200);
+    world.tick();
+    world.wire.0.clear();
+    world.publish(2..40, false);
+    assert!(world.wire.0.is_empty(), "nothing is sent, and nothing kept for it");
+    world.now += Duration::from_secs(5);
+    assert!(world.check(false));
+    world.wire.0.clear();
+    world.tick();
+    while world.viewer.is_catching_up() {
+        world.now += Duration::from_millis(1);
+        let World { viewer, fan_out, wire, buffer, now, .. } = &mut world;
+        viewer.catch_up(*now, fan_out, wire, buffer);
+    }
+    let received = world.received();
+    let contents: Vec<u8> = of_type(&received, 102).iter().step_by(2).map(|p| p.payload[0]).collect();
+    assert_eq!(contents, (0..40).collect::<Vec<u8>>(), "the cached group of pictures");
+}
+
 #[test]
 fn a_returning_publisher_goes_on_in_the_same_session() {
     let mut world = World::new(true).connect();
@@ -463,7 +669,7 @@ fn a_returning_publisher_goes_on_in_the_same_session() {
     other.video.as_mut().expect("video").codec = Codec::Vp8;
     world.epoch = world.publisher.begin_epoch(other, SystemTime::UNIX_EPOCH);
     world.publish(2..3, true);
-    assert_eq!(world.viewer.state(), SessionState::Ended("the stream's tracks changed"));
+    assert_eq!(world.viewer.state(), SessionState::Ended("the stream's video codec changed"));
 }
 
 #[test]

@@ -1,15 +1,13 @@
 //! One track as one viewer receives it: SSRC, payload type, sequence numbers and timestamps.
 //!
 //! Keeps the promise that SRTP needs: under one SSRC a packet index is used for one content only. Within
-//! an epoch the index is the publisher's sequence plus a constant, and sequences are unique there; a new
-//! epoch begins above every index used before; retransmissions without RTX repeat the same bytes.
+//! an epoch and a layer the index is the publisher's sequence plus a constant, and sequences are unique
+//! there; a new epoch, and another layer, begins above every index used before; retransmissions without
+//! RTX repeat the same bytes. Timestamps follow the stream's timeline, whichever layer is sent.
 
 use super::playout::{EXTENSION, PlayoutHint};
-use crate::media::MediaKind;
+use crate::media::{MediaKind, MediaTime};
 use std::time::{Duration, Instant};
-
-/// Cached pictures are dated as they are sent: within this time before the live edge.
-pub(super) const CATCH_UP: Duration = Duration::from_millis(64);
 
 /// One outgoing track.
 #[derive(Debug)]
@@ -24,7 +22,11 @@ pub(super) struct OutTrack {
     pub(super) packets: u32,
     pub(super) octets: u32,
     next_index: u64,
+    /// What timestamps are above the stream's timeline, in this epoch.
+    origin: Option<u32>,
     mapping: Option<Mapping>,
+    /// The mapping before, in this epoch: what was sent under it may still be asked for.
+    previous: Option<Mapping>,
     last: Option<Last>,
 }
 
@@ -36,27 +38,35 @@ pub(super) struct Rtx {
     next_index: u64,
 }
 
-/// From the publisher's numbers to the viewer's, within one epoch.
+/// The packet that a mapping begins with.
 #[derive(Clone, Copy, Debug)]
-struct Mapping {
-    first_sequence: u64,
-    /// Added to sequences, wrapping.
-    index_offset: u64,
-    /// Added to timestamps, wrapping.
-    timestamp_offset: u32,
-    cached: Option<Cached>,
+pub(super) struct Start {
+    pub(super) layer: u8,
+    pub(super) sequence: u64,
+    pub(super) timestamp: u32,
+    pub(super) pts: MediaTime,
 }
 
-/// How pictures from the cache are dated.
+/// How pictures from the cache are dated: as they are sent, faster than they were taken, so that neither
+/// their pace nor their place surprises the receiver's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CatchUp {
+    /// From this timestamp on pictures keep their dates.
+    pub(super) until: u32,
+    /// What lies up to `span` ticks before is dated up to `dated` ticks before.
+    pub(super) span: u32,
+    pub(super) dated: u32,
+}
+
+/// From the publisher's numbers to the viewer's, within one epoch and layer.
 #[derive(Clone, Copy, Debug)]
-struct Cached {
-    /// Sequences below are cached.
-    live_from: u64,
-    /// The timestamp of the latest of them.
-    live: u32,
-    /// What lies up to `span` before it is dated up to `dated` before it.
-    span: u32,
-    dated: u32,
+pub(super) struct Mapping {
+    pub(super) layer: u8,
+    first_sequence: u64,
+    first_index: u64,
+    /// Added to timestamps, wrapping.
+    timestamp_offset: u32,
+    catch_up: Option<CatchUp>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +103,9 @@ impl OutTrack {
             packets: 0,
             octets: 0,
             next_index: begin(),
+            origin: None,
             mapping: None,
+            previous: None,
             last: None,
         }
     }
@@ -103,45 +115,45 @@ impl OutTrack {
         self.mapping.is_some()
     }
 
-    /// Forgets the numbers of an epoch that is over.
-    pub(super) fn unmap(&mut self) {
-        self.mapping = None;
+    /// The layer that is sent.
+    pub(super) fn layer(&self) -> u8 {
+        self.mapping.map_or(0, |mapping| mapping.layer)
     }
 
-    /// Begins with the packet `sequence`, dated `timestamp`: sequence numbers go on without a gap, and
-    /// timestamps go on by the time that has passed. `cached`: what lies below this sequence comes from
-    /// the cache, and is dated close before this timestamp.
-    pub(super) fn map(&mut self, sequence: u64, timestamp: u32, cached: Option<(u64, u32)>, now: Instant) {
-        let cached = cached.map(|(live_from, live)| {
-            let span = live.wrapping_sub(timestamp);
-            let dated = ticks(CATCH_UP, self.clock_rate).min(span);
-            Cached { live_from, live, span, dated }
-        });
+    /// Forgets the numbers of an epoch that is over.
+    pub(super) fn unmap(&mut self) {
+        (self.origin, self.mapping, self.previous) = (None, None, None);
+    }
+
+    /// Begins with the packet `start`. Sequence numbers go on without a gap; timestamps go on with the
+    /// stream's timeline, or in a new epoch by the time that has passed.
+    pub(super) fn map(&mut self, start: Start, catch_up: Option<CatchUp>, now: Instant) {
         let mut mapping = Mapping {
-            first_sequence: sequence,
-            index_offset: self.next_index.wrapping_sub(sequence),
+            layer: start.layer,
+            first_sequence: start.sequence,
+            first_index: self.next_index,
             timestamp_offset: 0,
-            cached: cached.filter(|cached| (1..1 << 31).contains(&cached.span)),
+            catch_up: catch_up.filter(|catch_up| (1..1 << 31).contains(&catch_up.span)),
         };
-        let unshifted = mapping.timestamp(sequence, timestamp);
-        let wanted = match self.last {
-            None => rand::random(),
-            Some(last) => {
+        let on_timeline = start.pts.to_ticks(self.clock_rate) as u32;
+        let origin = self.origin.unwrap_or_else(|| {
+            let wanted = self.last.map_or_else(rand::random, |last| {
                 let passed = ticks(now.saturating_duration_since(last.sent), self.clock_rate);
                 last.timestamp.wrapping_add(passed.max(1))
-            }
-        };
-        mapping.timestamp_offset = wanted.wrapping_sub(unshifted);
+            });
+            let moved = mapping.dated(start.timestamp).wrapping_sub(start.timestamp);
+            wanted.wrapping_sub(moved).wrapping_sub(on_timeline)
+        });
+        self.origin = Some(origin);
+        mapping.timestamp_offset = origin.wrapping_add(on_timeline).wrapping_sub(start.timestamp);
+        self.previous = self.mapping.filter(|before| before.first_index < mapping.first_index);
         self.mapping = Some(mapping);
     }
 
-    /// The numbers of a packet; `None` before the mapping's first packet. Always the same for one packet.
+    /// The numbers of a packet of the layer that is sent; `None` before the mapping's first packet. Always
+    /// the same for one packet.
     pub(super) fn numbers(&self, sequence: u64, timestamp: u32) -> Option<Numbers> {
-        let mapping = self.mapping.filter(|mapping| sequence >= mapping.first_sequence)?;
-        Some(Numbers {
-            index: sequence.wrapping_add(mapping.index_offset),
-            timestamp: mapping.timestamp(sequence, timestamp),
-        })
+        self.mapping?.numbers(sequence, timestamp)
     }
 
     /// Pictures begin with the one dated `first`; sound comes `sound_lag` nanoseconds later than pictures.
@@ -158,7 +170,7 @@ impl OutTrack {
         }
     }
 
-    /// The header extension that a packet carries; always the same for one packet.
+    /// The header extension that a packet carries.
     pub(super) fn playout_extension(&mut self, sequence: u64, timestamp: u32) -> Option<[u8; EXTENSION]> {
         let playout = self.playout.as_mut()?;
         playout.covers(sequence, timestamp).then(|| playout.extension())
@@ -174,16 +186,22 @@ impl OutTrack {
         }
     }
 
-    /// The publisher's sequence of a packet that the viewer misses: one of the last `window` sent.
-    pub(super) fn missing(&self, sequence_number: u16, window: u16) -> Option<u64> {
-        let mapping = self.mapping?;
+    /// The mapping and the publisher's sequence of a packet that the viewer misses.
+    pub(super) fn missing(&self, sequence_number: u16) -> Option<(Mapping, u64)> {
         let highest = self.next_index.checked_sub(1)?;
         let back = (highest as u16).wrapping_sub(sequence_number);
-        let index = highest.checked_sub(u64::from(back)).filter(|_| back < window)?;
-        let sequence = index.wrapping_sub(mapping.index_offset);
-        // What was sent before the mapping wraps to a huge number or lies below its first.
-        (sequence >= mapping.first_sequence && sequence <= highest.wrapping_sub(mapping.index_offset))
-            .then_some(sequence)
+        let index = highest.checked_sub(u64::from(back)).filter(|_| back < 1 << 15)?;
+        let mapping = [self.mapping, self.previous]
+            .into_iter()
+            .flatten()
+            .find(|mapping| index >= mapping.first_index)?;
+        Some((mapping, mapping.first_sequence + (index - mapping.first_index)))
+    }
+
+    /// Whether a cached picture dated `timestamp` is due when the live edge is at `edge`.
+    pub(super) fn is_due(&self, timestamp: u32, edge: u32) -> bool {
+        let dated = self.mapping.map_or(timestamp, |mapping| mapping.dated(timestamp));
+        (dated.wrapping_sub(edge) as i32) <= 0
     }
 
     /// The viewer's timestamp of a live packet dated `timestamp` by the publisher, for sender reports.
@@ -201,17 +219,22 @@ impl Rtx {
 }
 
 impl Mapping {
-    fn timestamp(&self, sequence: u64, timestamp: u32) -> u32 {
-        let mut dated = timestamp;
-        if let Some(cached) = self.cached.filter(|cached| sequence < cached.live_from) {
-            let before = cached.live.wrapping_sub(timestamp);
-            // With B-frames the cache may hold a picture dated after its last packet: left as it is.
-            if before <= cached.span {
-                let before = u64::from(before) * u64::from(cached.dated) / u64::from(cached.span);
-                dated = cached.live.wrapping_sub(before as u32);
-            }
+    /// The numbers of a packet of this mapping's layer; `None` before its first.
+    pub(super) fn numbers(&self, sequence: u64, timestamp: u32) -> Option<Numbers> {
+        let index = self.first_index + sequence.checked_sub(self.first_sequence)?;
+        let timestamp = self.dated(timestamp).wrapping_add(self.timestamp_offset);
+        Some(Numbers { index, timestamp })
+    }
+
+    fn dated(&self, timestamp: u32) -> u32 {
+        let Some(catch_up) = self.catch_up else { return timestamp };
+        let before = catch_up.until.wrapping_sub(timestamp);
+        // What is dated later, or before the first, wraps or lies beyond the span.
+        if before > catch_up.span {
+            return timestamp;
         }
-        dated.wrapping_add(self.timestamp_offset)
+        let before = u64::from(before) * u64::from(catch_up.dated) / u64::from(catch_up.span);
+        catch_up.until.wrapping_sub(before as u32)
     }
 }
 
@@ -228,33 +251,66 @@ mod tests {
         OutTrack::new(MediaKind::Video, 96, 1, 90_000, Some((97, 2)))
     }
 
+    fn start(sequence: u64, timestamp: u32) -> Start {
+        Start { layer: 0, sequence, timestamp, pts: MediaTime::from_ticks(i64::from(timestamp), 90_000) }
+    }
+
     #[test]
     fn a_new_epoch_goes_on_above_every_index_used() {
-        let start = Instant::now();
+        let now = Instant::now();
         let mut track = track();
-        track.map(1_000, 5, None, start);
+        track.map(start(1_000, 5), None, now);
         let mut used = std::collections::HashSet::new();
         for sequence in [1_000, 1_002, 1_001, 1_003] {
             let numbers = track.numbers(sequence, 5).expect("mapped");
-            track.sent(numbers, 10, start);
+            track.sent(numbers, 10, now);
             assert!(used.insert(numbers.index));
         }
         assert_eq!(track.numbers(999, 5), None, "older than the mapping");
         let highest = used.iter().max().copied().expect("some");
         let before = track.numbers(1_003, 5).expect("mapped").timestamp;
         // The next publisher's numbers lie below, and it repeats the old ones.
-        track.map(3, 77, None, start + Duration::from_secs(2));
+        track.unmap();
+        track.map(start(3, 77), None, now + Duration::from_secs(2));
         let first = track.numbers(3, 77).expect("mapped");
         assert_eq!(first.index, highest + 1);
         assert_eq!(first.timestamp, before.wrapping_add(180_000));
         assert_eq!(track.numbers(2, 77), None, "would repeat an index");
+        assert!(track.missing(highest as u16).is_none(), "what an earlier epoch sent is not resent");
+    }
+
+    #[test]
+    fn another_layer_goes_on_without_a_gap_and_on_the_same_timeline() {
+        let now = Instant::now();
+        let mut track = track();
+        let pts = MediaTime::from_millis;
+        track.map(Start { layer: 2, sequence: 50, timestamp: 1_000, pts: pts(0) }, None, now);
+        for sequence in 50..60 {
+            let numbers = track.numbers(sequence, 1_000).expect("mapped");
+            track.sent(numbers, 10, now);
+        }
+        let last = track.numbers(59, 1_000 + 9 * 3_000).expect("mapped");
+        // The other layer has numbers of its own; its picture is 400 ms after the first one's.
+        track.map(Start { layer: 0, sequence: 7_000, timestamp: 77, pts: pts(400) }, None, now);
+        let first = track.numbers(7_000, 77).expect("mapped");
+        assert_eq!(first.index, last.index + 1);
+        assert_eq!(first.timestamp, last.timestamp.wrapping_add(9_000), "three frames after the ninth");
+        assert_eq!(track.layer(), 0);
+        track.sent(first, 10, now);
+        // Either can be resent.
+        let missing =
+            |index: u64| track.missing(index as u16).map(|(mapping, sequence)| (mapping.layer, sequence));
+        assert_eq!(missing(last.index), Some((2, 59)));
+        assert_eq!(missing(first.index), Some((0, 7_000)));
+        let (mapping, sequence) = track.missing(last.index as u16).expect("sent");
+        assert_eq!(mapping.numbers(sequence, 28_000), Some(last), "as the first time");
     }
 
     #[test]
     fn the_index_counts_wraps_of_the_sequence_number() {
         let now = Instant::now();
         let mut track = track();
-        track.map(0, 0, None, now);
+        track.map(start(0, 0), None, now);
         let first = track.numbers(0, 0).expect("mapped").index;
         for sequence in 0..200_000 {
             let numbers = track.numbers(sequence, 0).expect("mapped");
@@ -262,43 +318,32 @@ mod tests {
             track.sent(numbers, 0, now);
         }
         let highest = first + 199_999;
-        assert_eq!(track.missing(highest as u16, 1000), Some(199_999));
-        assert_eq!(track.missing((highest - 999) as u16, 1000), Some(199_000));
-        assert_eq!(track.missing((highest - 1000) as u16, 1000), None, "out of the window");
-        assert_eq!(track.missing((highest + 1) as u16, 1000), None, "not sent yet");
+        let missing = |index: u64| track.missing(index as u16).map(|(_, sequence)| sequence);
+        assert_eq!(missing(highest), Some(199_999));
+        assert_eq!(missing(highest - 999), Some(199_000));
+        assert_eq!(missing(highest + 1), None, "not sent yet");
     }
 
     #[test]
-    fn what_was_sent_before_the_mapping_is_not_resent() {
+    fn cached_pictures_are_dated_as_they_are_sent() {
         let now = Instant::now();
         let mut track = track();
-        track.map(50, 0, None, now);
-        let old = track.numbers(50, 0).expect("mapped");
-        track.sent(old, 0, now);
-        track.map(7, 0, None, now);
-        let new = track.numbers(7, 0).expect("mapped");
-        track.sent(new, 0, now);
-        assert_eq!(track.missing(new.index as u16, 1000), Some(7));
-        assert_eq!(track.missing(old.index as u16, 1000), None);
-    }
-
-    #[test]
-    fn cached_pictures_are_dated_close_before_the_live_edge_in_order() {
-        let now = Instant::now();
-        let mut track = track();
-        // 2 s of pictures in the cache, live from sequence 60 on; timestamps wrap on the way.
-        let at = |number: u64| (u32::MAX - 90_000).wrapping_add(number as u32 * 3_000);
-        track.map(0, at(0), Some((60, at(59))), now);
-        let dated: Vec<u32> =
-            (0..63).map(|number| track.numbers(number, at(number)).expect("mapped").timestamp).collect();
+        // 2 s of pictures in the cache, sent within 100 ms; timestamps wrap on the way.
+        let at = |number: u32| (u32::MAX - 90_000).wrapping_add(number * 3_000);
+        let catch_up = CatchUp { until: at(63), span: 63 * 3_000, dated: 9_000 };
+        track.map(start(0, at(0)), Some(catch_up), now);
+        let numbers = |number: u32| track.numbers(u64::from(number), at(number)).expect("mapped").timestamp;
+        let dated: Vec<u32> = (0..66).map(numbers).collect();
         for pair in dated.windows(2) {
             let step = pair[1].wrapping_sub(pair[0]);
             assert!((1..=3_000).contains(&step), "{step}");
         }
-        assert_eq!(dated[59].wrapping_sub(dated[0]), 64 * 90);
-        assert_eq!(dated[60].wrapping_sub(dated[59]), 3_000);
-        // A retransmission is dated as the first time.
-        assert_eq!(track.numbers(10, at(10)).expect("mapped").timestamp, dated[10]);
-        assert_eq!(track.live_timestamp(at(62)), Some(dated[62]));
+        assert_eq!(dated[63].wrapping_sub(dated[0]), 9_000);
+        assert_eq!(dated[65].wrapping_sub(dated[63]), 6_000, "live ones keep their dates");
+        assert_eq!(track.live_timestamp(at(65)), Some(dated[65]));
+        // One is due when the live edge has come to its date.
+        let begin = at(63).wrapping_sub(9_000);
+        assert!(track.is_due(at(0), begin) && !track.is_due(at(1), begin));
+        assert!(track.is_due(at(31), begin.wrapping_add(4_500)) && !track.is_due(at(33), begin + 4_500));
     }
 }
