@@ -97,9 +97,10 @@ async fn hls_through(conditions: Conditions, seed: u64) -> Lost {
     }
     let pictures = of_kind(&sent["outbound"]);
     let (plis, nacks) = (json_number(&pictures, "/pliCount"), json_number(&pictures, "/nackCount"));
-    let skipped =
-        json_number(&of_kind(&sent["source"]), "/frames") - json_number(&pictures, "/framesEncoded");
-    let lost = missing(&video).await;
+    // What the encoder left out for want of bandwidth or processor time was never sent.
+    let skipped = skipped(&sent) - skipped_before;
+    let mut lost = missing(&video).await;
+    lost.missing = lost.missing.saturating_sub(skipped as usize);
     println!(
         "HLS, {conditions:?}: {lost:?} = {:.2} % (the encoder skipped {skipped}); {elapsed:.0} s, {plis} PLI, {nacks} NACK, \
          up {up:?}, down {down:?}",
