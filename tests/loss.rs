@@ -77,7 +77,8 @@ async fn hls_through(conditions: Conditions, seed: u64) -> Lost {
     let server = Server::start().await;
     let relay = Relay::start(server.webrtc, seed);
     relay.set_both(conditions);
-    let options = json!({ "source": "flash", "relay": relay.port() });
+    // Another size would rightly be another epoch, and a discontinuity.
+    let options = json!({ "source": "flash", "relay": relay.port(), "keepSize": true });
     let mut publisher = Browser::publish(&server.url("/show/whip"), options).await;
     let started = Instant::now();
     let hls = Hls::open(&server.client, &server.url("/show/index.m3u8"), seconds(15)).await;
