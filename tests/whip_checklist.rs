@@ -465,7 +465,7 @@ async fn w40_a_session_without_consent_ends() {
     let session = publisher.session.clone().expect("a session");
     eventually("the session is gone", seconds(40), || async {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let get = session.patch(fragment(CANDIDATE), &session.etag).await;
+        let get = session.patch(checklist::WITHOUT_CREDENTIALS.to_owned(), &session.etag).await;
         (get.status() == 404).then_some(())
     })
     .await;
