@@ -227,7 +227,7 @@ async fn w40_a_session_without_consent_ends() {
     let session = viewer.session.clone().expect("a session");
     eventually("the session is gone", seconds(40), || async {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let patched = session.patch(fragment(CANDIDATE), &session.etag).await;
+        let patched = session.patch(checklist::WITHOUT_CREDENTIALS.to_owned(), &session.etag).await;
         (patched.status() == 404).then_some(())
     })
     .await;

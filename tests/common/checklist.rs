@@ -15,6 +15,9 @@ pub fn fragment(candidate: &str) -> String {
 /// A candidate that nobody answers at.
 pub const CANDIDATE: &str = "a=candidate:1 1 udp 2130706431 192.0.2.1 50000 typ host";
 
+/// A fragment of whatever ICE session is the present one.
+pub const WITHOUT_CREDENTIALS: &str = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n";
+
 /// W01: only `application/sdp`, with whatever parameters.
 pub async fn w01(endpoint: &Endpoint) {
     for kind in ["", "text/plain", "application/json", "application/sdpx", "application/sdp-fragment"] {
