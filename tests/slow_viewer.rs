@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::{
-    MediaKind, Pictures, Programme, Publishing, RtcClient, RtcEvent, RtcOptions, Server, eventually, seconds,
+    Fate, MediaKind, Pictures, Programme, Publishing, RtcClient, RtcEvent, RtcOptions, Server, eventually,
+    is_rtp, seconds,
 };
 
 /// What may be kept for one slow viewer.
@@ -97,14 +98,35 @@ async fn rel06_a_tcp_viewer_that_reads_nothing_is_dropped_or_skips() {
 }
 
 #[tokio::test]
-async fn rel06_a_viewer_whose_network_comes_back_goes_on_or_is_told() {
+async fn rel06_a_viewer_that_loses_nearly_everything_is_told_that_it_is_over() {
+    let server = Server::start().await;
+    let (_publisher, media) = publish(&server).await;
+    let witness = Witness::start(&server).await;
+    // Retransmissions would hide a part of the loss in its reports.
+    let mut viewer = view(&server, RtcOptions { rtx: false, ..RtcOptions::default() }).await;
+    viewer.packet(MediaKind::Video).await;
+    // Nineteen of twenty; its checks and reports get through.
+    let mut count = 0;
+    let lossy = move |data: &[u8]| {
+        count += u32::from(is_rtp(data));
+        if is_rtp(data) && !count.is_multiple_of(20) { Fate::Drop } else { Fate::Pass }
+    };
+    viewer.filter_incoming(lossy).await;
+    // The limit, and the interval of its reports.
+    let end = |event| matches!(event, RtcEvent::Closed).then_some(());
+    viewer.wait_for("the end of the session", LIMIT + seconds(4), end).await;
+    witness.saw_all(&media).await;
+}
+
+#[tokio::test]
+async fn rel06_a_viewer_whose_network_comes_back_goes_on() {
     let server = Server::start().await;
     let (_publisher, media) = publish(&server).await;
     let mut viewer = view(&server, RtcOptions::default()).await;
     viewer.packet(MediaKind::Video).await;
-    // Shorter than the limit: it must be served again.
+    // Longer than it is sent anything, shorter than its consent: it must be served again.
     viewer.set_frozen(true).await;
-    tokio::time::sleep(seconds(4)).await;
+    tokio::time::sleep(LIMIT).await;
     let live = media.sent();
     viewer.set_frozen(false).await;
     let mut pictures = Pictures::default();

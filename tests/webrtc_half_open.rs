@@ -13,7 +13,7 @@ const PER_SOURCE: usize = 50;
 
 #[tokio::test]
 async fn w18_half_open_sessions_are_limited_for_each_source_and_freed() {
-    let server = Server::start().await;
+    let server = Server::builder().limited().env("TIDEGATE_LIMITS_EXEMPT", "127.0.0.0/8").start().await;
     let mut publisher = RtcClient::publish(&server, "show", RtcOptions::default()).await;
     let _media = Publishing::start(publisher.sender(), Programme::default());
     publisher.connected().await;
