@@ -127,7 +127,7 @@ mod tests {
         let lines = sdp_lines(&candidates, true);
         let lines: Vec<&str> = lines.lines().collect();
         assert_eq!(lines.len(), 5);
-        assert_eq!(lines[2], "a=candidate:3 1 tcp 1518338047 192.0.2.1 8189 typ host tcptype passive");
+        assert_eq!(lines[2], "a=candidate:3 1 tcp 1520435199 192.0.2.1 8189 typ host tcptype passive");
         assert!(lines[3].contains(" 2001:db8::1 8189 typ host tcptype passive"));
         let priority = |line: &str| line.split(' ').nth(3).and_then(|priority| priority.parse::<u32>().ok());
         let priorities: Vec<u32> = lines[..4].iter().filter_map(|line| priority(line)).collect();

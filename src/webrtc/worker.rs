@@ -486,19 +486,23 @@ impl Ingest {
 }
 
 /// Reads a stream for its viewers on this worker.
-async fn read_stream(worker: Rc<RefCell<Worker>>, id: FanOutId, mut reader: Subscriber<PacketBatch>) {
+async fn read_stream(worker: Rc<RefCell<Worker>>, id: FanOutId, reader: Subscriber<PacketBatch>) {
+    feed(reader, |batch, lost| worker.borrow_mut().fan_out(Instant::now(), id, batch, lost)).await;
+    worker.borrow_mut().stream_ended(Instant::now(), id);
+}
+
+/// Gives each batch to `fan_out`, with the items lost so far, until the stream ends or `fan_out` panics.
+async fn feed(mut reader: Subscriber<PacketBatch>, mut fan_out: impl FnMut(&PacketBatch, u64)) {
     let stream: Arc<Stream> = reader.stream().clone();
     while let Some(batch) = reader.recv().await {
         let lost = reader.lost();
-        let fan_out = || worker.borrow_mut().fan_out(Instant::now(), id, &batch, lost);
-        if catch_unwind(AssertUnwindSafe(fan_out)).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| fan_out(&batch, lost))).is_err() {
             // Its viewers would see a picture that stands still; closed, they come again.
             error!(stream = %stream.name(), "The fan-out of a stream panicked; its viewers are closed.");
-            break;
+            return;
         }
     }
     debug!(stream = %stream.name(), "The viewers' stream ended.");
-    worker.borrow_mut().stream_ended(Instant::now(), id);
 }
 
 /// Runs what belongs to one session; `None` if it panicked.
@@ -509,4 +513,24 @@ fn guarded<T>(session: SessionId, act: impl FnOnce() -> T) -> Option<T> {
         error!(?session, "A WebRTC session panicked and is closed.");
     }
     done.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Tracks;
+    use crate::stream::{Source, SourceKind};
+    use std::time::SystemTime;
+
+    #[tokio::test]
+    async fn a_panic_in_a_fan_out_ends_the_reading_so_that_its_viewers_are_closed() {
+        let (hub, _reaper) = Hub::new(Duration::from_secs(60));
+        let source = Source { kind: SourceKind::Whip, remote: None };
+        let publisher = hub.publish::<PacketBatch>("a".parse().expect("a name"), source).expect("free");
+        let reader = publisher.stream().subscribe::<PacketBatch>();
+        let epoch = publisher.begin_epoch(Tracks::default(), SystemTime::UNIX_EPOCH);
+        publisher.write(PacketBatch { epoch, packets: Vec::new() });
+        let fed = feed(reader, |_, _| panic!("a fault in a fan-out"));
+        tokio::time::timeout(Duration::from_secs(5), fed).await.expect("it ends although the stream goes on");
+    }
 }

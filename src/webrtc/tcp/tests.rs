@@ -102,7 +102,7 @@ async fn strangers_are_shown_the_door() {
     assert!(setup.parcels.try_recv().is_err());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn who_says_nothing_or_proves_nothing_is_closed_after_five_seconds() {
     let mut setup = setup().await;
     let mut silent = TcpStream::connect(setup.address).await.expect("connected");
