@@ -387,7 +387,7 @@ impl Events {
                 return Some(event);
             }
             let chunk = tokio::time::timeout(seconds(10), self.response.chunk()).await.expect("an event");
-            let Some(chunk) = chunk.ok().flatten() else { return None };
+            let chunk = chunk.ok().flatten()?;
             self.text += std::str::from_utf8(&chunk).expect("UTF-8");
             while let Some((block, rest)) = self.text.split_once("\n\n") {
                 let field = |name: &str| {

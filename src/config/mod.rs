@@ -16,10 +16,10 @@ pub use error::ConfigError;
 
 use crate::media::{IceServer, Secret, VideoTranscoding};
 use flags::Flags;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use settings::Setting;
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -72,7 +72,8 @@ pub struct Config {
     pub limits_session_requests_per_second: Option<NonZeroU32>,
     /// Wrong keys and tokens a minute that one source may show; `None`: any number.
     pub limits_key_attempts_per_minute: Option<NonZeroU32>,
-    /// Networks that the `limits.*` rates don't hold for.
+    /// Networks that the `limits.*` rates don't hold for: this machine, since behind a proxy on it all clients
+    /// look like one.
     pub limits_exempt: Vec<IpNet>,
     /// Duration of a part of Low-Latency HLS.
     pub hls_part_duration: Duration,
@@ -130,7 +131,7 @@ impl Config {
             limits_patches_per_second: NonZeroU32::new(20),
             limits_session_requests_per_second: NonZeroU32::new(100),
             limits_key_attempts_per_minute: NonZeroU32::new(10),
-            limits_exempt: Vec::new(),
+            limits_exempt: loopback(),
             hls_part_duration: Duration::from_millis(333),
             hls_segment_duration: Duration::from_secs(2),
             hls_window: 7,
@@ -234,6 +235,12 @@ impl Config {
             expected: "set: a TURN server needs webrtc.turn_username with webrtc.turn_credential, or webrtc.turn_secret",
         })
     }
+}
+
+/// The networks of this machine alone (RFC 1122 §3.2.1.3, RFC 4291 §2.5.3).
+fn loopback() -> Vec<IpNet> {
+    let (four, six) = (Ipv4Net::new(Ipv4Addr::new(127, 0, 0, 0), 8), Ipv6Net::new(Ipv6Addr::LOCALHOST, 128));
+    four.into_iter().map(IpNet::from).chain(six.into_iter().map(IpNet::from)).collect()
 }
 
 /// `$XDG_STATE_HOME/tidegate`, else `$HOME/.local/state/tidegate`, else an empty path.

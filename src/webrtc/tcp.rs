@@ -34,7 +34,7 @@ const FIRST_CHECK: Duration = Duration::from_secs(5);
 /// A connection from which nothing comes for so long is closed; checks come every few seconds.
 const SILENCE: Duration = Duration::from_secs(40);
 /// Bytes that may wait for a peer.
-const MAX_WAITING: usize = 2 << 20;
+const MAX_WAITING: usize = 1 << 20;
 /// A peer that takes nothing for so long is gone.
 const STALLED: Duration = Duration::from_secs(10);
 /// Longest frame taken: as long as datagrams get on any network between us.

@@ -220,13 +220,13 @@ async fn accept(socket: UdpSocket, server: u16, shared: &Arc<Shared>) {
     loop {
         // An ICMP error of an earlier datagram is not an error of the socket.
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else { continue };
-        if !clients.contains_key(&client) {
+        if let Entry::Vacant(place) = clients.entry(client) {
             let upstream = Arc::new(bind(Ipv4Addr::LOCALHOST).await);
             upstream.connect((Ipv4Addr::LOCALHOST, server)).await.expect("a datagram socket connects");
             let (up, queue) = mpsc::unbounded_channel();
             tokio::spawn(deliver(upstream.clone(), None, queue, shared.clone(), Direction::Up));
             tokio::spawn(answer(upstream, socket.clone(), client, shared.clone()));
-            clients.insert(client, (up, Instant::now()));
+            place.insert((up, Instant::now()));
         }
         let (up, last_due) = clients.get_mut(&client).expect("it is there now");
         if let Some(due) = shared.due(Direction::Up, last_due) {

@@ -185,7 +185,9 @@ impl ServerBuilder {
             .env_remove("TIDEGATE_BIN") // ours, not a setting of the program
             .env("TIDEGATE_AUTH_ADMIN_TOKEN", ADMIN_TOKEN)
             .envs(self.env);
-        if !self.limited {
+        if self.limited {
+            command.env("TIDEGATE_LIMITS_EXEMPT", "");
+        } else {
             command.env("TIDEGATE_LIMITS_EXEMPT", "0.0.0.0/0,::/0");
             command
                 .env("TIDEGATE_LIMITS_HALF_OPEN", "off")

@@ -87,12 +87,12 @@ impl LayerChoice {
             let other = (before..count).find(active).or_else(|| (0..before.min(count)).rev().find(active));
             self.wanted = other.unwrap_or(0);
         } else if let Some(trouble) = self.trouble(layers, now) {
-            let worse = (before + 1..count).filter(active);
+            let mut worse = (before + 1..count).filter(active);
             let fits = |layer: &u8| match trouble {
                 Trouble::Loss => true,
                 Trouble::Estimate(bits) => layers[usize::from(*layer)].bitrate <= bits,
             };
-            if let Some(layer) = worse.clone().find(fits).or_else(|| worse.last()) {
+            if let Some(layer) = worse.clone().find(fits).or_else(|| worse.next_back()) {
                 let failed =
                     self.rose.take().is_some_and(|rose| now.saturating_duration_since(rose) < PROVEN);
                 self.rise_after = if failed { (self.rise_after * 2).min(LAST_RISE) } else { FIRST_RISE };
