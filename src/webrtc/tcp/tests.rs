@@ -126,9 +126,11 @@ async fn a_slow_peer_has_two_megabytes_waiting_and_no_more() {
     let mut sent = 0;
     while setup.connections.send(id, &[1; 60_000], Some(1200)) {
         sent += 60_000;
-        let waiting = outgoing.waiting.lock();
-        assert!(waiting.bytes.len() + waiting.writing <= MAX_WAITING);
-        drop(waiting);
+        let waits = {
+            let waiting = outgoing.waiting.lock();
+            waiting.bytes.len() + waiting.writing
+        };
+        assert!(waits <= MAX_WAITING);
         tokio::task::yield_now().await;
     }
     assert!(sent > MAX_WAITING / 2);
