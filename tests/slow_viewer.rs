@@ -66,6 +66,8 @@ async fn rel06_a_tcp_viewer_that_reads_nothing_is_dropped_or_skips() {
     let options = RtcOptions { tcp: true, ..RtcOptions::default() };
     let mut viewer = view(&server, options).await;
     viewer.packet(MediaKind::Video).await;
+    // The stream's own caches have their size after two groups of pictures.
+    eventually("the third group begins", seconds(10), || async { (media.sent() > 130).then_some(()) }).await;
     let before = resident(&server);
     viewer.set_reading(false).await;
     // The kernels' buffers are full long before; what the server adds is its own.
