@@ -33,6 +33,7 @@
 //! same discontinuity sequence number. `EXT-X-GAP` is not used: nothing is ever listed that is not there.
 
 mod bandwidth;
+mod codecs;
 #[cfg(test)]
 mod checklist_tests;
 mod directives;

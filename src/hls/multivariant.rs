@@ -4,8 +4,9 @@
 //! without video, the audio playlist is the variant.
 
 use super::bandwidth::Bandwidth;
+use super::codecs::{audio_codec, video_codec};
 use super::names::File;
-use crate::media::{AudioTrack, Codec, MediaKind, VideoTrack};
+use crate::media::{AudioTrack, MediaKind, VideoTrack};
 use bytes::Bytes;
 use m3u8_rs::{AlternativeMedia, AlternativeMediaType, MasterPlaylist, Resolution, VariantStream};
 
@@ -63,28 +64,4 @@ impl Variant<'_> {
         playlist.write_to(&mut text).expect("a vector takes all that is written");
         text.into()
     }
-}
-
-/// RFC 6381 §3.3: `avc1.` and profile, constraints and level from the decoder configuration record.
-fn video_codec(track: &VideoTrack) -> Option<String> {
-    match (track.codec, track.codec_data.get(1..4)) {
-        (Codec::H264, Some([profile, constraints, level])) => {
-            Some(format!("avc1.{profile:02X}{constraints:02X}{level:02X}"))
-        }
-        _ => None,
-    }
-}
-
-/// RFC 6381 §3.3: `mp4a.40.` and the audio object type from the AudioSpecificConfig.
-fn audio_codec(track: &AudioTrack) -> Option<String> {
-    if track.codec != Codec::Aac {
-        return None;
-    }
-    let object_type = match track.codec_data.as_ref() {
-        // ISO/IEC 14496-3 §1.6.2.1: 31 escapes to six more bits.
-        [first, second, ..] if first >> 3 == 31 => 32 + ((first & 7) << 3 | second >> 5),
-        [first, ..] => first >> 3,
-        [] => 2,
-    };
-    Some(format!("mp4a.40.{object_type}"))
 }

@@ -13,6 +13,7 @@ mod hls;
 mod ice_servers;
 mod limits;
 mod live;
+mod outputs;
 mod pages;
 mod problem;
 mod rates;

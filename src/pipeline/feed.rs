@@ -33,10 +33,8 @@ pub(super) struct Feed {
     wait: Duration,
     reorder: ReorderBuffer,
     layer: TopLayer,
-    /// Numbers for the depacketiser, without a hole where only the layer changes.
+    /// Numbers for the depacketiser.
     sequence: u16,
-    /// The last packet ended an access unit.
-    whole: bool,
 }
 
 /// How packets become frames.
@@ -61,7 +59,6 @@ impl Feed {
             reorder: ReorderBuffer::new(wait, REORDER_PACKETS),
             layer: TopLayer::default(),
             sequence: 0,
-            whole: true,
         }
     }
 
@@ -72,11 +69,11 @@ impl Feed {
             Verdict::Follow => {}
             Verdict::Switch => {
                 debug!(layer = packet.layer, "Another layer is read.");
-                // What has not come of the other layer is not waited for; a keyframe needs none of it.
+                // What has not come of the other layer is not waited for; a keyframe needs none of it. The
+                // hole makes depacketisers and parsers begin anew: they take a change of parameter sets
+                // in an unbroken stream one picture late.
                 self.reorder = ReorderBuffer::new(self.wait, REORDER_PACKETS);
-                if !self.whole {
-                    self.lose(1);
-                }
+                self.lose(1);
             }
         }
         self.reorder.push(now, packet.clone());
@@ -115,7 +112,6 @@ impl Feed {
     /// Pipelines see a loss in the sequence numbers, drop what depends on it and wish for a keyframe.
     fn lose(&mut self, packets: u64) {
         self.sequence = self.sequence.wrapping_add(packets as u16);
-        self.whole = true;
         match &mut self.depacketizing {
             Depacketizing::Graph(_) | Depacketizing::Transcoding { .. } => {}
             Depacketizing::Gated { open, .. } => *open = false,
@@ -124,7 +120,6 @@ impl Feed {
     }
 
     fn push(&mut self, packet: &Packet) -> Result<bool, PipelineError> {
-        self.whole = packet.marker;
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
         match &mut self.depacketizing {

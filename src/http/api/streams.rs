@@ -5,6 +5,7 @@ use crate::http::App;
 use crate::http::live::rfc3339;
 use crate::http::problem::Problem;
 use crate::http::request::StreamPath;
+use crate::http::outputs::{self, OutputsView};
 use crate::http::tracks::{self, TrackView};
 use crate::restream::TargetView;
 use crate::stream::Stream;
@@ -24,6 +25,8 @@ struct StreamView {
     source: Option<SourceView>,
     since: String,
     tracks: Vec<TrackView>,
+    /// `null` while nothing is known of the media.
+    outputs: Option<OutputsView>,
     /// Bits a second over the last seconds.
     bitrate: u64,
     bytes_received: u64,
@@ -86,6 +89,7 @@ fn view(app: &App, stream: &Stream) -> StreamView {
         }),
         since: rfc3339(stream.since()),
         tracks: tracks::of(stream),
+        outputs: outputs::of(stream, app.rooms.restreams.transcoding()),
         bitrate: app.bitrates.of(stream.name()),
         bytes_received: statistics.bytes_received,
         video_frames: statistics.video_frames,
