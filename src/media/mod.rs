@@ -1,11 +1,13 @@
 //! The nouns of live media, and their parsing. Pure: no I/O, no clock, no runtime.
 
 pub mod aac;
+pub mod av1;
 mod bits;
 mod codec;
 mod epoch;
 mod frame;
 pub mod h264;
+mod ice_server;
 mod name;
 mod packet;
 mod reorder;
@@ -13,10 +15,12 @@ mod secret;
 mod time;
 mod timeline;
 mod track;
+mod transcoding;
 
 pub use codec::{Codec, MediaKind};
 pub use epoch::Epoch;
 pub use frame::Frame;
+pub use ice_server::{IceServer, InvalidIceServer};
 pub use name::{InvalidStreamName, StreamName};
 pub use packet::{Packet, PacketBatch};
 pub use reorder::{ReorderBuffer, Reordered};
@@ -24,3 +28,4 @@ pub use secret::Secret;
 pub use time::MediaTime;
 pub use timeline::{SenderReport, Sequence, SequenceUnwrapper, Timeline, TimestampJump, TimestampUnwrapper};
 pub use track::{AudioTrack, Tracks, VideoTrack};
+pub use transcoding::{Carriage, NoCarriage, Output, VideoTranscoding};

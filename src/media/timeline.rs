@@ -242,25 +242,43 @@ impl SequenceUnwrapper {
     /// Unwraps the sequence number of a packet. The first becomes 65 536 and itself, so that what
     /// preceded it has a number too.
     pub fn unwrap(&mut self, sequence: u16) -> Sequence {
+        let found = self.peek(sequence);
+        if let Sequence::New(extended) = found {
+            match self.highest {
+                Some(highest) if extended <= highest => {}
+                Some(highest) => {
+                    self.forget(highest + 1, extended - highest);
+                    self.highest = Some(extended);
+                }
+                None => self.highest = Some(extended),
+            }
+            self.mark(extended);
+        }
+        found
+    }
+
+    /// As [`Self::unwrap`], without taking note of the packet.
+    pub fn peek(&self, sequence: u16) -> Sequence {
         let Some(highest) = self.highest else {
-            let first = (1 << 16) + u64::from(sequence);
-            self.highest = Some(first);
-            self.mark(first);
-            return Sequence::New(first);
+            return Sequence::New((1 << 16) + u64::from(sequence));
         };
         let distance = i64::from(sequence.wrapping_sub(highest as u16) as i16);
         // A stream that runs backwards for ever stays at zero, where all is stale.
         let extended = highest.saturating_add_signed(distance);
         if distance > 0 {
-            self.forget(highest + 1, distance as u64);
-            self.highest = Some(extended);
+            Sequence::New(extended)
         } else if highest - extended >= Self::WINDOW {
-            return Sequence::Stale(extended);
+            Sequence::Stale(extended)
         } else if self.is_marked(extended) {
-            return Sequence::Duplicate(extended);
+            Sequence::Duplicate(extended)
+        } else {
+            Sequence::New(extended)
         }
-        self.mark(extended);
-        Sequence::New(extended)
+    }
+
+    /// The highest number so far.
+    pub fn highest(&self) -> Option<u64> {
+        self.highest
     }
 
     fn mark(&mut self, sequence: u64) {

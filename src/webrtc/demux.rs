@@ -7,6 +7,7 @@
 use super::SessionId;
 use super::directory::{Directory, WorkerId};
 use super::path::Path;
+use super::transport::FRAGMENT;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -78,14 +79,17 @@ impl Demux {
         self.by_session.entry(session).or_default().fragments.push(fragment);
     }
 
-    /// Forgets all fragments of a session but this one: after an ICE restart.
-    pub(super) fn keep_fragment(&mut self, session: SessionId, fragment: &str) {
+    /// Whether a session has more than one fragment: it restarts.
+    pub(super) fn has_spare_fragment(&self, session: SessionId) -> bool {
+        self.by_session.get(&session).is_some_and(|known| known.fragments.len() > 1)
+    }
+
+    /// Forgets all fragments of a session but these: after an ICE restart.
+    pub(super) fn keep_fragments(&mut self, session: SessionId, kept: &[&str]) {
         let Self { fragments, by_session, directory, .. } = self;
-        let Some(known) = by_session.get_mut(&session).filter(|known| known.fragments.len() > 1) else {
-            return;
-        };
+        let Some(known) = by_session.get_mut(&session) else { return };
         known.fragments.retain(|other| {
-            let keep = **other == *fragment.as_bytes();
+            let keep = kept.iter().any(|kept| kept.as_bytes() == &**other);
             if !keep {
                 fragments.remove(other);
                 directory.remove_fragment(other);
@@ -133,15 +137,6 @@ impl Demux {
         self.directory.claim_path(path, self.worker)
     }
 
-    /// The address of ours on which `session` has proven `peer`: where replies leave from.
-    pub(super) fn local_for(
-        &self,
-        session: SessionId,
-        peer: std::net::SocketAddr,
-    ) -> Option<std::net::IpAddr> {
-        self.by_session.get(&session)?.paths.iter().find(|path| path.peer == peer).map(|path| path.local)
-    }
-
     /// Another worker's session has proven this path.
     pub(super) fn forget(&mut self, path: Path) {
         if self.directory.by_path(path) != Some(self.worker) {
@@ -168,9 +163,13 @@ impl Drop for Demux {
     }
 }
 
-/// The part of USERNAME before the colon: the receiver's fragment (RFC 8445 §7.2.2).
+/// Our fragment in a STUN message: of a request, the part of USERNAME before the colon (RFC 8445 §7.2.2); of
+/// an answer, the head of its transaction, which was ours.
 pub(super) fn local_fragment(stun: &[u8]) -> Option<&[u8]> {
     const USERNAME: u16 = 0x0006;
+    if stun.first()? & 1 == 1 {
+        return stun.get(8..8 + FRAGMENT);
+    }
     let mut rest = stun.get(20..)?;
     for _ in 0..MAX_ATTRIBUTES {
         let kind = u16::from_be_bytes([*rest.first()?, *rest.get(1)?]);
@@ -316,7 +315,9 @@ mod tests {
         demux.insert(session, "bbbb");
         let (old, new) = (stun(&[(6, b"aaaa:x")]), stun(&[(6, b"bbbb:x")]));
         assert_eq!((demux.by_fragment(&old), demux.by_fragment(&new)), (Some(session), Some(session)));
-        demux.keep_fragment(session, "bbbb");
+        assert!(demux.has_spare_fragment(session));
+        demux.keep_fragments(session, &["bbbb"]);
+        assert!(!demux.has_spare_fragment(session));
         assert_eq!((demux.by_fragment(&old), demux.by_fragment(&new)), (None, Some(session)));
     }
 }

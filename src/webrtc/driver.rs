@@ -9,7 +9,7 @@ use super::egress::Plan;
 use super::handover::Parcel;
 use super::socket::{self, Socket};
 use super::worker::{Shared, Ticket, Worker};
-use super::{Patched, SessionError, SessionId, SessionKind};
+use super::{LayerSelection, Patched, SessionError, SessionId, SessionKind};
 use crate::media::{PacketBatch, StreamName};
 use crate::stream::Subscriber;
 use std::cell::RefCell;
@@ -50,6 +50,8 @@ pub(super) enum Command {
         fragment: String,
         done: oneshot::Sender<Result<Patched, SessionError>>,
     },
+    /// A viewer chooses an encoding.
+    SelectLayer { session: SessionId, selection: LayerSelection, done: oneshot::Sender<Outcome> },
     /// DELETE.
     Close { kind: SessionKind, session: SessionId, done: oneshot::Sender<Outcome> },
     /// All sessions end, then the worker.
@@ -192,6 +194,9 @@ fn execute(worker: &Rc<RefCell<Worker>>, command: Command) {
         }
         Command::Patch { kind, session, if_match, fragment, done } => {
             let _ = done.send(worker.borrow_mut().patch(now, kind, session, &if_match, &fragment));
+        }
+        Command::SelectLayer { session, selection, done } => {
+            let _ = done.send(worker.borrow_mut().select_layer(session, selection));
         }
         Command::Close { kind, session, done } => {
             let mut worker = worker.borrow_mut();

@@ -12,6 +12,7 @@ mod demux;
 mod directory;
 mod driver;
 mod egress;
+mod fragment;
 mod handover;
 mod ingest;
 mod path;
@@ -20,7 +21,6 @@ mod session;
 mod socket;
 #[cfg(test)]
 mod tests;
-mod transmit;
 mod transport;
 mod worker;
 
@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 use worker::{Shared, Ticket};
 
@@ -56,10 +57,21 @@ pub struct WebRtcSettings {
     pub external_addresses: Vec<IpAddr>,
     /// Threads for sessions, from 1; each is started when it is needed.
     pub workers: usize,
+    /// How much of ICE we do.
+    pub ice: IceMode,
     /// Sessions on their way, without a connectivity check yet, of one source address …
     pub half_open_per_source: usize,
     /// … and in all.
     pub half_open: usize,
+}
+
+/// How much of ICE we do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IceMode {
+    /// We answer checks and send none (RFC 8445 §2.5): enough on a public address.
+    Lite,
+    /// We send checks as well.
+    Full,
 }
 
 impl WebRtcSettings {
@@ -69,6 +81,7 @@ impl WebRtcSettings {
             listen,
             external_addresses: Vec::new(),
             workers: std::thread::available_parallelism().map_or(1, usize::from).min(64),
+            ice: IceMode::Lite,
             half_open_per_source: 50,
             half_open: 500,
         }
@@ -106,13 +119,13 @@ pub struct Answer {
     pub session: SessionId,
     /// The entity tag of its ICE state, without quotation marks.
     pub etag: String,
+    /// Cancelled when the session is over, for whatever reason.
+    pub ended: CancellationToken,
 }
 
 /// All WebRTC sessions on one UDP port.
 pub struct WebRtc {
     local: SocketAddr,
-    candidate_lines: String,
-    identity: Arc<transport::Identity>,
     shared: Shared,
     placement: Arc<Placement>,
     admission: Arc<Admission>,
@@ -146,21 +159,18 @@ impl WebRtc {
         let local = socket.local_addr().map_err(bind)?;
         let candidates = candidates::host_candidates(local, &settings.external_addresses)
             .map_err(WebRtcError::Interfaces)?;
-        let identity = Arc::new(transport::Identity::generate()?);
-        let ingest = ingest::IngestSettings::new(candidates.clone())
-            .map_err(|error| WebRtcError::Certificate(error.to_string()))?;
+        let identity = Arc::new(transport::Identity::generate()?.with_ice(settings.ice));
         let count = settings.workers.max(1);
         let (entrances, parcels) = handover::Entrances::new(count);
         let mut socket = Some(socket);
         let idle = parcels.into_iter().map(|parcels| Some(Idle { socket: socket.take(), parcels })).collect();
         let webrtc = Self {
             local,
-            candidate_lines: candidates::sdp_lines(&candidates),
-            identity,
             shared: Shared {
                 hub,
+                candidate_lines: candidates::sdp_lines(&candidates).into(),
                 candidates: candidates.into(),
-                ingest: Arc::new(ingest),
+                identity,
                 directory: Arc::default(),
                 entrances,
             },
@@ -197,11 +207,11 @@ impl WebRtc {
         offer: &str,
         remote: SocketAddr,
     ) -> Result<Answer, SessionError> {
-        let ticket = self.admit(remote, self.placement.publisher(&name))?;
-        let (session, etag, worker) = (ticket.session, ticket.etag.clone(), ticket.seat.worker());
+        let ((ticket, etag), ended) = self.admit(remote, self.placement.publisher(&name))?;
+        let (session, worker) = (ticket.session, ticket.seat.worker());
         let offer = offer.to_owned();
         let sdp = self.ask(worker, |done| Command::Publish { ticket, name, offer, remote, done }).await?;
-        Ok(Answer { sdp, session, etag })
+        Ok(Answer { sdp, session, etag, ended })
     }
 
     /// A viewer's offer for the stream `name` (draft-ietf-wish-whep §4.2). Waits, at most 5 s, for the
@@ -216,16 +226,22 @@ impl WebRtc {
         let offer = egress::Offer::parse(offer)?;
         let (reading, epoch) =
             first_epoch(&stream).await.ok_or_else(|| SessionError::NotLive(name.clone()))?;
-        let identity = self.identity.clone();
-        let plan =
-            egress::prepare(Instant::now(), &offer, stream, &epoch.tracks, &self.candidate_lines, identity)?;
-        let ticket = self.admit(remote, self.placement.viewer(name))?;
-        let (session, etag, worker) = (ticket.session, ticket.etag.clone(), ticket.seat.worker());
+        let identity = self.shared.identity.clone();
+        let plan = egress::prepare(
+            Instant::now(),
+            &offer,
+            stream,
+            &epoch.tracks,
+            &self.shared.candidate_lines,
+            identity,
+        )?;
+        let ((ticket, etag), ended) = self.admit(remote, self.placement.viewer(name))?;
+        let (session, worker) = (ticket.session, ticket.seat.worker());
         let sdp = plan.sdp().to_owned();
         let plan = Box::new(plan);
         self.ask(worker, |done| Command::View { ticket, plan, _reading: reading, done }).await?;
         info!(?session, stream = %name, %remote, "Viewer came.");
-        Ok(Answer { sdp, session, etag })
+        Ok(Answer { sdp, session, etag, ended })
     }
 
     /// A PATCH: candidates for a session, or an ICE restart (RFC 9725 §4.3). `if_match` is the header's
@@ -240,6 +256,17 @@ impl WebRtc {
         let (session, if_match, fragment) = (*session, if_match.to_owned(), fragment.to_owned());
         let worker = self.worker_of(session)?;
         self.ask(worker, |done| Command::Patch { kind, session, if_match, fragment, done }).await
+    }
+
+    /// Which encoding a viewer's session is to get. A publisher's session is unknown here.
+    pub async fn select_layer(
+        &self,
+        session: &SessionId,
+        selection: LayerSelection,
+    ) -> Result<(), SessionError> {
+        let session = *session;
+        let worker = self.worker_of(session)?;
+        self.ask(worker, |done| Command::SelectLayer { session, selection, done }).await
     }
 
     /// Ends a session at once.
@@ -272,10 +299,19 @@ impl WebRtc {
         }
     }
 
-    /// Lets a session of `remote` in.
-    fn admit(&self, remote: SocketAddr, seat: Seat) -> Result<Ticket, SessionError> {
-        let half_open = self.admission.enter(remote.ip()).ok_or(SessionError::Overloaded)?;
-        Ok(Ticket { session: SessionId::random(), etag: etag(), seat, half_open: Some(half_open) })
+    /// Lets a session of `remote` in, with the entity tag of its ICE session. The token is cancelled when
+    /// it is over.
+    fn admit(
+        &self,
+        remote: SocketAddr,
+        seat: Seat,
+    ) -> Result<((Ticket, String), CancellationToken), SessionError> {
+        let half_open = Some(self.admission.enter(remote.ip()).ok_or(SessionError::Overloaded)?);
+        let etag = format!("{:016x}", rand::random::<u64>());
+        let patch = transport::Patch::new(etag.clone());
+        let ended = CancellationToken::new();
+        let _end = ended.clone().drop_guard();
+        Ok(((Ticket { session: SessionId::random(), patch, seat, half_open, _end }, etag), ended))
     }
 
     fn worker_of(&self, session: SessionId) -> Result<WorkerId, SessionError> {
@@ -344,8 +380,4 @@ async fn first_epoch(stream: &Arc<Stream>) -> Option<(Subscriber<PacketBatch>, A
             return None;
         }
     }
-}
-
-fn etag() -> String {
-    format!("{:016x}", rand::random::<u64>())
 }

@@ -6,24 +6,25 @@ use super::admission::HalfOpen;
 use super::demux::{Datagram, Demux};
 use super::directory::{Directory, WorkerId};
 use super::driver::Outcome;
-use super::egress::{self, FanOut, Plan, Viewer};
+use super::egress::{FanOut, Plan, Viewer};
 use super::handover::{Entrances, HandOver};
-use super::ingest::{IngestSession, IngestSettings};
+use super::ingest::IngestSession;
 use super::path::Path;
 use super::placement::Seat;
 use super::session::SessionState;
-use super::socket::{Outlet, Socket};
-use super::{Patched, SessionError, SessionId, SessionKind};
+use super::socket::Socket;
+use super::transport::{Identity, Patch};
+use super::{LayerSelection, Patched, SessionError, SessionId, SessionKind};
 use crate::media::{PacketBatch, StreamName};
 use crate::stream::{Hub, Stream, Subscriber};
-use bytes::BytesMut;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio_util::sync::DropGuard;
 use tracing::{debug, error, info, warn};
 
 /// Viewers' timers.
@@ -55,12 +56,14 @@ type FanOutId = u64;
 pub(super) struct Ticket {
     /// Its id.
     pub(super) session: SessionId,
-    /// The entity tag of its ICE state.
-    pub(super) etag: String,
+    /// Its ICE session, as PATCH sees it.
+    pub(super) patch: Patch,
     /// Its place on this worker.
     pub(super) seat: Seat,
     /// It counts as half-open until its peer has passed a connectivity check.
     pub(super) half_open: Option<HalfOpen>,
+    /// Tells those who wait for the session's end.
+    pub(super) _end: DropGuard,
 }
 
 /// What all workers share.
@@ -68,7 +71,9 @@ pub(super) struct Ticket {
 pub(super) struct Shared {
     pub(super) hub: Hub,
     pub(super) candidates: Arc<[SocketAddr]>,
-    pub(super) ingest: Arc<IngestSettings>,
+    /// The lines of an m-section that offer them.
+    pub(super) candidate_lines: Arc<str>,
+    pub(super) identity: Arc<Identity>,
     pub(super) directory: Arc<Directory>,
     pub(super) entrances: Entrances,
 }
@@ -78,8 +83,8 @@ pub(super) struct Worker {
     number: WorkerId,
     socket: Rc<Socket>,
     hub: Hub,
-    candidates: Arc<[SocketAddr]>,
-    ingest: Arc<IngestSettings>,
+    candidate_lines: Arc<str>,
+    identity: Arc<Identity>,
     demux: Demux,
     hand_over: HandOver,
     sessions: HashMap<SessionId, Session>,
@@ -98,13 +103,13 @@ impl Worker {
     /// No sessions yet.
     pub(super) fn new(number: WorkerId, socket: Rc<Socket>, shared: Shared) -> Self {
         let now = Instant::now();
-        let Shared { hub, candidates, ingest, directory, entrances } = shared;
+        let Shared { hub, candidate_lines, identity, directory, entrances, .. } = shared;
         Self {
             number,
             socket,
             hub,
-            candidates,
-            ingest,
+            candidate_lines,
+            identity,
             demux: Demux::new(number, directory),
             hand_over: HandOver::new(entrances),
             sessions: HashMap::new(),
@@ -156,7 +161,10 @@ impl Worker {
         remote: SocketAddr,
     ) -> Result<String, SessionError> {
         let session = ticket.session;
-        let made = guarded(session, || IngestSession::new(now, &self.ingest, &self.hub, name, offer, remote));
+        let (identity, candidates) = (self.identity.clone(), &self.candidate_lines);
+        let made = guarded(session, || {
+            IngestSession::new(now, identity, candidates, &self.hub, name, offer, remote)
+        });
         let (ingest, answer) =
             made.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())))?;
         self.demux.insert(session, ingest.local_ufrag());
@@ -175,6 +183,14 @@ impl Worker {
         })
     }
 
+    /// A viewer chooses an encoding of its stream.
+    pub(super) fn select_layer(&mut self, session: SessionId, selection: LayerSelection) -> Outcome {
+        match self.sessions.get_mut(&session) {
+            Some(Session::Viewer(viewer, _)) => viewer.select_layer(selection),
+            _ => Err(SessionError::UnknownSession),
+        }
+    }
+
     /// Candidates for a session, or an ICE restart.
     pub(super) fn patch(
         &mut self,
@@ -187,22 +203,19 @@ impl Worker {
         if self.kind(session) != Some(kind) {
             return Err(SessionError::UnknownSession);
         }
-        let tag = if_match.trim().trim_matches('"');
-        if tag != "*" && self.tickets.get(&session).is_none_or(|known| known.etag != tag) {
-            return Err(SessionError::StaleEntityTag);
-        }
-        match self.sessions.get_mut(&session) {
+        let Self { sessions, tickets, candidate_lines, demux, .. } = self;
+        let ticket = tickets.get_mut(&session).ok_or(SessionError::UnknownSession)?;
+        let transport = match sessions.get_mut(&session) {
             None => return Err(SessionError::UnknownSession),
-            Some(Session::Viewer(viewer, _)) => egress::check_fragment(viewer, fragment)?,
-            Some(Session::Ingest(ingest)) => {
-                let taken = guarded(session, || ingest.session.add_remote_candidate(now, fragment));
-                let outcome =
-                    taken.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())));
-                self.transmit(session);
-                outcome?;
-            }
+            Some(Session::Viewer(viewer, _)) => viewer.transport(),
+            Some(Session::Ingest(ingest)) => ingest.session.transport(),
+        };
+        let patched = ticket.patch.apply(now, transport, if_match, fragment, candidate_lines)?;
+        if matches!(patched, Patched::Restarted { .. }) {
+            demux.insert(session, transport.local_ufrag());
+            demux.keep_fragments(session, &transport.local_ufrags().collect::<Vec<_>>());
         }
-        Ok(Patched::Trickled)
+        Ok(patched)
     }
 
     /// Gives a datagram to its session, or to the worker that has it: see [`Self::flush`].
@@ -220,7 +233,7 @@ impl Worker {
             return;
         };
         let mut proven = false;
-        let Self { sessions, fan_outs, socket, buffer, candidates, catching_up, .. } = self;
+        let Self { sessions, fan_outs, socket, buffer, catching_up, .. } = self;
         match sessions.get_mut(&id) {
             None => {}
             Some(Session::Viewer(viewer, fan_out)) => {
@@ -240,21 +253,18 @@ impl Worker {
                 }
             }
             Some(Session::Ingest(ingest)) => {
-                let local = SocketAddr::new(path.local, candidates.first().map_or(0, SocketAddr::port));
-                let peer = path.peer;
-                // The stack knows us by the addresses of its answer.
-                let known = candidates.contains(&local);
-                let ours =
-                    if known { None } else { candidates.iter().find(|c| c.is_ipv4() == local.is_ipv4()) };
-                let ours = ours.copied().unwrap_or(local);
-                let data = BytesMut::from(&*data);
                 ingest.touched = true;
-                if guarded(id, || ingest.session.handle_datagram(now, ours, peer, data)).is_none() {
+                let session = &mut ingest.session;
+                let handled = guarded(id, || match kind {
+                    Datagram::Stun => proven = session.handle_stun(now, path, data, socket),
+                    Datagram::Dtls => session.handle_dtls(now, data, socket),
+                    Datagram::Rtcp => session.handle_rtcp(now, data),
+                    Datagram::Rtp => session.handle_rtp(now, data),
+                });
+                if handled.is_none() || matches!(session.state(), SessionState::Ended(_)) {
                     self.end(now, id, "a fault of ours");
                     return;
                 }
-                proven = kind == Datagram::Stun && ingest.session.knows(peer);
-                self.transmit(id);
             }
         }
         if proven {
@@ -270,6 +280,16 @@ impl Worker {
         if let Some(worker) = self.demux.learn(id, path) {
             self.hand_over.entrances().forget(worker, path);
         }
+        if self.demux.has_spare_fragment(id)
+            && let Some(session) = self.sessions.get_mut(&id)
+        {
+            let transport = match session {
+                Session::Viewer(viewer, _) => viewer.transport(),
+                Session::Ingest(ingest) => ingest.session.transport(),
+            };
+            let kept: Vec<&str> = transport.local_ufrags().collect();
+            self.demux.keep_fragments(id, &kept);
+        }
     }
 
     /// Another worker's session has proven a path that was one of ours.
@@ -283,24 +303,6 @@ impl Worker {
         self.flush_ingests(now);
     }
 
-    /// Sends what an ingest session has to send.
-    fn transmit(&mut self, id: SessionId) {
-        let Self { sessions, demux, socket, candidates, .. } = self;
-        let Some(Session::Ingest(ingest)) = sessions.get_mut(&id) else { return };
-        let sent = guarded(id, || {
-            while let Some(transmit) = ingest.session.poll_transmit() {
-                let own = Some(transmit.local.ip()).filter(|ip| candidates.iter().any(|c| c.ip() == *ip));
-                let external = candidates.len() == 1; // may be an address that is not this machine's
-                let local = demux.local_for(id, transmit.peer).or(own.filter(|_| !external));
-                let local = local.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-                socket.send(Path::udp(transmit.peer, local), &transmit.data, None);
-            }
-        });
-        if sent.is_none() {
-            self.end(Instant::now(), id, "a fault of ours");
-        }
-    }
-
     /// Lets publishers that got datagrams hand their media to the hub.
     fn flush_ingests(&mut self, now: Instant) {
         for position in 0..self.ingests.len() {
@@ -309,10 +311,8 @@ impl Worker {
             if !std::mem::take(&mut ingest.touched) {
                 continue;
             }
-            let flushed = guarded(id, || ingest.session.flush(now));
-            let over = matches!(ingest.session.state(now), SessionState::Ended(_));
-            self.transmit(id);
-            if flushed.is_none() || over {
+            let flushed = guarded(id, || ingest.session.flush(now, &mut self.socket));
+            if flushed.is_none() || matches!(ingest.session.state(), SessionState::Ended(_)) {
                 self.end(now, id, "a fault of ours");
             }
         }
@@ -416,10 +416,8 @@ impl Worker {
                 continue;
             }
             ingest.cared = now;
-            let handled = guarded(id, || ingest.session.handle_timeout(now));
-            let over = matches!(ingest.session.state(now), SessionState::Ended(_));
-            self.transmit(id);
-            if handled.is_none() || over {
+            let handled = guarded(id, || ingest.session.handle_timeout(now, &mut self.socket));
+            if handled.is_none() || matches!(ingest.session.state(), SessionState::Ended(_)) {
                 self.end(now, id, "a fault of ours");
             }
         }
@@ -427,7 +425,7 @@ impl Worker {
 
     /// Ends a session that is over by itself; `fault` is said if it does not say why.
     fn end(&mut self, now: Instant, id: SessionId, fault: &'static str) {
-        let why = match self.sessions.get(&id).map(|session| session.state(now)) {
+        let why = match self.sessions.get(&id).map(|session| session.state()) {
             Some(SessionState::Ended(why)) => why,
             _ => fault,
         };
@@ -437,8 +435,7 @@ impl Worker {
     /// Ends a session and tells its peer. False if there is none.
     pub(super) fn close(&mut self, now: Instant, id: SessionId, why: &'static str) -> bool {
         if let Some(Session::Ingest(ingest)) = self.sessions.get_mut(&id) {
-            guarded(id, || ingest.session.close(now));
-            self.transmit(id);
+            guarded(id, || ingest.session.close(now, why, &mut self.socket));
         }
         self.ingests.retain(|known| *known != id);
         self.catching_up.retain(|known| *known != id);
@@ -469,10 +466,10 @@ impl Worker {
 }
 
 impl Session {
-    fn state(&self, now: Instant) -> SessionState {
+    fn state(&self) -> SessionState {
         match self {
             Self::Viewer(viewer, _) => viewer.state(),
-            Self::Ingest(ingest) => ingest.session.state(now),
+            Self::Ingest(ingest) => ingest.session.state(),
         }
     }
 }

@@ -7,6 +7,8 @@
 #![allow(dead_code, unused_imports)]
 
 mod browser;
+pub mod checklist;
+mod endpoint;
 mod ffmpeg;
 mod hls;
 mod meter;
@@ -18,6 +20,7 @@ mod rtc_client;
 mod rtc_signalling;
 mod rtmp;
 mod server;
+mod turn;
 mod verdict;
 
 use std::fs::File;
@@ -26,6 +29,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 pub use browser::Browser;
+pub use endpoint::{Endpoint, FRAGMENT, Opened, header, offer, problem};
 pub use ffmpeg::{Ffmpeg, Source};
 pub use hls::{Hls, Playlist};
 pub use meter::{Offset, beeps, flashes, offset};
@@ -41,6 +45,7 @@ pub use rtc_client::{
 };
 pub use rtmp::{Message, RtmpClient, messages_of, number, text};
 pub use server::{ADMIN_TOKEN, Server, ServerBuilder, state_of};
+pub use turn::{Turn, TurnAuth};
 pub use verdict::{
     assert_hls_runs, assert_plays_hls, assert_plays_whep, assert_whep_hears, assert_whep_sees,
     number as json_number,
@@ -63,7 +68,7 @@ where
 }
 
 /// A number of seconds as a duration.
-pub fn seconds(count: u64) -> Duration {
+pub const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 

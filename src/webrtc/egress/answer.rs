@@ -27,6 +27,8 @@ pub(super) struct Agreement {
 pub(super) struct Local<'a> {
     /// The lines of our candidates.
     pub(super) candidates: &'a str,
+    /// The session-level lines of our end of the transport.
+    pub(super) session: &'static str,
     /// The lines of our end of the transport.
     pub(super) transport: String,
     pub(super) cname: &'a str,
@@ -83,7 +85,7 @@ pub(super) fn answer(offer: &Offer, stream: &Tracks, local: &Local<'_>) -> Resul
     }
     let session: u64 = rand::random::<u64>() >> 2;
     let sdp = &mut agreement.sdp;
-    let _ = write!(sdp, "v=0\r\no=- {session} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n");
+    let _ = write!(sdp, "v=0\r\no=- {session} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n{}", local.session);
     if !bundle.is_empty() {
         let _ = write!(sdp, "a=group:BUNDLE{bundle}\r\n");
     }

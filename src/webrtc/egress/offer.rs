@@ -3,8 +3,8 @@
 //! Bounded before it is parsed: 64 KiB, 2000 lines of 4 KiB, 4 m-sections, 128 formats each.
 
 use crate::media::{Codec, MediaKind};
-use crate::webrtc::SessionError;
 use crate::webrtc::transport::Remote;
+use crate::webrtc::{SessionError, fragment};
 use rtc::sdp::description::media::MediaDescription;
 use rtc::sdp::description::session::SessionDescription;
 use std::io::Cursor;
@@ -83,6 +83,9 @@ impl Offer {
         let ice_pwd = transport("ice-pwd").ok_or_else(|| missing("ice-pwd"))?;
         transport("fingerprint").ok_or_else(|| missing("fingerprint"))?;
         let fingerprint = fingerprint(&description)?;
+        if transport("setup").is_some_and(|setup| !matches!(setup, "actpass" | "active" | "passive")) {
+            return Err(malformed("a=setup must be actpass, active or passive".into())); // RFC 8842 §5
+        }
         let groups: Vec<&str> = description
             .attributes
             .iter()
@@ -95,13 +98,23 @@ impl Offer {
         }
         for (number, (section, media)) in sections.iter().zip(descriptions).enumerate() {
             section.check_direction(number, media, &description)?;
+            section.check_multiplexing(number, media)?;
         }
+        let candidates = descriptions
+            .iter()
+            .flat_map(|media| &media.attributes)
+            .filter(|attribute| attribute.key == "candidate")
+            .filter_map(|attribute| fragment::candidate(attribute.value.as_deref()?))
+            .take(fragment::MAX_CANDIDATES)
+            .collect();
         Ok(Self {
             remote: Remote {
                 ice_ufrag: ice_fragment.to_owned(),
                 ice_pwd: ice_pwd.to_owned(),
                 fingerprint,
                 passive: transport("setup") == Some("passive"),
+                lite: description.has_attribute("ice-lite"),
+                candidates,
             },
             sections,
         })
@@ -157,6 +170,18 @@ impl Section {
     /// The identifier under which a header extension is offered.
     pub(super) fn extension(&self, uri: &str) -> Option<u8> {
         self.extensions.iter().find(|(_, known)| known == uri).map(|(id, _)| *id)
+    }
+
+    /// RTP and RTCP share a port (RFC 9725 §4.4.1).
+    fn check_multiplexing(&self, number: usize, media: &MediaDescription) -> Result<(), SessionError> {
+        let multiplexed = ["rtcp-mux", "rtcp-mux-only"].iter().any(|key| media.has_attribute(key));
+        if self.kind.is_none() || !self.enabled || multiplexed {
+            return Ok(());
+        }
+        Err(SessionError::UnacceptableOffer(format!(
+            "m-section {number} ({}) needs a=rtcp-mux: RTP and RTCP share a port here",
+            self.media
+        )))
     }
 
     /// The names of the codecs, each once, without repair formats.

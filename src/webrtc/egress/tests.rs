@@ -312,11 +312,11 @@ type Fit = (Codec, &'static str, &'static [(&'static str, &'static str)], Option
 
 #[test]
 fn e04_each_codec_is_answered_with_the_format_that_fits_the_stream_or_not_at_all() {
-    let h264 = ("H264", "packetization-mode=0;profile-level-id=42e01f");
+    const H264: (&str, &str) = ("H264", "packetization-mode=0;profile-level-id=42e01f");
     let fits: [Fit; 9] = [
-        (Codec::H264, "packetization-mode=0;profile-level-id=42e01f", &[h264], Some(50)),
+        (Codec::H264, "packetization-mode=0;profile-level-id=42e01f", &[H264], Some(50)),
         (Codec::H264, "profile-level-id=42e01f", &[("H264", "packetization-mode=1")], Some(50)),
-        (Codec::H264, "packetization-mode=1;profile-level-id=42e01f", &[h264], None),
+        (Codec::H264, "packetization-mode=1;profile-level-id=42e01f", &[H264], None),
         (Codec::Vp8, "", &[("VP9", ""), ("VP8", "")], Some(51)),
         (Codec::Vp9, "profile-id=2", &[("VP9", ""), ("VP9", "profile-id=2")], Some(51)),
         (Codec::Av1, "", &[("AV1", "profile=1"), ("AV1", "level-idx=5;profile=0;tier=0")], Some(51)),

@@ -85,9 +85,9 @@ impl Viewer {
         self.transport.local_ufrag()
     }
 
-    /// The viewer's ICE user fragment.
-    pub(in crate::webrtc) fn remote_ufrag(&self) -> &str {
-        self.transport.remote_ufrag()
+    /// Its transport.
+    pub(in crate::webrtc) fn transport(&mut self) -> &mut Transport {
+        &mut self.transport
     }
 
     /// The stream that is played.
@@ -102,7 +102,6 @@ impl Viewer {
 
     /// The viewer wants this encoding, or the best that its network holds, from the next keyframe on, which
     /// is asked for.
-    #[allow(dead_code)] // until the command comes that asks for it
     pub(in crate::webrtc) fn select_layer(&mut self, selection: LayerSelection) -> Result<(), SessionError> {
         let layers = self.stream.layers();
         if let LayerSelection::Rid(rid) = &selection
@@ -112,7 +111,6 @@ impl Viewer {
             return Err(SessionError::UnknownLayer { rid: rid.clone(), known: known.join(", ") });
         }
         self.layers.selection = selection;
-        self.next_choice = Instant::now();
         Ok(())
     }
 
@@ -127,6 +125,10 @@ impl Viewer {
         let authentic = self.transport.handle_stun(now, path, data, outlet);
         if authentic {
             self.reach.heard(now);
+        }
+        if self.transport.take_restarted() {
+            // W31: what was on the old way may be lost.
+            self.stream.request_layer_keyframe(self.layers.wanted());
         }
         authentic
     }

@@ -3,26 +3,28 @@
 //! Sans-I/O: datagrams, time and SDP come in as arguments; datagrams and packets go out. One session is
 //! owned by one thread, which feeds it: [`IngestSession`].
 //!
-//! `sdp` splits, and `offer` reads and checks, the client's SDP, so that the WebRTC stack only ever sees SDP
-//! written by us; `peer` builds that stack and `stack` runs it; `access_unit` knows where decoding can
-//! start; `receiver` turns the packets of one track into numbered ones, `loss` asks for those that are
-//! missing, and `publication` places them on one timeline and hands them to the hub in epochs and batches;
-//! `candidate` reads the client's candidates.
+//! `sdp` splits, `offer` and `format` read and check the client's SDP, and `answer` writes ours. `rtp` reads
+//! packets, `sources` tells whose they are, `source` counts them; `access_unit` knows where decoding can start;
+//! `receiver` turns the packets of one encoding into numbered ones, `loss` asks for those that are missing, and
+//! `publication` places them on one timeline and hands them to the hub in epochs and batches. `feedback` and
+//! `twcc` write what the publisher is told; `candidate` reads trickled fragments. The connection itself is
+//! `transport`'s.
 
 mod access_unit;
-mod candidate;
+mod answer;
+mod feedback;
+mod format;
 mod loss;
 mod offer;
-mod peer;
 mod publication;
 mod receiver;
+mod rtp;
 mod sdp;
 mod session;
-mod stack;
+mod source;
+mod sources;
 #[cfg(test)]
 mod tests;
+mod twcc;
 
-#[allow(unused_imports)] // until the driver uses it
-pub(super) use peer::IngestSettings;
-#[allow(unused_imports)] // until the driver uses it
 pub(super) use session::IngestSession;

@@ -3,35 +3,24 @@
 //! Promises that an [`Offer`] can be served whole (RFC 9725 §4.4: no partial acceptance) and that what it
 //! holds is within the grammar, so that SDP written from it carries nothing foreign.
 
-use super::candidate;
+use super::format::{self, Format};
 use super::sdp::{Lines, is_token, malformed, split};
-use crate::media::{Codec, MediaKind};
+use crate::media::MediaKind;
+use crate::stream::MAX_LAYERS;
 use crate::webrtc::SessionError;
-use std::net::SocketAddr;
-
-/// The URI of the header extension that numbers packets over all tracks.
-pub(super) const TRANSPORT_CC: &str =
-    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+use crate::webrtc::fragment;
+use crate::webrtc::transport::Remote;
 
 /// An offer that can be served.
 #[derive(Clone, Debug)]
 pub(super) struct Offer {
     pub(super) sections: Vec<Section>,
-    pub(super) ice_ufrag: String,
-    pub(super) ice_pwd: String,
-    pub(super) ice_lite: bool,
-    /// Hash function and value, as they stand in the offer.
-    pub(super) fingerprint: String,
-    pub(super) setup: Setup,
-    pub(super) candidates: Vec<SocketAddr>,
-}
-
-/// Who opens the DTLS connection (RFC 8842).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Setup {
-    Actpass,
-    Active,
-    Passive,
+    /// The publisher's end of the transport.
+    pub(super) remote: Remote,
+    /// It groups its sections on one transport (RFC 9143).
+    pub(super) bundled: bool,
+    /// One- and two-byte header extensions may be mixed (RFC 8285 §6).
+    pub(super) mixed_extensions: bool,
 }
 
 /// One m-section: one track.
@@ -39,32 +28,35 @@ pub(super) enum Setup {
 pub(super) struct Section {
     pub(super) kind: MediaKind,
     pub(super) mid: String,
-    /// What we take of the offered formats, in the client's order.
+    /// As written in the m-line.
+    pub(super) profile: &'static str,
+    /// What we take of the offered formats; at least one.
     pub(super) formats: Vec<Format>,
-    /// The track's SSRC and that of its retransmissions, where the offer declares them.
-    pub(super) ssrc: Option<u32>,
-    pub(super) rtx_ssrc: Option<u32>,
-    /// The id of the [`TRANSPORT_CC`] header extension.
-    pub(super) transport_cc: Option<u8>,
+    /// The encodings of a simulcast track (RFC 8853), in the client's order; empty without simulcast.
+    pub(super) rids: Vec<String>,
+    /// The SSRCs of the media and of their retransmissions, where the offer declares them.
+    pub(super) sources: Vec<(u32, Option<u32>)>,
+    /// The header extensions that we read, with their ids.
+    pub(super) extensions: Vec<(u8, Extension)>,
+    /// Feedback may come without a report (RFC 5506).
+    pub(super) reduced_size: bool,
 }
 
-/// One payload type.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Format {
-    pub(super) payload_type: u8,
-    pub(super) codec: Codec,
-    pub(super) clock_rate: u32,
-    /// Parameters for the answer, written by us.
-    pub(super) fmtp: String,
-    /// The payload type of retransmissions (RFC 4588).
-    pub(super) rtx: Option<u8>,
-    /// RTCP feedback that both sides know.
-    pub(super) feedback: Vec<&'static str>,
+/// A header extension that we read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extension {
+    /// Numbers packets over all tracks.
+    TransportCc,
+    /// Which section a packet is of (RFC 9143 §15).
+    Mid,
+    /// Which encoding (RFC 8852 §3.1).
+    Rid,
+    /// Which encoding a retransmission is of (RFC 8852 §3.2).
+    RepairedRid,
 }
 
-/// Feedback that we send, as in `a=rtcp-fb`.
-const VIDEO_FEEDBACK: [&str; 3] = ["nack", "nack pli", "transport-cc"];
-const AUDIO_FEEDBACK: [&str; 1] = ["transport-cc"];
+/// SSRCs that one section may declare.
+const MAX_SOURCES: usize = 16;
 
 impl Offer {
     /// Reads and checks an offer.
@@ -82,48 +74,22 @@ impl Offer {
                 return Err(unacceptable(format!("more than one {kind} m-section; one is taken")));
             }
         }
-        check_bundle(&session, &sections)?;
+        let bundled = check_bundle(&session, &sections)?;
         // One transport for all sections: what stands there may stand at the session or in each section.
         let all = || std::iter::once(&session).chain(&media);
-        let (ice_ufrag, ice_pwd) = (credential(all(), "ice-ufrag", 4)?, credential(all(), "ice-pwd", 22)?);
         let candidates: Vec<&str> = media.iter().flat_map(|lines| lines.attributes("candidate")).collect();
-        if candidates.len() > candidate::MAX_CANDIDATES {
+        if candidates.len() > fragment::MAX_CANDIDATES {
             return Err(malformed("more than 64 candidates"));
         }
-        let mut addresses: Vec<SocketAddr> =
-            candidates.into_iter().filter_map(candidate::address).take(candidate::MAX_CHECKED).collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        Ok(Self {
-            ice_ufrag,
-            ice_pwd,
-            ice_lite: session.flag("ice-lite"),
+        let remote = Remote {
+            ice_ufrag: credential(all(), "ice-ufrag", 4)?,
+            ice_pwd: credential(all(), "ice-pwd", 22)?,
             fingerprint: fingerprint(all())?,
-            setup: setup(all())?,
-            candidates: addresses,
-            sections,
-        })
-    }
-
-    /// Takes note of the source of a packet with this payload type, if the offer does not declare the
-    /// sources of its section. True: that is news.
-    pub(super) fn learn_source(&mut self, payload_type: u8, ssrc: u32) -> bool {
-        let carries = |section: &&mut Section| {
-            section
-                .formats
-                .iter()
-                .any(|format| [Some(format.payload_type), format.rtx].contains(&Some(payload_type)))
+            passive: is_passive(all())?,
+            lite: session.flag("ice-lite"),
+            candidates: candidates.into_iter().filter_map(fragment::candidate).collect(),
         };
-        let Some(section) = self.sections.iter_mut().find(carries) else { return false };
-        let media = section.formats.iter().any(|format| format.payload_type == payload_type);
-        let source = match section.ssrc {
-            None if media => &mut section.ssrc,
-            Some(_) if !media => &mut section.rtx_ssrc,
-            _ => return false,
-        };
-        let news = source.is_none();
-        source.get_or_insert(ssrc);
-        news
+        Ok(Self { remote, bundled, mixed_extensions: session.flag("extmap-allow-mixed"), sections })
     }
 }
 
@@ -141,9 +107,12 @@ impl Section {
             "application" => return Err(refuse("data channels are not taken")),
             _ => return Err(refuse("only audio and video are taken")),
         };
-        if !fields.next().unwrap_or_default().ends_with("RTP/SAVPF") {
-            return Err(refuse("the profile must be UDP/TLS/RTP/SAVPF"));
-        }
+        let profile = match fields.next().unwrap_or_default() {
+            "TCP/TLS/RTP/SAVPF" => "TCP/TLS/RTP/SAVPF",
+            "RTP/SAVPF" => "RTP/SAVPF",
+            other if other.ends_with("RTP/SAVPF") => "UDP/TLS/RTP/SAVPF",
+            _ => return Err(refuse("the profile must be UDP/TLS/RTP/SAVPF")),
+        };
         if port == "0" && !lines.flag("bundle-only") {
             return Err(refuse("its port is 0: leave the section out"));
         }
@@ -157,135 +126,116 @@ impl Section {
         if !lines.flag("rtcp-mux") && !lines.flag("rtcp-mux-only") {
             return Err(refuse("a=rtcp-mux is required"));
         }
-        if lines.attributes("simulcast").next().is_some() || lines.attributes("rid").count() > 1 {
-            return Err(refuse("simulcast is not taken: send one encoding"));
-        }
         let mid = lines.attributes("mid").next().unwrap_or_default();
         if !is_token(mid, 1, 32) {
             return Err(refuse("a=mid is required: 1 to 32 characters of a token"));
         }
-        let mut formats = formats(kind, fields, lines);
+        let formats = format::formats(kind, fields, lines);
         if formats.is_empty() {
-            return Err(refuse(match kind {
-                MediaKind::Video => "it offers no H.264, which is the video codec taken here",
-                MediaKind::Audio => "it offers no Opus, which is the audio codec taken here",
-            }));
+            let (offered, taken) = (format::offered(lines), format::taken(kind));
+            return Err(refuse(&format!("it offers {offered}; taken is {taken}")));
         }
-        if kind == MediaKind::Video {
-            // Fragments (mode 1) before single NAL units; otherwise the client's wish.
-            formats.sort_by_key(|format| !format.fmtp.contains("packetization-mode=1"));
-        }
-        let (ssrc, rtx_ssrc) = sources(lines);
-        let rtx_ssrc = rtx_ssrc.filter(|_| formats.iter().any(|format| format.rtx.is_some()));
-        let transport_cc = lines.attributes("extmap").find_map(|value| {
-            let (id, uri) = value.split_once(' ')?;
-            let id = id.split('/').next()?.parse().ok().filter(|id| (1..=14).contains(id))?;
-            (uri.split(' ').next() == Some(TRANSPORT_CC)).then_some(id)
-        });
-        Ok(Self { kind, mid: mid.into(), formats, ssrc, rtx_ssrc, transport_cc })
-    }
-}
-
-/// Those of the offered formats that we take.
-fn formats<'a>(kind: MediaKind, listed: impl Iterator<Item = &'a str>, lines: &Lines<'_>) -> Vec<Format> {
-    let of = |key, payload_type: u8| {
-        lines.attributes(key).find_map(move |value| {
-            let (number, rest) = value.split_once(' ')?;
-            (number.parse() == Ok(payload_type)).then_some(rest)
+        let rids = rids(lines).map_err(|why| refuse(&why))?;
+        let repaired = formats.iter().any(|format| format.rtx.is_some());
+        Ok(Self {
+            kind,
+            mid: mid.into(),
+            profile,
+            sources: sources(lines, repaired),
+            extensions: extensions(lines, !rids.is_empty()),
+            reduced_size: lines.flag("rtcp-rsize"),
+            rids,
+            formats,
         })
+    }
+}
+
+/// The encodings of a simulcast track (RFC 8853 §5.1): of alternatives the first.
+fn rids(lines: &Lines<'_>) -> Result<Vec<String>, String> {
+    let simulated = |value: &str| value.strip_prefix("SIM ").is_some();
+    if lines.attributes("ssrc-group").any(simulated) {
+        return Err("simulcast by a=ssrc-group:SIM is not taken: use a=rid and a=simulcast".into());
+    }
+    let Some(simulcast) = lines.attributes("simulcast").next() else { return Ok(Vec::new()) };
+    let mut fields = simulcast.split_ascii_whitespace();
+    let streams = loop {
+        match fields.next() {
+            Some("send") => break fields.next().unwrap_or_default(),
+            Some(_) => {}
+            None => return Ok(Vec::new()),
+        }
     };
-    let listed: Vec<u8> = listed
-        .filter_map(|number| number.parse().ok())
-        .filter(|number| matches!(number, 0..64 | 96..128))
-        .collect();
-    let known = match kind {
-        MediaKind::Video => &VIDEO_FEEDBACK[..],
-        MediaKind::Audio => &AUDIO_FEEDBACK[..],
-    };
-    let mut formats: Vec<Format> = Vec::new();
-    for &payload_type in &listed {
-        let rtpmap = of("rtpmap", payload_type).unwrap_or_default().to_ascii_lowercase();
-        let parameters = of("fmtp", payload_type).unwrap_or_default();
-        let (codec, clock_rate, fmtp) = match (kind, rtpmap.as_str()) {
-            (MediaKind::Video, "h264/90000") => match h264_parameters(parameters) {
-                Some(fmtp) => (Codec::H264, 90_000, fmtp),
-                None => continue,
-            },
-            (MediaKind::Audio, "opus/48000/2") => {
-                (Codec::Opus, 48_000, "minptime=10;useinbandfec=1;stereo=1".to_owned())
-            }
-            _ => continue,
-        };
-        let rtx = listed.iter().copied().find(|&rtx| {
-            of("rtpmap", rtx).is_some_and(|map| map.eq_ignore_ascii_case("rtx/90000"))
-                && of("fmtp", rtx).and_then(|fmtp| parameter(fmtp, "apt")).and_then(|apt| apt.parse().ok())
-                    == Some(payload_type)
+    let mut rids: Vec<String> = Vec::new();
+    for stream in streams.split(';') {
+        let rid = stream.split(',').next().unwrap_or_default().trim_start_matches('~');
+        let declared = lines.attributes("rid").any(|value| {
+            let mut fields = value.split_ascii_whitespace();
+            fields.next() == Some(rid) && fields.next() == Some("send")
         });
-        let offered = |wanted: &str| {
-            lines.attributes("rtcp-fb").any(|value| {
-                value.split_once(' ').is_some_and(|(number, feedback)| {
-                    (number == "*" || number.parse() == Ok(payload_type)) && feedback.trim_end() == wanted
-                })
-            })
-        };
-        let feedback = known.iter().copied().filter(|feedback| offered(feedback)).collect();
-        if formats.iter().all(|known| known.payload_type != payload_type) {
-            formats.push(Format { payload_type, codec, clock_rate, fmtp, rtx, feedback });
+        // RFC 8852 §3: an identifier is alphanumeric; '-' and '_' have been seen.
+        if !is_token(rid, 1, 32) || !declared || rids.iter().any(|known| known == rid) {
+            return Err("a=simulcast must name its a=rid send lines, each once".into());
+        }
+        if rids.len() == MAX_LAYERS {
+            return Err(format!("simulcast of more than {MAX_LAYERS} layers is not taken: send fewer"));
+        }
+        rids.push(rid.to_owned());
+    }
+    Ok(rids)
+}
+
+/// The header extensions that we read. Ids beyond 14 don't fit one byte.
+fn extensions(lines: &Lines<'_>, simulcast: bool) -> Vec<(u8, Extension)> {
+    let mut found: Vec<(u8, Extension)> = Vec::new();
+    for value in lines.attributes("extmap") {
+        let Some((id, uri)) = value.split_once(' ') else { continue };
+        let id = id.split('/').next().and_then(|id| id.parse().ok()).filter(|id| (1..=14).contains(id));
+        let uri = uri.split(' ').next().unwrap_or_default();
+        let known = Extension::ALL.into_iter().find(|extension| extension.uri() == uri);
+        let (Some(id), Some(extension)) = (id, known) else { continue };
+        let wanted = simulcast || matches!(extension, Extension::TransportCc | Extension::Mid);
+        if wanted && found.iter().all(|(other, known)| *other != id && *known != extension) {
+            found.push((id, extension));
         }
     }
-    formats
-}
-
-/// The parameters of an H.264 format that every viewer's decoder knows: Baseline, Main and High.
-fn h264_parameters(offered: &str) -> Option<String> {
-    // RFC 6184 §8.1: what is not there is Baseline at level 1, and single NAL unit mode.
-    let profile = parameter(offered, "profile-level-id").unwrap_or("42000a");
-    let mode = parameter(offered, "packetization-mode").unwrap_or("0");
-    let hexadecimal = profile.len() == 6 && profile.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let known = hexadecimal && ["42", "4d", "64"].iter().any(|idc| profile[..2].eq_ignore_ascii_case(idc));
-    (known && matches!(mode, "0" | "1")).then(|| {
-        let profile = profile.to_ascii_lowercase();
-        format!("level-asymmetry-allowed=1;packetization-mode={mode};profile-level-id={profile}")
-    })
-}
-
-/// One of the `;`-separated parameters of an `a=fmtp`.
-fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
-    fmtp.split(';')
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(key, _)| *key == name)
-        .map(|(_, v)| v)
+    found
 }
 
 /// The SSRCs of the media and of its retransmissions (RFC 5576 §4.2).
-fn sources(lines: &Lines<'_>) -> (Option<u32>, Option<u32>) {
-    let group = lines.attributes("ssrc-group").find_map(|value| {
+fn sources(lines: &Lines<'_>, repaired: bool) -> Vec<(u32, Option<u32>)> {
+    let groups = lines.attributes("ssrc-group").filter_map(|value| {
         let mut fields = value.strip_prefix("FID ")?.split_ascii_whitespace().map(str::parse);
-        Some((fields.next()?.ok()?, fields.next()?.ok()?))
+        Some((fields.next()?.ok()?, Some(fields.next()?.ok()?)))
     });
-    match group {
-        Some((media, rtx)) => (Some(media), Some(rtx)),
-        None => {
-            let first = lines.attributes("ssrc").next();
-            (first.and_then(|value| value.split(' ').next()?.parse().ok()), None)
+    let mut sources: Vec<(u32, Option<u32>)> = groups.take(MAX_SOURCES).collect();
+    for value in lines.attributes("ssrc").take(4 * MAX_SOURCES) {
+        let Some(ssrc) = value.split(' ').next().and_then(|ssrc| ssrc.parse().ok()) else { continue };
+        let known = sources.iter().any(|(media, rtx)| *media == ssrc || *rtx == Some(ssrc));
+        if !known && sources.len() < MAX_SOURCES {
+            sources.push((ssrc, None));
         }
     }
+    if !repaired {
+        sources.iter_mut().for_each(|(_, rtx)| *rtx = None);
+    }
+    sources
 }
 
-/// Two tracks must share a transport (RFC 9725 §4.4.2: max-bundle).
-fn check_bundle(session: &Lines<'_>, sections: &[Section]) -> Result<(), SessionError> {
+/// Two tracks must share a transport (RFC 9725 §4.4.2: max-bundle). Whether there is a group.
+fn check_bundle(session: &Lines<'_>, sections: &[Section]) -> Result<bool, SessionError> {
     let group = session.attributes("group").find_map(|value| value.strip_prefix("BUNDLE "));
     let bundled = |section: &Section| {
         group.is_some_and(|mids| mids.split_ascii_whitespace().any(|mid| mid == section.mid))
     };
-    if sections.len() > 1 && !sections.iter().all(bundled) {
+    let all = sections.iter().all(bundled);
+    if sections.len() > 1 && !all {
         return Err(unacceptable(
             "audio and video must share one transport: a=group:BUNDLE with both mids".into(),
         ));
     }
     match sections {
         [one, other] if one.mid == other.mid => Err(malformed("two m-sections have the same a=mid")),
-        _ => Ok(()),
+        _ => Ok(all),
     }
 }
 
@@ -306,37 +256,30 @@ fn credential<'a>(
 }
 
 fn fingerprint<'a>(all: impl Iterator<Item = &'a Lines<'a>>) -> Result<String, SessionError> {
-    let offered: Vec<&str> = all.flat_map(|lines| lines.attributes("fingerprint")).collect();
-    if offered.is_empty() {
+    let mut offered = all.flat_map(|lines| lines.attributes("fingerprint")).peekable();
+    if offered.peek().is_none() {
         return Err(malformed("there is no a=fingerprint"));
     }
-    // RFC 8122 §5: several lines may name several hash functions; the first that we know counts.
+    // RFC 8122 §5: several lines may name several hash functions; SHA-256 counts.
     let fits = |value: &str| {
         let (hash, digits) = value.split_once(' ')?;
-        let bytes = match hash.to_ascii_lowercase().as_str() {
-            "sha-256" => 32,
-            "sha-384" => 48,
-            "sha-512" => 64,
-            _ => return None,
-        };
         let octet = |pair: &str| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let well = digits.split(':').count() == bytes && digits.split(':').all(octet);
-        well.then(|| format!("{} {}", hash.to_ascii_lowercase(), digits.to_ascii_uppercase()))
+        let well = digits.split(':').count() == 32 && digits.split(':').all(octet);
+        (well && hash.eq_ignore_ascii_case("sha-256")).then(|| digits.to_ascii_uppercase())
     };
-    let known: Vec<String> = offered.into_iter().filter_map(fits).collect();
-    let first = known.first().ok_or_else(|| malformed("no a=fingerprint is a SHA-2 hash in hexadecimal"))?;
-    let hash = first.split(' ').next().unwrap_or_default();
-    if known.iter().any(|other| other.starts_with(hash) && other != first) {
+    let known: Vec<String> = offered.filter_map(fits).collect();
+    let first = known.first().ok_or_else(|| malformed("no a=fingerprint is a SHA-256 in hexadecimal"))?;
+    if known.iter().any(|other| other != first) {
         return Err(malformed("the m-sections have different a=fingerprint"));
     }
     Ok(first.clone())
 }
 
-fn setup<'a>(mut all: impl Iterator<Item = &'a Lines<'a>>) -> Result<Setup, SessionError> {
+/// Whether the publisher insists on being the DTLS server (RFC 8842).
+fn is_passive<'a>(mut all: impl Iterator<Item = &'a Lines<'a>>) -> Result<bool, SessionError> {
     match all.find_map(|lines| lines.attributes("setup").next()) {
-        Some("actpass") | None => Ok(Setup::Actpass),
-        Some("active") => Ok(Setup::Active),
-        Some("passive") => Ok(Setup::Passive),
+        Some("actpass" | "active") | None => Ok(false),
+        Some("passive") => Ok(true),
         Some(_) => Err(malformed("a=setup must be actpass, active or passive")),
     }
 }
@@ -352,18 +295,19 @@ mod tests {
     /// An offer as browsers write them, shortened.
     pub(super) fn browser() -> String {
         let fingerprint = ["0A"; 32].join(":");
+        let transport_cc = Extension::TransportCc.uri();
         format!(
             "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
              a=extmap-allow-mixed\r\na=msid-semantic: WMS\r\n\
              m=audio 9 UDP/TLS/RTP/SAVPF 111 63 9 0 126\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
              a=ice-ufrag:Ab/+\r\na=ice-pwd:0123456789abcdefghijklmn\r\na=ice-options:trickle\r\n\
              a=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\na=mid:0\r\n\
-             a=extmap:3 {TRANSPORT_CC}\r\na=sendonly\r\na=msid:- a\r\na=rtcp-mux\r\na=rtcp-rsize\r\n\
+             a=extmap:3 {transport_cc}\r\na=sendonly\r\na=msid:- a\r\na=rtcp-mux\r\na=rtcp-rsize\r\n\
              a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\na=fmtp:111 minptime=10\r\n\
              a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\na=ssrc:11 cname:x\r\n\
              m=video 9 UDP/TLS/RTP/SAVPF 96 97 103 104 107 108 109 114\r\nc=IN IP4 0.0.0.0\r\n\
              a=ice-ufrag:Ab/+\r\na=ice-pwd:0123456789abcdefghijklmn\r\na=fingerprint:sha-256 {fingerprint}\r\n\
-             a=setup:actpass\r\na=mid:1\r\na=extmap:4 {TRANSPORT_CC}\r\na=sendonly\r\na=rtcp-mux\r\n\
+             a=setup:actpass\r\na=mid:1\r\na=extmap:4 {transport_cc}\r\na=sendonly\r\na=rtcp-mux\r\n\
              a=rtpmap:96 VP8/90000\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n\
              a=rtpmap:107 H264/90000\r\na=rtcp-fb:107 nack\r\na=rtcp-fb:107 goog-remb\r\n\
              a=fmtp:107 level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f\r\n\
@@ -400,14 +344,14 @@ mod tests {
         assert_eq!(video.formats[0].feedback, ["nack", "nack pli"]);
         assert!(video.formats[0].fmtp.ends_with("profile-level-id=640c1f"));
         assert!(video.formats[2].fmtp.ends_with("packetization-mode=0;profile-level-id=42000a"));
-        assert_eq!((video.ssrc, video.rtx_ssrc, video.transport_cc), (Some(21), Some(22), Some(4)));
+        assert_eq!((&video.sources[..], &video.rids[..]), (&[(21, Some(22))][..], &[][..]));
+        assert_eq!(video.extensions, [(4, Extension::TransportCc)]);
         let audio = section(MediaKind::Audio);
-        assert_eq!((audio.formats.len(), audio.ssrc, audio.transport_cc), (1, Some(11), Some(3)));
-        assert_eq!(
-            (audio.mid.as_str(), offer.setup, offer.ice_ufrag.as_str()),
-            ("0", Setup::Actpass, "Ab/+")
-        );
-        assert_eq!(offer.candidates, ["192.0.2.5:40000".parse::<SocketAddr>().expect("address")]);
+        assert_eq!((audio.formats.len(), &audio.sources[..]), (1, &[(11, None)][..]));
+        assert_eq!(audio.extensions, [(3, Extension::TransportCc)]);
+        assert_eq!((audio.mid.as_str(), audio.reduced_size, video.reduced_size), ("0", true, false));
+        assert_eq!((offer.remote.passive, offer.remote.ice_ufrag.as_str()), (false, "Ab/+"));
+        assert!(offer.bundled && offer.mixed_extensions);
     }
 
     #[test]
@@ -419,15 +363,15 @@ mod tests {
              a=mid:0\na=rtcp-mux\na=rtpmap:97 OPUS/48000/2\n"
         );
         let offer = Offer::parse(&offer).expect("acceptable");
-        assert_eq!((offer.setup, offer.sections.len()), (Setup::Passive, 1));
-        assert_eq!(offer.fingerprint, format!("sha-256 {}", fingerprint.to_uppercase()));
+        assert_eq!((offer.remote.passive, offer.sections.len(), offer.bundled), (true, 1, false));
+        assert_eq!(offer.remote.fingerprint, fingerprint.to_uppercase());
     }
 
     #[test]
     fn what_is_missing_is_named() {
         for (from, to, why) in [
             ("a=fingerprint:", "a=x:", "malformed: there is no a=fingerprint"),
-            ("a=fingerprint:sha-256", "a=fingerprint:md5", "malformed: no a=fingerprint is a SHA-2 hash"),
+            ("a=fingerprint:sha-256", "a=fingerprint:md5", "malformed: no a=fingerprint is a SHA-256"),
             ("a=ice-ufrag:", "a=x:", "malformed: there is no a=ice-ufrag"),
             ("a=ice-pwd:", "a=x:", "malformed: there is no a=ice-pwd"),
             ("a=ice-pwd:0123456789abcdefghijklmn", "a=ice-pwd:short", "malformed: a=ice-pwd is outside"),
@@ -435,9 +379,17 @@ mod tests {
             ("a=sendonly", "a=recvonly", "unacceptable: m-section 0 (audio): it is recvonly"),
             ("a=sendonly", "a=inactive", "unacceptable: m-section 0 (audio): it is inactive"),
             ("a=rtcp-mux", "a=x", "unacceptable: m-section 0 (audio): a=rtcp-mux is required"),
-            ("H264/90000", "H263/90000", "unacceptable: m-section 1 (video): it offers no H.264"),
-            ("opus/48000/2", "opus/8000/1", "unacceptable: m-section 0 (audio): it offers no Opus"),
-            ("m=video", "m=audio", "unacceptable: m-section 1 (audio): it offers no Opus"),
+            (
+                "H264/90000",
+                "H263/90000",
+                "unacceptable: m-section 1 (video): it offers VP8, H263; taken is H.264",
+            ),
+            (
+                "opus/48000/2",
+                "opus/8000/1",
+                "unacceptable: m-section 0 (audio): it offers opus; taken is Opus",
+            ),
+            ("m=video", "m=audio", "unacceptable: m-section 1 (audio): it offers VP8, H264; taken is Opus"),
             ("m=video", "m=application", "unacceptable: m-section 1 (application): data channels"),
             ("m=video", "m=<script>", "unacceptable: m-section 1 (script): only audio and video"),
             ("UDP/TLS/RTP/SAVPF", "RTP/AVP", "unacceptable: m-section 0 (audio): the profile"),
@@ -456,11 +408,40 @@ mod tests {
         }
         let two = browser().replace("m=audio", "m=video").replace("opus/48000/2", "H264/90000");
         assert!(refusal(&two).starts_with("unacceptable: more than one video m-section"));
-        let simulcast =
-            browser().replace("a=ssrc:22 cname:x", "a=rid:h send\r\na=rid:l send\r\na=simulcast:send h;l");
-        assert!(refusal(&simulcast).contains("simulcast"));
+        let old = browser().replace("a=ssrc-group:FID 21 22", "a=ssrc-group:SIM 21 22");
+        assert!(refusal(&old).contains("ssrc-group:SIM"));
         assert!(refusal("").starts_with("malformed"));
         assert!(refusal("{\"sdp\": 1}").starts_with("malformed"));
+    }
+
+    fn simulcast(lines: &str) -> String {
+        browser().replace("a=ssrc:22 cname:x", lines)
+    }
+
+    #[test]
+    fn up_to_four_encodings_are_taken_in_the_clients_order() {
+        let ids = "a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n\
+                   a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id\r\n";
+        let lines = "a=rid:1 send\r\na=rid:0 send pt=103;max-width=1280\r\na=rid:x send\r\n";
+        let offer = Offer::parse(&simulcast(&format!("{ids}{lines}a=simulcast:send 1;~0,x"))).expect("good");
+        assert_eq!(offer.sections[1].rids, ["1", "0"]);
+        let extensions = [Extension::TransportCc, Extension::Rid, Extension::RepairedRid];
+        let found: Vec<Extension> = offer.sections[1].extensions.iter().map(|(_, known)| *known).collect();
+        assert_eq!(found, extensions);
+        let many: String = (0..5).map(|rid| format!("a=rid:{rid} send\r\n")).collect();
+        let four = Offer::parse(&simulcast(&format!("{many}a=simulcast:send 0;1;2;3"))).expect("good");
+        assert_eq!(four.sections[1].rids.len(), 4);
+        assert!(
+            refusal(&simulcast(&format!("{many}a=simulcast:send 0;1;2;3;4"))).contains("more than 4 layers")
+        );
+        for wrong in ["send 0;7", "send 0;0", "send ;", "send"] {
+            assert!(
+                refusal(&simulcast(&format!("{many}a=simulcast:{wrong}"))).contains("a=simulcast"),
+                "{wrong}"
+            );
+        }
+        let receiving = Offer::parse(&simulcast(&format!("{many}a=simulcast:recv 0;1"))).expect("good");
+        assert!(receiving.sections[1].rids.is_empty());
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! What a publisher sends, on its way into the hub: placed in time, in epochs and in batches.
 //!
 //! Owns the [`Publisher`] and the [`Timeline`]. Promises that a keyframe's first packet begins a batch and
-//! that no batch mixes epochs. Knows neither RTP headers nor the WebRTC stack.
+//! that no batch mixes epochs. Knows no RTP headers and no network.
 
 use super::access_unit;
-use super::offer::{Format, Offer};
+use super::format::Format;
+use super::offer::Offer;
 use super::receiver::{Incoming, Place};
 use crate::media::h264::Sps;
 use crate::media::{
     AudioTrack, Codec, Epoch, MediaKind, Packet, PacketBatch, SenderReport, Timeline, Tracks, VideoTrack,
 };
 use crate::stream::{Publisher, Stream};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, info};
@@ -20,6 +21,9 @@ use tracing::{debug, info};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Packets that wait with it.
 const MAX_WAITING: usize = 4096;
+
+/// Payloads are copied into blocks of this size, which their readers share.
+const BLOCK: usize = 32 << 10;
 
 /// A publisher's media on its way to the hub.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub(super) struct Publication {
     /// The present tracks differ from the epoch's.
     changed: bool,
     pending: Vec<Packet>,
+    /// What is left of the present block.
+    block: BytesMut,
 }
 
 impl Publication {
@@ -54,6 +60,7 @@ impl Publication {
             epoch: None,
             changed: false,
             pending: Vec::new(),
+            block: BytesMut::new(),
         }
     }
 
@@ -63,7 +70,7 @@ impl Publication {
     }
 
     /// Takes a packet that arrived at `now`; it waits for [`Self::flush`].
-    pub(super) fn push(&mut self, now: Instant, format: &Format, place: Place, packet: Incoming) {
+    pub(super) fn push(&mut self, now: Instant, format: &Format, place: Place, packet: Incoming<'_>) {
         let kind = format.codec.kind();
         if self.present.codec(kind) != Some(format.codec) {
             // (A change of payload type within one codec changes nothing for readers.)
@@ -91,13 +98,14 @@ impl Publication {
         }
         let Place { sequence, mut keyframe, prefix_from, .. } = place;
         if keyframe && format.codec == Codec::H264 {
-            self.look_at_parameters(prefix_from, &packet.payload);
+            self.look_at_parameters(prefix_from, packet.payload);
         }
         let prefix = |packet: &&mut Packet| packet.kind == kind && packet.sequence == prefix_from;
         if keyframe && let Some(first) = self.pending.iter_mut().find(prefix) {
             first.keyframe = true;
             keyframe = first.sequence == sequence;
         }
+        let payload = self.keep(packet.payload);
         self.pending.push(Packet {
             kind,
             layer: 0,
@@ -106,8 +114,17 @@ impl Publication {
             pts,
             marker: packet.marker,
             keyframe,
-            payload: packet.payload,
+            payload,
         });
+    }
+
+    /// Copies a payload, without an allocation of its own.
+    fn keep(&mut self, payload: &[u8]) -> Bytes {
+        if self.block.capacity() < payload.len() {
+            self.block = BytesMut::with_capacity(BLOCK.max(payload.len()));
+        }
+        self.block.extend_from_slice(payload);
+        self.block.split().freeze()
     }
 
     /// Another resolution begins another epoch, with the access unit whose first packet is `first`.

@@ -1,21 +1,26 @@
-//! One track of a publisher: RTP packets in, packets numbered without the sender's padding out.
+//! One encoding of a publisher's track: RTP packets in, packets numbered without the sender's padding out.
 //!
-//! Owns the track's sequence numbers and its knowledge of access units. Knows nothing of the other track,
-//! of time, or of the hub.
+//! Owns the encoding's sequence numbers, its knowledge of access units, and what is to be asked of its
+//! encoder. Knows nothing of other tracks, of media time, or of the hub.
 
 use super::access_unit::{self, Contents};
 use super::loss::Losses;
-use super::offer::Section;
 use crate::media::{Codec, MediaKind, Sequence, SequenceUnwrapper};
-use bytes::Bytes;
+use crate::stream::KeyframeWishes;
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// The receiving end of one track, from one SSRC.
+/// From one request for a keyframe to the next.
+const KEYFRAME_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The receiving end of one encoding, from one SSRC.
 #[derive(Debug)]
 pub(super) struct Receiver {
     pub(super) kind: MediaKind,
+    /// Its place in the section's rids; 0 without simulcast.
+    pub(super) encoding: usize,
     pub(super) ssrc: u32,
+    pub(super) keyframe: KeyframeWish,
     unwrapper: SequenceUnwrapper,
     numbering: Numbering,
     losses: Losses,
@@ -24,13 +29,25 @@ pub(super) struct Receiver {
     access_unit: Option<AccessUnit>,
 }
 
-/// An RTP packet, as it came out of the stack: decrypted, padding cut off.
-#[derive(Clone, Debug)]
-pub(super) struct Incoming {
+/// What is to be said to the encoder.
+#[derive(Debug, Default)]
+pub(super) struct KeyframeWish {
+    /// No keyframe has come yet.
+    missing: bool,
+    /// Wishes that have been passed on or granted.
+    served: KeyframeWishes,
+    asked: Option<Instant>,
+    /// Requests so far: the number of the next FIR.
+    pub(super) requests: u8,
+}
+
+/// An RTP packet: decrypted, padding cut off.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Incoming<'a> {
     pub(super) sequence: u16,
     pub(super) timestamp: u32,
     pub(super) marker: bool,
-    pub(super) payload: Bytes,
+    pub(super) payload: &'a [u8],
 }
 
 /// What a packet is within its track.
@@ -58,12 +75,24 @@ struct AccessUnit {
 }
 
 impl Receiver {
-    /// A receiver for the packets of `ssrc`.
-    pub(super) fn new(section: &Section, ssrc: u32) -> Self {
-        let repairs = section.formats.iter().any(|format| format.feedback.contains(&"nack"));
+    /// A receiver for the packets of `ssrc`. `repairs`: missing ones are asked for. `wishes`: those for
+    /// keyframes so far.
+    pub(super) fn new(
+        kind: MediaKind,
+        encoding: usize,
+        ssrc: u32,
+        repairs: bool,
+        wishes: KeyframeWishes,
+    ) -> Self {
         Self {
-            kind: section.kind,
+            kind,
+            encoding,
             ssrc,
+            keyframe: KeyframeWish {
+                missing: kind == MediaKind::Video,
+                served: wishes,
+                ..Default::default()
+            },
             unwrapper: SequenceUnwrapper::default(),
             numbering: Numbering::default(),
             losses: Losses::default(),
@@ -73,7 +102,7 @@ impl Receiver {
     }
 
     /// Takes a packet; `None` if it was there before, comes far too late or holds only padding.
-    pub(super) fn receive(&mut self, now: Instant, codec: Codec, packet: &Incoming) -> Option<Place> {
+    pub(super) fn receive(&mut self, now: Instant, codec: Codec, packet: &Incoming<'_>) -> Option<Place> {
         let Sequence::New(unwrapped) = self.unwrapper.unwrap(packet.sequence) else { return None };
         if self.repairs {
             self.losses.arrived(now, unwrapped);
@@ -87,13 +116,13 @@ impl Receiver {
             return Some(Place { sequence, keyframe: false, prefix_from: sequence, frame: None });
         }
         let contents = match codec {
-            Codec::H264 => access_unit::contents(&packet.payload),
+            Codec::H264 => access_unit::contents(packet.payload),
             _ => Contents::Other, // other codecs' keyframes are not looked for yet
         };
         Some(self.place_in_access_unit(sequence, contents, packet))
     }
 
-    fn place_in_access_unit(&mut self, sequence: u64, contents: Contents, packet: &Incoming) -> Place {
+    fn place_in_access_unit(&mut self, sequence: u64, contents: Contents, packet: &Incoming<'_>) -> Place {
         let mut place = Place { sequence, keyframe: false, prefix_from: sequence, frame: None };
         let newer = |unit: &AccessUnit| (packet.timestamp.wrapping_sub(unit.timestamp) as i32) > 0;
         if self.access_unit.as_ref().is_none_or(newer) {
@@ -136,6 +165,27 @@ impl Receiver {
     }
 }
 
+impl KeyframeWish {
+    /// A keyframe came: it grants every wish made before it; one made after it is for the next.
+    pub(super) fn granted(&mut self, wishes: KeyframeWishes) {
+        self.missing = false;
+        self.served = wishes;
+    }
+
+    /// Whether to ask for a keyframe now: one is wanted, by readers of `layer` or because none has come yet,
+    /// and the last request is a second ago. It counts as asked then.
+    pub(super) fn take(&mut self, now: Instant, wishes: &KeyframeWishes, layer: u8) -> bool {
+        let wanted = self.missing || wishes.newer(&self.served, layer);
+        if !wanted || self.asked.is_some_and(|asked| now < asked + KEYFRAME_INTERVAL) {
+            return false;
+        }
+        self.served = *wishes;
+        self.asked = Some(now);
+        self.requests = self.requests.wrapping_add(1);
+        true
+    }
+}
+
 /// Sequence numbers without those of padding, so that readers don't take padding for losses.
 ///
 /// A number once given never changes, and order is kept: padding that comes in order closes up behind it;
@@ -173,19 +223,11 @@ mod tests {
     use super::*;
 
     fn receiver(kind: MediaKind) -> Receiver {
-        let section = Section {
-            kind,
-            mid: "0".into(),
-            formats: Vec::new(),
-            ssrc: Some(1),
-            rtx_ssrc: None,
-            transport_cc: None,
-        };
-        Receiver::new(&section, 1)
+        Receiver::new(kind, 0, 1, true, KeyframeWishes::default())
     }
 
-    fn incoming(sequence: u16, timestamp: u32, marker: bool, payload: &[u8]) -> Incoming {
-        Incoming { sequence, timestamp, marker, payload: Bytes::copy_from_slice(payload) }
+    fn incoming(sequence: u16, timestamp: u32, marker: bool, payload: &[u8]) -> Incoming<'_> {
+        Incoming { sequence, timestamp, marker, payload }
     }
 
     /// Sequence numbers relative to the first, `None` for what is dropped.

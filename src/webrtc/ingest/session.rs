@@ -1,120 +1,106 @@
 //! One WHIP session: the state that its datagrams change.
 //!
-//! Promises: no byte but STUN is looked at from an address that has not passed a STUN integrity check; a
-//! fault in the WebRTC stack ends this session only; a publisher that falls silent is found within 10 s;
-//! when the session ends the name is free at once.
+//! Promises: nothing is believed that is not authentic; a publisher that falls silent is found within 10 s;
+//! when the session ends the name is free at once. Nothing is allocated for a packet on its way to the hub.
 
-use super::candidate;
-use super::offer::{Format, Offer, Section};
-use super::peer::{self, Credentials, IngestSettings};
+use super::answer::answer;
+use super::feedback::{self, MAX_NACKS, OUR_SSRC};
+use super::format::Format;
+use super::offer::{Offer, Section};
 use super::publication::Publication;
 use super::receiver::{Incoming, Receiver};
-use super::stack::{Outcome, Stack};
+use super::rtp::Header;
+use super::source::{Role, Source};
+use super::sources::{Destination, Sources};
+use super::twcc::Arrivals;
 use crate::media::{MediaKind, SenderReport, StreamName};
-use crate::stream::{Hub, KeyframeWishes, PublishError, Source, SourceKind};
+use crate::stream::{Hub, KeyframeWishes, PublishError, Source as PublisherSource, SourceKind};
+use crate::webrtc::path::Path;
 use crate::webrtc::session::{SessionError, SessionState};
-use crate::webrtc::transmit::Transmit;
-use bytes::BytesMut;
-use rtc::rtcp;
-use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
-use rtc::rtcp::transport_feedbacks::transport_layer_nack::{
-    TransportLayerNack, nack_pairs_from_sequence_numbers,
-};
-use rtc::stun::{attributes::ATTR_USERNAME, integrity::MessageIntegrity, message::Message};
+use crate::webrtc::socket::Outlet;
+use crate::webrtc::transport::{Identity, Transport};
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
-use webrtc::peer_connection::RTCPeerConnectionState;
-use webrtc::peer_connection::crypto::RTCCryptoProvider;
 
-/// A session without ICE and DTLS is given up after this time.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A publisher from which nothing came for so long is gone.
 const SILENCE: Duration = Duration::from_secs(8);
-/// From one request for a keyframe to the next.
-const KEYFRAME_INTERVAL: Duration = Duration::from_secs(1);
-/// Who speaks in our feedback: we send no media.
-const OUR_SSRC: u32 = 1;
-/// Addresses that a publisher may have passed the check from.
-const MAX_ADDRESSES: usize = 32;
+/// Between two receiver reports.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two messages to the publisher's congestion control, while packets come.
+const ARRIVALS_INTERVAL: Duration = Duration::from_millis(80);
+/// Handshake flights are looked after so often.
+const HANDSHAKE_TICK: Duration = Duration::from_millis(50);
+/// Feedback that is longer goes out at once, before the rest.
+const MAX_FEEDBACK: usize = 900;
+/// RTCP from sources not seen before, in one session: each costs memory before it proves authentic.
+const UNKNOWN_SOURCES: u16 = 256;
 
 /// One publisher's session.
 pub(in crate::webrtc) struct IngestSession {
     name: StreamName,
-    credentials: Credentials,
     offer: Offer,
-    crypto: Arc<dyn RTCCryptoProvider>,
-    stack: Stack,
+    transport: Transport,
     /// `None` once the session has ended.
     publication: Option<Publication>,
+    sources: Sources,
     receivers: Vec<Receiver>,
-    state: SessionState,
-    /// Addresses that passed a STUN integrity check.
-    addresses: Vec<SocketAddr>,
+    /// If the publisher wants to know them.
+    arrivals: Option<Arrivals>,
     started: Instant,
     heard: Instant,
     kicked: CancellationToken,
     keyframe_requests: watch::Receiver<KeyframeWishes>,
-    keyframe: KeyframeWish,
-    checked_candidates: usize,
-    /// As of the latest [`Self::flush`].
-    stack_deadline: Option<Instant>,
-}
-
-/// What is to be said to the encoder.
-#[derive(Debug, Default)]
-struct KeyframeWish {
-    wanted: bool,
-    /// No keyframe has come yet.
-    missing: bool,
-    asked: Option<Instant>,
+    unknown_sources: u16,
+    next_report: Instant,
+    next_arrivals: Instant,
+    next_handshake: Instant,
+    /// Feedback that is being written.
+    outgoing: Vec<u8>,
 }
 
 impl IngestSession {
-    /// Reads the offer, takes the name in the hub and makes the answer.
+    /// Reads the offer, takes the name in the hub and makes the answer. `candidates`: the lines of ours.
     ///
     /// # Errors
     /// What is wrong with the offer; a name that is taken; a hub that closes.
     pub(in crate::webrtc) fn new(
         now: Instant,
-        settings: &IngestSettings,
+        identity: Arc<Identity>,
+        candidates: &str,
         hub: &Hub,
         name: StreamName,
         offer: &str,
         remote: SocketAddr,
     ) -> Result<(Self, String), SessionError> {
         let offer = Offer::parse(offer)?;
-        if hub.get(&name).is_some_and(|stream| stream.source().is_some()) {
-            return Err(SessionError::StreamTaken(name)); // before the costly part
-        }
-        let credentials = Credentials::random();
-        let made = catch_unwind(AssertUnwindSafe(|| peer::connect(now, settings, &credentials, &offer)));
-        let (peer, answer) =
-            made.unwrap_or_else(|_| Err(SessionError::Internal("the WebRTC stack failed".into())))?;
-        let source = Source { kind: SourceKind::Whip, remote: Some(remote) };
+        let source = PublisherSource { kind: SourceKind::Whip, remote: Some(remote) };
         let publisher = hub.publish(name.clone(), source).map_err(|error| match error {
             PublishError::Taken(name) => SessionError::StreamTaken(name),
             PublishError::Closing => SessionError::Closing,
         })?;
+        let transport = Transport::new(now, identity, &offer.remote);
+        let answer = answer(&offer, &transport, candidates);
+        let mut formats = offer.sections.iter().flat_map(|section| &section.formats);
+        let wants_arrivals = formats.any(|format| format.knows("transport-cc"));
         let session = Self {
             name,
-            credentials,
-            crypto: settings.crypto().clone(),
-            stack: Stack::new(peer),
+            transport,
+            sources: Sources::new(&offer),
             receivers: Vec::new(),
-            state: SessionState::Connecting,
-            addresses: Vec::new(),
+            arrivals: wants_arrivals.then(|| Arrivals::new(now)),
             started: now,
             heard: now,
             kicked: publisher.kicked(),
             keyframe_requests: publisher.keyframe_requests(),
-            keyframe: KeyframeWish { wanted: false, missing: true, asked: None },
-            checked_candidates: offer.candidates.len(),
-            stack_deadline: Some(now),
+            unknown_sources: UNKNOWN_SOURCES,
+            next_report: now + REPORT_INTERVAL,
+            next_arrivals: now + ARRIVALS_INTERVAL,
+            next_handshake: now + HANDSHAKE_TICK,
+            outgoing: Vec::new(),
             publication: Some(Publication::new(publisher, &offer)),
             offer,
         };
@@ -123,298 +109,330 @@ impl IngestSession {
 
     /// Our ICE user fragment: the first half of the user names in the client's checks.
     pub(in crate::webrtc) fn local_ufrag(&self) -> &str {
-        &self.credentials.ufrag
+        self.transport.local_ufrag()
     }
 
-    /// Whether `peer` has passed a STUN integrity check: only then its datagrams are this session's.
-    pub(in crate::webrtc) fn knows(&self, peer: SocketAddr) -> bool {
-        self.addresses.contains(&peer)
+    /// Its transport, for PATCH.
+    pub(in crate::webrtc) fn transport(&mut self) -> &mut Transport {
+        &mut self.transport
     }
 
-    /// Takes a datagram that came from `peer` to `local`. Media waits for [`Self::flush`].
-    pub(in crate::webrtc) fn handle_datagram(
+    /// Where the session stands.
+    pub(in crate::webrtc) fn state(&self) -> SessionState {
+        self.transport.state()
+    }
+
+    /// A STUN message. True if it was authentic: the path is proven.
+    pub(in crate::webrtc) fn handle_stun(
         &mut self,
         now: Instant,
-        local: SocketAddr,
-        peer: SocketAddr,
-        data: BytesMut,
-    ) {
-        if self.ended() {
-            return; // RFC 9725 §4.2: after the end not even STUN is answered
+        path: Path,
+        data: &[u8],
+        outlet: &mut dyn Outlet,
+    ) -> bool {
+        let authentic = self.transport.handle_stun(now, path, data, outlet);
+        if authentic {
+            self.heard = now;
         }
-        let stun = data.first().is_some_and(|byte| *byte < 4); // RFC 7983 §7
-        if stun && !self.addresses.contains(&peer) && self.passes_check(&data) {
-            if self.addresses.len() == MAX_ADDRESSES {
-                self.addresses.remove(0);
-            }
-            debug!(stream = %self.name, %peer, "Publisher's address.");
-            self.addresses.push(peer);
+        authentic
+    }
+
+    /// A DTLS datagram from a proven path.
+    pub(in crate::webrtc) fn handle_dtls(&mut self, now: Instant, data: &[u8], outlet: &mut dyn Outlet) {
+        if self.transport.handle_dtls(now, data, outlet) {
+            info!(stream = %self.name, "WHIP session connected.");
+            self.heard = now;
         }
-        if !self.addresses.contains(&peer) {
-            return;
-        }
+        self.notice_end(now);
+    }
+
+    /// An RTP datagram from a proven path. It is decrypted in place; its media waits for [`Self::flush`].
+    pub(in crate::webrtc) fn handle_rtp(&mut self, now: Instant, data: &mut [u8]) {
+        let Some(header) = Header::parse(data) else { return };
+        let Some((role, end)) = self.open(now, &header, data) else { return };
         self.heard = now;
-        self.learn_source(now, &data);
-        let dtls = data.first().is_some_and(|byte| (20..64).contains(byte));
-        let outcome = self.stack.read(now, local, peer, data);
-        self.take(now, outcome);
-        if dtls && self.stack.is_closed_by_peer() {
-            self.end(now, "the publisher closed the connection");
+        self.transport.heard(now);
+        if let Some(arrivals) = &mut self.arrivals
+            && let Some(number) = self.sources.transport_wide(&header, data)
+        {
+            arrivals.arrived(now, number);
+        }
+        let Some(payload) = header.payload(data, end) else { return };
+        let Header { sequence, timestamp, marker, payload_type, .. } = header;
+        match role {
+            Role::Media(receiver) => {
+                self.receive(now, receiver, payload_type, Incoming { sequence, timestamp, marker, payload });
+            }
+            Role::Repair(receiver) => {
+                // RFC 4588 §4: the original sequence number, then the original payload. Probes have neither.
+                let Some((original, payload)) = payload.split_first_chunk() else { return };
+                let formats = self.offer.sections.iter().flat_map(|section| &section.formats);
+                let mut repaired = formats.filter(|format| format.rtx == Some(payload_type));
+                let Some(payload_type) = repaired.next().map(|format| format.payload_type) else { return };
+                let sequence = u16::from_be_bytes(*original);
+                self.receive(now, receiver, payload_type, Incoming { sequence, timestamp, marker, payload });
+            }
         }
     }
 
-    /// Does what is due.
-    pub(in crate::webrtc) fn handle_timeout(&mut self, now: Instant) {
-        if self.ended() {
-            return;
+    /// An RTCP datagram from a proven path.
+    pub(in crate::webrtc) fn handle_rtcp(&mut self, now: Instant, data: &[u8]) {
+        let Some(ssrc) = data.get(4..8).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]])) else { return };
+        if self.sources.get(ssrc).is_none() {
+            let Some(left) = self.unknown_sources.checked_sub(1) else { return };
+            self.unknown_sources = left;
         }
-        if self.kicked.is_cancelled() {
-            self.end(now, "the publisher was kicked");
-            return;
+        let Some((keys, _)) = self.transport.sending() else { return };
+        let Ok(plain) = keys.incoming.decrypt_rtcp(data) else { return };
+        self.heard = now;
+        self.transport.heard(now);
+        let Some(publication) = &mut self.publication else { return };
+        for report in feedback::sender_reports(&plain) {
+            let declares =
+                |section: &&Section| section.sources.iter().any(|(media, _)| *media == report.ssrc);
+            let kind = match self.sources.get(report.ssrc) {
+                Some(source) => {
+                    source.sender_report(now, report.ntp);
+                    let Role::Media(receiver) = source.role else { continue };
+                    self.receivers.get(receiver).map(|receiver| receiver.kind)
+                }
+                None => self.offer.sections.iter().find(declares).map(|section| section.kind),
+            };
+            if let Some(kind) = kind {
+                let report = SenderReport { ntp: report.ntp, timestamp: report.timestamp };
+                publication.sender_report(now, kind, report);
+            }
         }
-        if self.state == SessionState::Connecting && now >= self.started + CONNECT_TIMEOUT {
-            self.end(now, "no connection came about");
-            return;
-        }
-        if now >= self.heard + SILENCE && self.state == SessionState::Connected {
-            self.end(now, "the publisher fell silent");
-            return;
-        }
-        let outcome = self.stack.timeout(now);
-        self.take(now, outcome);
-        self.flush(now);
     }
 
-    /// When [`Self::handle_timeout`] is due.
-    pub(in crate::webrtc) fn deadline(&self) -> Option<Instant> {
-        if self.ended() {
-            return None;
-        }
-        let watchdog = match self.state {
-            SessionState::Connecting => self.started + CONNECT_TIMEOUT,
-            _ => self.heard + SILENCE,
-        };
-        let receivers = self.receivers.iter().filter_map(Receiver::deadline);
-        let publication = self.publication.as_ref().and_then(Publication::deadline);
-        receivers.chain(publication).chain(self.stack_deadline).chain([watchdog]).min()
-    }
-
-    /// The next datagram to send.
-    pub(in crate::webrtc) fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.stack.poll_transmit()
-    }
-
-    /// Hands the media of the latest datagrams to the hub, and asks the publisher for what is wanted.
-    pub(in crate::webrtc) fn flush(&mut self, now: Instant) {
+    /// Hands the media of the latest datagrams to the hub, and tells the publisher what is due.
+    pub(in crate::webrtc) fn flush(&mut self, now: Instant, outlet: &mut dyn Outlet) {
         let Some(publication) = &mut self.publication else { return };
         publication.flush(now);
         if self.kicked.is_cancelled() {
             self.end(now, "the publisher was kicked");
             return;
         }
-        self.ask_for_losses(now);
-        self.ask_for_keyframe(now);
-        self.stack_deadline = self.stack.deadline();
+        if self.transport.state() != SessionState::Connected {
+            return;
+        }
+        self.ask_for_keyframes(now);
+        self.ask_for_losses(now, outlet);
+        if now >= self.next_report {
+            self.next_report = now + REPORT_INTERVAL;
+            self.report(now);
+        }
+        self.tell_arrivals(now, outlet);
+        self.send(outlet);
     }
 
-    /// Takes a trickled fragment (RFC 8840).
-    pub(in crate::webrtc) fn add_remote_candidate(
-        &mut self,
-        now: Instant,
-        fragment: &str,
-    ) -> Result<(), SessionError> {
-        if self.ended() {
-            return Err(SessionError::UnknownSession);
+    /// Does what is due.
+    pub(in crate::webrtc) fn handle_timeout(&mut self, now: Instant, outlet: &mut dyn Outlet) {
+        self.next_handshake = now + HANDSHAKE_TICK;
+        self.transport.handle_timeout(now, outlet);
+        if now >= self.heard + SILENCE && self.transport.state() == SessionState::Connected {
+            self.end(now, "the publisher fell silent");
         }
-        let fragment = candidate::fragment(fragment)?;
-        if fragment.ufrag.as_ref().is_some_and(|ufrag| *ufrag != self.offer.ice_ufrag) {
-            return Err(SessionError::MalformedFragment("it is of another ICE session".into()));
+        self.notice_end(now);
+        self.flush(now, outlet);
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub(in crate::webrtc) fn deadline(&self) -> Option<Instant> {
+        let publication = self.publication.as_ref()?;
+        if self.transport.state() == SessionState::Connecting {
+            return Some(self.next_handshake);
         }
-        for address in fragment.candidates {
-            if self.checked_candidates == candidate::MAX_CHECKED {
-                break; // what we don't check may still check us
-            }
-            self.checked_candidates += 1;
-            let outcome = self.stack.candidate(address);
-            self.take(now, outcome);
-        }
-        Ok(())
+        let receivers = self.receivers.iter().filter_map(Receiver::deadline);
+        let told = self.arrivals.as_ref().filter(|arrivals| arrivals.has_news()).map(|_| self.next_arrivals);
+        let regular = [self.next_report, self.heard + SILENCE];
+        receivers.chain(publication.deadline()).chain(told).chain(regular).min()
     }
 
     /// Ends the session: the peer is told, the name is free.
-    pub(in crate::webrtc) fn close(&mut self, now: Instant) {
-        self.end(now, "closed");
-    }
-
-    /// Where the session stands at `now`.
-    pub(in crate::webrtc) fn state(&self, _now: Instant) -> SessionState {
-        self.state
-    }
-
-    fn ended(&self) -> bool {
-        matches!(self.state, SessionState::Ended(_))
+    pub(in crate::webrtc) fn close(&mut self, now: Instant, why: &'static str, outlet: &mut dyn Outlet) {
+        self.end(now, why);
+        self.transport.close(now, why, outlet);
     }
 
     fn end(&mut self, now: Instant, why: &'static str) {
-        if self.ended() {
-            return;
-        }
-        if let Some(publication) = &mut self.publication {
+        self.transport.end(why);
+        self.notice_end(now);
+    }
+
+    /// Frees the name when the transport has ended.
+    fn notice_end(&mut self, now: Instant) {
+        let SessionState::Ended(why) = self.transport.state() else { return };
+        if let Some(mut publication) = self.publication.take() {
             publication.flush(now);
-        }
-        info!(stream = %self.name, why, "WHIP session ended.");
-        self.state = SessionState::Ended(why);
-        self.publication = None;
-        self.stack.close();
-    }
-
-    /// An offer need not declare its sources; the stack wants to know them before their first packet.
-    fn learn_source(&mut self, now: Instant, data: &[u8]) {
-        let [128..192, second, _, _, _, _, _, _, ssrc @ ..] = data else { return };
-        let Some(ssrc) = ssrc.first_chunk::<4>() else { return };
-        if self.state == SessionState::Connected
-            && self.offer.learn_source(second & 0x7f, u32::from_be_bytes(*ssrc))
-        {
-            let outcome = self.stack.negotiate(now, &self.offer);
-            self.take(now, outcome);
+            info!(stream = %self.name, why, "WHIP session ended.");
         }
     }
 
-    /// Whether a datagram is a STUN message for this session with a valid integrity: a request under our
-    /// password.
-    fn passes_check(&self, data: &[u8]) -> bool {
-        let mut message = Message::new();
-        if message.unmarshal_binary(data).is_err() {
-            return false;
+    /// Authenticates and decrypts a packet: what it carries, and where its payload ends.
+    fn open(&mut self, now: Instant, header: &Header, data: &mut [u8]) -> Option<(Role, usize)> {
+        let (keys, _) = self.transport.sending()?;
+        let Header { ssrc, sequence, timestamp, length, .. } = *header;
+        let epoch = self.started;
+        if let Some(source) = self.sources.get(ssrc) {
+            let end = keys.rtp_in.open(data, length, source.index(sequence)?)?;
+            let rate = rate(&self.offer, header.payload_type)?;
+            source.accept(now, sequence, timestamp, rate, epoch);
+            return Some((source.role, end));
         }
-        let username = message.get(ATTR_USERNAME).unwrap_or_default();
-        let ours = username.split(|byte| *byte == b':').next() == Some(self.credentials.ufrag.as_bytes());
-        let key = self.credentials.password.as_bytes();
-        ours && MessageIntegrity::check(&mut message, key, self.crypto.crypto()).is_ok()
+        let destination = self.sources.destination(&self.offer, header, data)?;
+        // RFC 3711 §3.3.1: sources begin with a roll-over counter of 0, but we may have missed that of one that
+        // began close to the wrap.
+        let mut copy = data.to_vec();
+        let mut opened = keys.rtp_in.open(data, length, u64::from(sequence)).map(|end| (0, end));
+        if opened.is_none() && sequence < 1 << 15 {
+            let end = keys.rtp_in.open(&mut copy, length, (1 << 16) | u64::from(sequence));
+            data.copy_from_slice(&copy);
+            opened = end.map(|end| (1, end));
+        }
+        let (roll_over, end) = opened?;
+        let role = self.admit(now, ssrc, destination)?;
+        let mut source = Source::new(ssrc, role, roll_over, now);
+        source.accept(now, sequence, timestamp, rate(&self.offer, header.payload_type)?, epoch);
+        self.sources.insert(source);
+        Some((role, end))
     }
 
-    /// Takes what came of something that was done with the stack.
-    fn take(&mut self, now: Instant, outcome: Outcome) {
-        if self.stack.has_failed() {
-            self.end(now, "the WebRTC stack failed");
+    /// Finds the receiver for a new source, or makes one.
+    fn admit(&mut self, now: Instant, ssrc: u32, destination: Destination) -> Option<Role> {
+        let Destination { section, encoding, repair } = destination;
+        let section = &self.offer.sections[section];
+        let kind = section.kind;
+        let known =
+            self.receivers.iter().position(|receiver| receiver.kind == kind && receiver.encoding == encoding);
+        if repair {
+            let role = Role::Repair(known?);
+            return self.sources.may_replace(now, role).then_some(role);
         }
-        for state in outcome.states {
-            self.stack_is(now, state);
-        }
-        for packet in outcome.packets {
-            self.receive(now, packet);
-        }
-        self.report(now, &outcome.reports);
-    }
-
-    fn stack_is(&mut self, now: Instant, state: RTCPeerConnectionState) {
-        debug!(stream = %self.name, %state, "WHIP connection.");
-        match state {
-            RTCPeerConnectionState::Connected if self.state == SessionState::Connecting => {
-                info!(stream = %self.name, "WHIP session connected.");
-                self.state = SessionState::Connected;
-            }
-            RTCPeerConnectionState::Failed => self.end(now, "the connection failed"),
-            RTCPeerConnectionState::Closed => self.end(now, "the publisher closed the connection"),
-            _ => {}
-        }
-    }
-
-    fn receive(&mut self, now: Instant, packet: rtc::rtp::Packet) {
-        let Some(publication) = &mut self.publication else { return };
-        let header = packet.header;
-        let Some((section, format)) = format_of(&self.offer, header.payload_type) else { return };
-        let known = self.receivers.iter().position(|receiver| receiver.kind == section.kind);
-        let receiver = match known {
-            Some(index) if self.receivers[index].ssrc == header.ssrc => &mut self.receivers[index],
-            Some(index) => {
-                info!(stream = %self.name, kind = %section.kind, "The publisher's track has a new source.");
-                publication.restart(section.kind);
-                self.receivers[index] = Receiver::new(section, header.ssrc);
-                self.keyframe.missing |= section.kind == MediaKind::Video;
-                &mut self.receivers[index]
-            }
-            None => {
-                self.receivers.push(Receiver::new(section, header.ssrc));
-                self.keyframe.wanted |= section.kind == MediaKind::Video;
-                let last = self.receivers.len() - 1;
-                &mut self.receivers[last]
-            }
+        let repairs = section.formats.iter().any(|format| format.knows("nack"));
+        let receiver = Receiver::new(kind, encoding, ssrc, repairs, *self.keyframe_requests.borrow());
+        let Some(known) = known else {
+            debug!(stream = %self.name, %kind, encoding, ssrc, "A source began.");
+            self.receivers.push(receiver);
+            return Some(Role::Media(self.receivers.len() - 1));
         };
-        let packet = Incoming {
-            sequence: header.sequence_number,
-            timestamp: header.timestamp,
-            marker: header.marker,
-            payload: packet.payload,
-        };
-        if let Some(place) = receiver.receive(now, format.codec, &packet) {
-            if place.keyframe {
-                // It grants every wish made before it; one made after it is for the next.
-                self.keyframe.missing = false;
-                self.keyframe.wanted = false;
-                self.keyframe_requests.mark_unchanged();
-            }
-            publication.push(now, format, place, packet);
+        let role = Role::Media(known);
+        if !self.sources.may_replace(now, role) {
+            return None;
         }
+        info!(stream = %self.name, %kind, encoding, ssrc, "The publisher's track has a new source.");
+        if let Some(publication) = &mut self.publication {
+            publication.restart(kind);
+        }
+        self.receivers[known] = receiver;
+        Some(role)
     }
 
-    fn report(&mut self, now: Instant, reports: &[Box<dyn rtcp::Packet>]) {
+    fn receive(&mut self, now: Instant, receiver: usize, payload_type: u8, packet: Incoming<'_>) {
         let Some(publication) = &mut self.publication else { return };
-        for report in reports {
-            let Some(report) = report.as_any().downcast_ref::<rtcp::sender_report::SenderReport>() else {
+        let Some(format) = format_of(&self.offer, payload_type) else { return };
+        let Some(receiver) = self.receivers.get_mut(receiver) else { return };
+        if format.codec.kind() != receiver.kind {
+            return; // a payload type of the other section
+        }
+        let Some(place) = receiver.receive(now, format.codec, &packet) else { return };
+        if place.keyframe {
+            receiver.keyframe.granted(*self.keyframe_requests.borrow());
+        }
+        publication.push(now, format, place, packet);
+    }
+
+    fn ask_for_keyframes(&mut self, now: Instant) {
+        let wishes = *self.keyframe_requests.borrow();
+        for receiver in self.receivers.iter_mut().filter(|receiver| receiver.kind == MediaKind::Video) {
+            if !receiver.keyframe.take(now, &wishes, 0) {
                 continue;
-            };
-            let declared = |section: &&Section| section.ssrc == Some(report.ssrc);
-            let received = self.receivers.iter().find(|receiver| receiver.ssrc == report.ssrc);
-            let kind = received
-                .map(|receiver| receiver.kind)
-                .or_else(|| self.offer.sections.iter().find(declared).map(|section| section.kind));
-            if let Some(kind) = kind {
-                let report = SenderReport { ntp: report.ntp_time, timestamp: report.rtp_time };
-                publication.sender_report(now, kind, report);
+            }
+            debug!(stream = %self.name, encoding = receiver.encoding, "Asking the publisher for a keyframe.");
+            begin(&mut self.outgoing, &self.offer);
+            let mut formats = self.offer.sections.iter().flat_map(|section| &section.formats);
+            if formats.any(|format| format.knows("ccm fir")) {
+                feedback::full_intra_request(receiver.ssrc, receiver.keyframe.requests, &mut self.outgoing);
+            } else {
+                feedback::picture_loss(receiver.ssrc, &mut self.outgoing);
             }
         }
     }
 
-    fn ask_for_losses(&mut self, now: Instant) {
+    fn ask_for_losses(&mut self, now: Instant, outlet: &mut dyn Outlet) {
         for index in 0..self.receivers.len() {
-            let missing = self.receivers[index].missing(now);
-            if missing.is_empty() {
-                continue;
+            let receiver = &mut self.receivers[index];
+            let (ssrc, missing) = (receiver.ssrc, receiver.missing(now));
+            for missing in missing.chunks(MAX_NACKS) {
+                begin(&mut self.outgoing, &self.offer);
+                feedback::nack(ssrc, missing, &mut self.outgoing);
+                if self.outgoing.len() > MAX_FEEDBACK {
+                    self.send(outlet);
+                }
             }
-            let request = TransportLayerNack {
-                sender_ssrc: OUR_SSRC,
-                media_ssrc: self.receivers[index].ssrc,
-                nacks: nack_pairs_from_sequence_numbers(&missing),
-            };
-            let outcome = self.stack.feedback(now, Box::new(request));
-            self.take(now, outcome);
         }
     }
 
-    fn ask_for_keyframe(&mut self, now: Instant) {
-        let video = self.receivers.iter().find(|receiver| receiver.kind == MediaKind::Video);
-        let Some(media_ssrc) = video.map(|receiver| receiver.ssrc) else { return };
-        if self.keyframe_requests.has_changed().unwrap_or(false) {
-            self.keyframe_requests.mark_unchanged();
-            self.keyframe.wanted = true;
+    /// Writes a receiver report about all sources of media.
+    fn report(&mut self, now: Instant) {
+        let count = self.sources.media().count().min(31);
+        // A compound begins with a report; one that `begin` has put there stays, it has no blocks.
+        feedback::receiver_report(count, &mut self.outgoing);
+        for source in self.sources.media().take(31) {
+            source.write_report(now, &mut self.outgoing);
         }
-        let recently = self.keyframe.asked.is_some_and(|asked| now < asked + KEYFRAME_INTERVAL);
-        if recently || !(self.keyframe.wanted || self.keyframe.missing) {
+        feedback::description(&mut self.outgoing);
+    }
+
+    fn tell_arrivals(&mut self, now: Instant, outlet: &mut dyn Outlet) {
+        if now < self.next_arrivals {
             return;
         }
-        self.keyframe.wanted = false;
-        self.keyframe.asked = Some(now);
-        debug!(stream = %self.name, "Asking the publisher for a keyframe.");
-        let request = PictureLossIndication { sender_ssrc: OUR_SSRC, media_ssrc };
-        let outcome = self.stack.feedback(now, Box::new(request));
-        self.take(now, outcome);
+        let media = self.receivers.first().map_or(0, |receiver| receiver.ssrc);
+        while self.arrivals.as_ref().is_some_and(Arrivals::has_news) {
+            self.next_arrivals = now + ARRIVALS_INTERVAL;
+            begin(&mut self.outgoing, &self.offer);
+            let written =
+                self.arrivals.as_mut().is_some_and(|all| all.write(OUR_SSRC, media, &mut self.outgoing));
+            // Padding may stand in the last packet of a compound only (RFC 3550 §6.4.1).
+            self.send(outlet);
+            if !written {
+                return;
+            }
+        }
+    }
+
+    /// Seals and sends what has been written.
+    fn send(&mut self, outlet: &mut dyn Outlet) {
+        if self.outgoing.is_empty() {
+            return;
+        }
+        if let Some((keys, path)) = self.transport.sending()
+            && let Ok(sealed) = keys.rtcp_out.encrypt_rtcp(&self.outgoing)
+        {
+            outlet.send(path, &sealed, None);
+        }
+        self.outgoing.clear();
     }
 }
 
-fn format_of(offer: &Offer, payload_type: u8) -> Option<(&Section, &Format)> {
-    offer.sections.iter().find_map(|section| {
-        let format = section.formats.iter().find(|format| format.payload_type == payload_type)?;
-        Some((section, format))
-    })
+/// Begins a compound packet, where the publisher does not take reduced-size ones (RFC 5506).
+fn begin(outgoing: &mut Vec<u8>, offer: &Offer) {
+    if outgoing.is_empty() && !offer.sections.iter().all(|section| section.reduced_size) {
+        feedback::receiver_report(0, outgoing);
+        feedback::description(outgoing);
+    }
+}
+
+fn format_of(offer: &Offer, payload_type: u8) -> Option<&Format> {
+    let mut formats = offer.sections.iter().flat_map(|section| &section.formats);
+    formats.find(|format| format.payload_type == payload_type)
+}
+
+/// The clock rate of a payload type, media or retransmission.
+fn rate(offer: &Offer, payload_type: u8) -> Option<u32> {
+    let mut formats = offer.sections.iter().flat_map(|section| &section.formats);
+    let format =
+        formats.find(|format| format.payload_type == payload_type || format.rtx == Some(payload_type))?;
+    Some(format.clock_rate)
 }

@@ -4,9 +4,10 @@
 //! of its offer, and that AEAD_AES_128_GCM is used whenever the client has it.
 
 use super::client_hello::{Hello, HelloReader};
+use super::opener::Opener;
 use super::provider::crypto_provider;
 use super::srtp::{Profile, Sealer};
-use crate::webrtc::WebRtcError;
+use crate::webrtc::{IceMode, WebRtcError};
 use bytes::BytesMut;
 use rtc::crypto::{HashAlgorithm, RTCCryptoProvider};
 use rtc::dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
@@ -29,8 +30,10 @@ const FLIGHT_INTERVAL: Duration = Duration::from_millis(300);
 /// The id of AEAD_AES_128_GCM in `use_srtp` (RFC 7714 §14.2).
 const GCM: u16 = 0x0007;
 
-/// Our certificate and the handshake configurations made from it, once per process.
+/// Who we are in every transport: our certificate, the handshake configurations made from it, and the kind of
+/// ICE agent; once per process.
 pub(in crate::webrtc) struct Identity {
+    ice: IceMode,
     provider: Arc<dyn RTCCryptoProvider>,
     fingerprint: String,
     server_gcm: Arc<HandshakeConfig>,
@@ -63,6 +66,7 @@ impl Identity {
         };
         use SrtpProtectionProfile::{Srtp_Aead_Aes_128_Gcm as Gcm, Srtp_Aes128_Cm_Hmac_Sha1_80 as Sha1};
         Ok(Self {
+            ice: IceMode::Lite,
             fingerprint,
             server_gcm: config(vec![Gcm], false)?,
             server_any: config(vec![Gcm, Sha1], false)?,
@@ -71,9 +75,19 @@ impl Identity {
         })
     }
 
+    /// With this kind of ICE agent; without it, lite.
+    pub(in crate::webrtc) fn with_ice(self, ice: IceMode) -> Self {
+        Self { ice, ..self }
+    }
+
     /// SHA-256 of our certificate, as `a=fingerprint` writes it.
     pub(in crate::webrtc) fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// The kind of ICE agent that we are.
+    pub(super) fn ice(&self) -> IceMode {
+        self.ice
     }
 
     /// Cryptography.
@@ -89,7 +103,9 @@ pub(in crate::webrtc) struct Keys {
     pub(in crate::webrtc) rtp: Sealer,
     /// Seals outgoing RTCP.
     pub(in crate::webrtc) rtcp_out: Context,
-    /// Opens incoming RTP and RTCP.
+    /// Opens incoming RTP.
+    pub(in crate::webrtc) rtp_in: Opener,
+    /// Opens incoming RTCP, with a replay window.
     pub(in crate::webrtc) incoming: Context,
 }
 
@@ -230,6 +246,7 @@ fn keys(state: &State, is_client: bool, provider: &dyn RTCCryptoProvider) -> Opt
         profile,
         rtp: Sealer::new(profile, ours.0, ours.1, crypto).ok()?,
         rtcp_out: Context::new(ours.0, ours.1, theirs, None, None, crypto).ok()?,
+        rtp_in: Opener::new(profile, theirs_keys.0, theirs_keys.1, crypto).ok()?,
         incoming: Context::new(
             theirs_keys.0,
             theirs_keys.1,

@@ -40,15 +40,63 @@ impl Profile {
     }
 }
 
-/// The keys of one direction of one session.
+/// The keys that seal one direction of one session.
 pub(in crate::webrtc) struct Sealer {
     profile: Profile,
     cipher: Cipher,
 }
 
-enum Cipher {
+/// The session keys of one direction.
+pub(super) enum Cipher {
+    /// RFC 7714.
     Gcm { aead: Box<dyn AeadCipher>, salt: [u8; 12] },
+    /// RFC 3711 §4.
     CounterSha1 { stream: Box<dyn StreamCipher>, mac: Box<dyn Mac>, salt: [u8; 14] },
+}
+
+impl Cipher {
+    /// Derives the session keys from a master key of 16 bytes and a salt of [`Profile::salt_len`].
+    pub(super) fn new(
+        profile: Profile,
+        master_key: &[u8],
+        master_salt: &[u8],
+        crypto: &dyn RTCCrypto,
+    ) -> Result<Self, CryptoError> {
+        // RFC 3711 §4.3.2: labels 0 encryption, 1 authentication, 2 salt.
+        let key: [u8; 16] = derive(0, master_key, master_salt, crypto)?;
+        Ok(match profile {
+            Profile::AeadAes128Gcm => Self::Gcm {
+                aead: crypto.new_aead(AeadAlgorithm::Aes128Gcm, &key)?,
+                salt: derive(2, master_key, master_salt, crypto)?,
+            },
+            Profile::Aes128CmHmacSha1_80 => {
+                let authentication: [u8; 20] = derive(1, master_key, master_salt, crypto)?;
+                Self::CounterSha1 {
+                    stream: crypto.new_stream_cipher(StreamCipherAlgorithm::Aes128Ctr, &key)?,
+                    mac: crypto.new_hmac(HmacAlgorithm::Sha1, &authentication)?,
+                    salt: derive(2, master_key, master_salt, crypto)?,
+                }
+            }
+        })
+    }
+}
+
+/// RFC 7714 §8.1: 0x0000 | SSRC | ROC | SEQ, exclusive-or the salt. `ssrc` has 4 bytes, `index` 6.
+pub(super) fn gcm_nonce(salt: &[u8; 12], ssrc: &[u8], index: &[u8]) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce[2..6].copy_from_slice(ssrc);
+    nonce[6..].copy_from_slice(index);
+    mix(&mut nonce, salt);
+    nonce
+}
+
+/// RFC 3711 §4.1.1: (salt * 2^16) XOR (SSRC * 2^64) XOR (i * 2^16). `ssrc` has 4 bytes, `index` 6.
+pub(super) fn counter(salt: &[u8; 14], ssrc: &[u8], index: &[u8]) -> [u8; 16] {
+    let mut counter = [0; 16];
+    counter[4..8].copy_from_slice(ssrc);
+    counter[8..14].copy_from_slice(index);
+    mix(&mut counter, salt);
+    counter
 }
 
 impl Sealer {
@@ -59,23 +107,7 @@ impl Sealer {
         master_salt: &[u8],
         crypto: &dyn RTCCrypto,
     ) -> Result<Self, CryptoError> {
-        // RFC 3711 §4.3.2: labels 0 encryption, 1 authentication, 2 salt.
-        let key: [u8; 16] = derive(0, master_key, master_salt, crypto)?;
-        let cipher = match profile {
-            Profile::AeadAes128Gcm => Cipher::Gcm {
-                aead: crypto.new_aead(AeadAlgorithm::Aes128Gcm, &key)?,
-                salt: derive(2, master_key, master_salt, crypto)?,
-            },
-            Profile::Aes128CmHmacSha1_80 => {
-                let authentication: [u8; 20] = derive(1, master_key, master_salt, crypto)?;
-                Cipher::CounterSha1 {
-                    stream: crypto.new_stream_cipher(StreamCipherAlgorithm::Aes128Ctr, &key)?,
-                    mac: crypto.new_hmac(HmacAlgorithm::Sha1, &authentication)?,
-                    salt: derive(2, master_key, master_salt, crypto)?,
-                }
-            }
-        };
-        Ok(Self { profile, cipher })
+        Ok(Self { profile, cipher: Cipher::new(profile, master_key, master_salt, crypto)? })
     }
 
     /// Bytes that `seal` needs behind the packet.
@@ -95,20 +127,10 @@ impl Sealer {
         let index = &index.to_be_bytes()[2..];
         match &mut self.cipher {
             Cipher::Gcm { aead, salt } => {
-                // RFC 7714 §8.1: 0x0000 | SSRC | ROC | SEQ, exclusive-or the salt.
-                let mut nonce = [0; 12];
-                nonce[2..6].copy_from_slice(ssrc);
-                nonce[6..].copy_from_slice(index);
-                mix(&mut nonce, salt);
-                aead.seal_in_place(&nonce, header, payload, tag)
+                aead.seal_in_place(&gcm_nonce(salt, ssrc, index), header, payload, tag)
             }
             Cipher::CounterSha1 { stream, mac, salt } => {
-                // RFC 3711 §4.1.1: (salt * 2^16) XOR (SSRC * 2^64) XOR (i * 2^16).
-                let mut counter = [0; 16];
-                counter[4..8].copy_from_slice(ssrc);
-                counter[8..14].copy_from_slice(index);
-                mix(&mut counter, salt);
-                stream.apply_keystream(&counter, payload)?;
+                stream.apply_keystream(&counter(salt, ssrc, index), payload)?;
                 // RFC 3711 §4.2: over the packet and the ROC; the first 80 bits count.
                 let mut full = [0; 20];
                 mac.sign(&[body, &index[..4]], &mut full)?;

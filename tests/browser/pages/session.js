@@ -114,6 +114,15 @@ function only(transceiver, codecs, codec) {
   transceiver.setCodecPreferences(wanted);
 }
 
+/** What `peer` has chosen to send from: `candidateType`, `protocol` and, where it is a relay, `relayProtocol`. */
+export async function localCandidate(peer) {
+  const [transport] = await stats(peer, "transport");
+  const pairs = await stats(peer, "candidate-pair");
+  const pair = pairs.find((one) => one.id === transport?.selectedCandidatePairId) ?? pairs.find((one) => one.selected);
+  const found = (await stats(peer, "local-candidate")).find((one) => one.id === pair?.localCandidateId);
+  return found && { candidateType: found.candidateType, protocol: found.protocol, relayProtocol: found.relayProtocol };
+}
+
 /** The entries of getStats with this `type`, as plain objects. */
 export async function stats(peer, type) {
   const found = [];

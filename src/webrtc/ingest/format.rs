@@ -1,0 +1,160 @@
+//! The payload formats of an offer's m-section: which of them we take, and with which parameters.
+//!
+//! Promises that what goes into an answer from here is written by us: numbers and names, checked.
+
+use super::sdp::Lines;
+use crate::media::{Codec, MediaKind};
+
+/// One payload type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Format {
+    pub(super) payload_type: u8,
+    pub(super) codec: Codec,
+    pub(super) clock_rate: u32,
+    /// Parameters for the answer, written by us.
+    pub(super) fmtp: String,
+    /// The payload type of retransmissions (RFC 4588).
+    pub(super) rtx: Option<u8>,
+    /// RTCP feedback that both sides know.
+    pub(super) feedback: Vec<&'static str>,
+}
+
+/// Feedback that we send, as in `a=rtcp-fb`.
+const VIDEO_FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "transport-cc"];
+const AUDIO_FEEDBACK: [&str; 1] = ["transport-cc"];
+/// Formats that are no codecs.
+const REPAIR: [&str; 7] = ["rtx", "red", "ulpfec", "flexfec-03", "flexfec", "telephone-event", "cn"];
+
+impl Format {
+    /// Whether the publisher acts on `feedback`.
+    pub(super) fn knows(&self, feedback: &str) -> bool {
+        self.feedback.contains(&feedback)
+    }
+
+    /// The name in `a=rtpmap`.
+    pub(super) fn encoding_name(&self) -> &'static str {
+        match self.codec {
+            Codec::H264 => "H264",
+            Codec::H265 => "H265",
+            Codec::Vp8 => "VP8",
+            Codec::Vp9 => "VP9",
+            Codec::Av1 => "AV1",
+            Codec::Opus => "opus",
+            Codec::Aac => "MP4A-LATM",
+        }
+    }
+}
+
+/// The codecs taken, for people.
+pub(super) fn taken(kind: MediaKind) -> &'static str {
+    match kind {
+        MediaKind::Video => "H.264 (Baseline, Main, High)",
+        MediaKind::Audio => "Opus",
+    }
+}
+
+/// Those of the formats `listed` in an m-line that we take: H.264 first, since it serves every output, with
+/// fragments (mode 1) before single NAL units; otherwise in the client's order.
+pub(super) fn formats<'a>(
+    kind: MediaKind,
+    listed: impl Iterator<Item = &'a str>,
+    lines: &Lines<'_>,
+) -> Vec<Format> {
+    let listed: Vec<u8> = listed
+        .filter_map(|number| number.parse().ok())
+        .filter(|number| matches!(number, 0..64 | 96..128))
+        .collect();
+    let known = match kind {
+        MediaKind::Video => &VIDEO_FEEDBACK[..],
+        MediaKind::Audio => &AUDIO_FEEDBACK[..],
+    };
+    let mut formats: Vec<Format> = Vec::new();
+    for &payload_type in &listed {
+        let rtpmap = of(lines, "rtpmap", payload_type).unwrap_or_default().to_ascii_lowercase();
+        let parameters = of(lines, "fmtp", payload_type).unwrap_or_default();
+        let Some((codec, clock_rate, fmtp)) = codec(kind, &rtpmap, parameters) else { continue };
+        if formats.iter().any(|known| known.payload_type == payload_type) {
+            continue;
+        }
+        let rtx = listed.iter().copied().find(|&rtx| {
+            of(lines, "rtpmap", rtx).is_some_and(|map| map.eq_ignore_ascii_case("rtx/90000"))
+                && of(lines, "fmtp", rtx)
+                    .and_then(|fmtp| parameter(fmtp, "apt"))
+                    .and_then(|apt| apt.parse().ok())
+                    == Some(payload_type)
+        });
+        let offered = |wanted: &str| {
+            lines.attributes("rtcp-fb").any(|value| {
+                value.split_once(' ').is_some_and(|(number, feedback)| {
+                    (number == "*" || number.parse() == Ok(payload_type)) && feedback.trim_end() == wanted
+                })
+            })
+        };
+        let mut feedback: Vec<&'static str> =
+            known.iter().copied().filter(|feedback| offered(feedback)).collect();
+        if feedback.contains(&"nack pli") {
+            feedback.retain(|feedback| *feedback != "ccm fir"); // one way to ask for keyframes is enough
+        }
+        formats.push(Format { payload_type, codec, clock_rate, fmtp, rtx, feedback });
+    }
+    formats.sort_by_key(|format| match format.codec {
+        Codec::H264 if format.fmtp.contains("packetization-mode=1") => 0,
+        Codec::H264 => 1,
+        _ => 2,
+    });
+    formats
+}
+
+/// The names of the codecs that a section offers, each once: for a refusal.
+pub(super) fn offered(lines: &Lines<'_>) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for value in lines.attributes("rtpmap") {
+        let name = value.split_once(' ').and_then(|(_, map)| map.split('/').next()).unwrap_or_default();
+        let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(20).collect();
+        let repair = REPAIR.iter().any(|repair| repair.eq_ignore_ascii_case(&name));
+        if !name.is_empty() && !repair && !names.contains(&name) && names.len() < 16 {
+            names.push(name);
+        }
+    }
+    if names.is_empty() { "no codec by name".to_owned() } else { names.join(", ") }
+}
+
+/// The codec behind an `a=rtpmap` in lower case, its clock rate, and its parameters for the answer.
+fn codec(kind: MediaKind, rtpmap: &str, parameters: &str) -> Option<(Codec, u32, String)> {
+    match (kind, rtpmap) {
+        (MediaKind::Video, "h264/90000") => Some((Codec::H264, 90_000, h264_parameters(parameters)?)),
+        (MediaKind::Audio, "opus/48000/2") => {
+            Some((Codec::Opus, 48_000, "minptime=10;useinbandfec=1;stereo=1".to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// The parameters of an H.264 format that every viewer's decoder knows: Baseline, Main and High.
+fn h264_parameters(offered: &str) -> Option<String> {
+    // RFC 6184 §8.1: what is not there is Baseline at level 1, and single NAL unit mode.
+    let profile = parameter(offered, "profile-level-id").unwrap_or("42000a");
+    let mode = parameter(offered, "packetization-mode").unwrap_or("0");
+    let hexadecimal = profile.len() == 6 && profile.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let known = hexadecimal && ["42", "4d", "64"].iter().any(|idc| profile[..2].eq_ignore_ascii_case(idc));
+    (known && matches!(mode, "0" | "1")).then(|| {
+        let profile = profile.to_ascii_lowercase();
+        format!("level-asymmetry-allowed=1;packetization-mode={mode};profile-level-id={profile}")
+    })
+}
+
+/// The value of the attribute `key` that speaks of a payload type.
+fn of<'a>(lines: &Lines<'a>, key: &'static str, payload_type: u8) -> Option<&'a str> {
+    lines.attributes(key).find_map(|value| {
+        let (number, rest) = value.split_once(' ')?;
+        (number.parse() == Ok(payload_type)).then_some(rest)
+    })
+}
+
+/// One of the `;`-separated parameters of an `a=fmtp`.
+fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
+    fmtp.split(';')
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value)
+}
