@@ -567,7 +567,7 @@ fn pictures_after_the_first_are_told_to_wait_for_the_sound() {
     let video = of_type(&received, 102);
     assert_eq!(video.len(), 45);
     assert_eq!(playout_delay(video[0]), None, "the first picture is shown at once");
-    assert_eq!(playout_delay(video[1]), Some(130), "60 ms that sound waits in the browser, and 70 ms");
+    assert_eq!(playout_delay(video[1]), Some(120), "50 ms that sound waits in the browser, and 70 ms");
     assert_eq!(playout_delay(video[44]), None, "once is enough");
     assert_eq!(video[1].payload[..], [1; 200], "the payload is as it was");
     assert!(of_type(&received, 111).iter().all(|packet| !packet.header.extension));
@@ -579,7 +579,7 @@ fn pictures_after_the_first_are_told_to_wait_for_the_sound() {
     };
     world.feedback(Box::new(nack));
     let again = world.received();
-    assert_eq!((again[0].header.payload_type, playout_delay(&again[0])), (103, Some(130)));
+    assert_eq!((again[0].header.payload_type, playout_delay(&again[0])), (103, Some(120)));
     assert_eq!(again[0].payload[2..], [1; 200]);
 }
 
