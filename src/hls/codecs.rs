@@ -16,9 +16,7 @@ pub(super) fn video_codec(track: &VideoTrack) -> Option<String> {
         Codec::H265 => h265(record),
         Codec::Vp9 => match record {
             // VP Codec ISO Media File Format Binding, "Codecs Parameter String"
-            [profile, level, format, ..] => {
-                Some(format!("vp09.{profile:02}.{level:02}.{:02}", format >> 4))
-            }
+            [profile, level, format, ..] => Some(format!("vp09.{profile:02}.{level:02}.{:02}", format >> 4)),
             _ => None,
         },
         Codec::Av1 => match record {

@@ -33,9 +33,9 @@
 //! same discontinuity sequence number. `EXT-X-GAP` is not used: nothing is ever listed that is not there.
 
 mod bandwidth;
-mod codecs;
 #[cfg(test)]
 mod checklist_tests;
+mod codecs;
 mod directives;
 mod limits;
 mod live;

@@ -54,7 +54,11 @@ fn view(video: Option<Codec>, audio: bool, transcoding: VideoTranscoding) -> Out
         Some(Err(reason)) => lacking(reason, sound_alone),
     };
     // HLS goes on with the sound; a server that expects a show has no use for that.
-    OutputsView { hls: output(Output::Hls, audio), whep: unchanged.clone(), restream: output(Output::Restream, false) }
+    OutputsView {
+        hls: output(Output::Hls, audio),
+        whep: unchanged.clone(),
+        restream: output(Output::Restream, false),
+    }
 }
 
 fn lacking(reason: NoCarriage, sound_alone: bool) -> OutputView {
@@ -72,8 +76,14 @@ mod tests {
     #[test]
     fn what_is_lacking_has_a_reason() {
         let vp8 = json(Codec::Vp8, VideoTranscoding::Off);
-        assert_eq!((&vp8["hls"]["available"], &vp8["hls"]["video"]), (&true.into(), &serde_json::Value::Null));
-        assert_eq!((&vp8["whep"]["video"], &vp8["whep"]["reason"]), (&"VP8".into(), &serde_json::Value::Null));
+        assert_eq!(
+            (&vp8["hls"]["available"], &vp8["hls"]["video"]),
+            (&true.into(), &serde_json::Value::Null)
+        );
+        assert_eq!(
+            (&vp8["whep"]["video"], &vp8["whep"]["reason"]),
+            (&"VP8".into(), &serde_json::Value::Null)
+        );
         assert_eq!(vp8["restream"]["available"], false);
         for output in ["hls", "restream"] {
             let reason = vp8[output]["reason"].as_str().expect("a reason");

@@ -3,9 +3,9 @@
 use super::list::{List, Page};
 use crate::http::App;
 use crate::http::live::rfc3339;
+use crate::http::outputs::{self, OutputsView};
 use crate::http::problem::Problem;
 use crate::http::request::StreamPath;
-use crate::http::outputs::{self, OutputsView};
 use crate::http::tracks::{self, TrackView};
 use crate::restream::TargetView;
 use crate::stream::Stream;

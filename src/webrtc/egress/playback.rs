@@ -104,20 +104,21 @@ impl Viewer {
         if !self.is_connected() || self.paused {
             return;
         }
+        let live = self.video == VideoState::Live;
         let wanted = self.layers.wanted();
-        if let Some(start) = batch.group_start(wanted)
-            && let Some(track) = self.track_mut(MediaKind::Video)
-            && (!track.is_mapped() || track.layer() != wanted || self.video != VideoState::Live)
-            && let Some(track) = self.track_mut(MediaKind::Video)
+        if let Some(track) = self.track_mut(MediaKind::Video)
+            && (!live || track.layer() != wanted)
+            && let Some(start) = batch.group_start(wanted)
         {
             track.map(begin(start), None, now);
             track.begin_playout(start.timestamp, sound_lag);
             self.video = VideoState::Live;
         }
         let sound = self.sound_from.is_none_or(|from| now >= from);
-        let first_sound = batch.packets.iter().find(|packet| sound && packet.kind == MediaKind::Audio);
-        if let (Some(first), Some(track)) = (first_sound, self.track_mut(MediaKind::Audio))
+        if let Some(track) = self.track_mut(MediaKind::Audio)
+            && sound
             && !track.is_mapped()
+            && let Some(first) = batch.packets.iter().find(|packet| packet.kind == MediaKind::Audio)
         {
             track.map(begin(first), None, now);
             (self.next_report, self.early_reports) = (now, EARLY_REPORTS);

@@ -16,7 +16,7 @@ pub(super) const EXTENSION: usize = 8;
 /// Packets that carry the hint: losing some does no harm.
 const PACKETS: u64 = 32;
 /// How much longer a browser holds sound back than pictures, when both arrive at the same time.
-const SOUND_BUFFER: Duration = Duration::from_millis(60);
+const SOUND_BUFFER: Duration = Duration::from_millis(50);
 /// No picture is asked to wait longer.
 const LONGEST: Duration = Duration::from_millis(500);
 /// A change that is worth telling.

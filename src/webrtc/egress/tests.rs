@@ -319,11 +319,11 @@ type Fit = (Codec, &'static str, &'static [(&'static str, &'static str)], Option
 
 #[test]
 fn e04_each_codec_is_answered_with_the_format_that_fits_the_stream_or_not_at_all() {
-    const H264: &[(&str, &str)] = &[("H264", "packetization-mode=0;profile-level-id=42e01f")];
+    const H264: (&str, &str) = ("H264", "packetization-mode=0;profile-level-id=42e01f");
     let fits: [Fit; 9] = [
-        (Codec::H264, "packetization-mode=0;profile-level-id=42e01f", H264, Some(50)),
+        (Codec::H264, "packetization-mode=0;profile-level-id=42e01f", &[H264], Some(50)),
         (Codec::H264, "profile-level-id=42e01f", &[("H264", "packetization-mode=1")], Some(50)),
-        (Codec::H264, "packetization-mode=1;profile-level-id=42e01f", H264, None),
+        (Codec::H264, "packetization-mode=1;profile-level-id=42e01f", &[H264], None),
         (Codec::Vp8, "", &[("VP9", ""), ("VP8", "")], Some(51)),
         (Codec::Vp9, "profile-id=2", &[("VP9", ""), ("VP9", "profile-id=2")], Some(51)),
         (Codec::Av1, "", &[("AV1", "profile=1"), ("AV1", "level-idx=5;profile=0;tier=0")], Some(51)),
@@ -574,7 +574,7 @@ fn pictures_after_the_first_are_told_to_wait_for_the_sound() {
     let video = of_type(&received, 102);
     assert_eq!(video.len(), 45);
     assert_eq!(playout_delay(video[0]), None, "the first picture is shown at once");
-    assert_eq!(playout_delay(video[1]), Some(130), "60 ms that sound waits in the browser, and 70 ms");
+    assert_eq!(playout_delay(video[1]), Some(120), "50 ms that sound waits in the browser, and 70 ms");
     assert_eq!(playout_delay(video[44]), None, "once is enough");
     assert_eq!(video[1].payload[..], [1; 200], "the payload is as it was");
     assert!(of_type(&received, 111).iter().all(|packet| !packet.header.extension));
@@ -586,7 +586,7 @@ fn pictures_after_the_first_are_told_to_wait_for_the_sound() {
     };
     world.feedback(Box::new(nack));
     let again = world.received();
-    assert_eq!((again[0].header.payload_type, playout_delay(&again[0])), (103, Some(130)));
+    assert_eq!((again[0].header.payload_type, playout_delay(&again[0])), (103, Some(120)));
     assert_eq!(again[0].payload[2..], [1; 200]);
 }
 

@@ -111,7 +111,6 @@ impl Viewer {
             return Err(SessionError::UnknownLayer { rid: rid.clone(), known: known.join(", ") });
         }
         self.layers.selection = selection;
-        self.next_choice = Instant::now();
         Ok(())
     }
 
@@ -129,7 +128,7 @@ impl Viewer {
         }
         if self.transport.take_restarted() {
             // W31: what was on the old way may be lost.
-            self.stream.request_keyframe();
+            self.stream.request_layer_keyframe(self.layers.wanted());
         }
         authentic
     }
