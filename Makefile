@@ -11,6 +11,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 BINARY := $${CARGO_TARGET_DIR:-target}/release/tidegate
 NODE_MODULES := node_modules/.package-lock.json
+PYTHON_PACKAGES := .venv/.requirements.txt
 
 # The packages come before what needs them, whatever -j says.
 .NOTPARALLEL:
@@ -24,10 +25,10 @@ run: ready-to-run $(NODE_MODULES) ## Installs what is missing, builds, and start
 	cargo build --release --locked
 	@exec $(BINARY) --demo $(ARGS)
 
-test: ready-to-test $(NODE_MODULES) ## Checks format and lints, then runs unit, integration and browser tests
+test: ready-to-test $(NODE_MODULES) $(PYTHON_PACKAGES) ## Checks format and lints, then runs unit, integration and browser tests
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	CHROMIUM="$$(scripts/prepare chromium)" cargo test --locked $(TEST_ARGS)
+	CHROMIUM="$$(scripts/prepare chromium)" FIREFOX="$$(scripts/prepare firefox)" cargo test --locked $(TEST_ARGS)
 
 build: ready-to-build $(NODE_MODULES) ## Builds the release binary, target/release/tidegate
 	cargo build --release --locked
@@ -39,13 +40,19 @@ fmt: ## Formats the Rust sources
 	cargo fmt
 
 clean: ## Removes everything that was built or downloaded into this folder
-	rm -rf node_modules
+	rm -rf node_modules .venv
 	cargo clean
 
-# Page assets and the browser tests' driver, exactly as the lock file has them.
+# Page assets and the clients of the browser tests, exactly as the lock file has them.
 $(NODE_MODULES): package.json package-lock.json
 	npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
+
+# The tests' clients in Python, exactly as the list has them.
+$(PYTHON_PACKAGES): tests/clients/requirements.txt
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@cp $< $@
 
 ready-to-build:
 	@scripts/prepare build

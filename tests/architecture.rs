@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room of ours, and the rooms that it may import.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: &[(&str, &[&str])] = &[
     ("media", &[]),
     ("stream", &["media"]),
     ("pipeline", &["stream", "media"]),
@@ -25,12 +25,13 @@ const ARROWS: [(&str, &[&str]); 11] = [
 ];
 
 /// Each outside crate that has a door, and the rooms that are its door.
-const DOORS: [(&str, &[&str]); 21] = [
+const DOORS: &[(&str, &[&str])] = &[
     ("gstreamer", &["pipeline"]),
     ("gstreamer_app", &["pipeline"]),
     ("gstfmp4", &["pipeline"]),
     ("rtc", &["webrtc"]),
     ("webrtc", &["webrtc"]),
+    ("p224", &["webrtc"]),
     ("quinn_udp", &["webrtc"]),
     ("socket2", &["webrtc", "rtmp"]),
     ("rml_rtmp", &["rtmp"]),
@@ -41,6 +42,7 @@ const DOORS: [(&str, &[&str]); 21] = [
     ("hyper", &["http"]),
     ("hyper_util", &["http"]),
     ("http_body_util", &["http"]),
+    ("governor", &["http"]),
     ("tower", &["http"]),
     ("tower_http", &["http"]),
     ("rust_embed", &["http"]),

@@ -14,12 +14,13 @@ mod sources;
 pub use credentials::{Credentials, CredentialsError};
 pub use error::ConfigError;
 
-use crate::media::Secret;
+use crate::media::{IceServer, Secret, VideoTranscoding};
 use flags::Flags;
 use ipnet::IpNet;
 use settings::Setting;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,12 +34,44 @@ pub struct Config {
     pub http_listen: SocketAddr,
     /// Connections that one source address may hold at a time.
     pub http_connections_per_source: usize,
+    /// Origins whose pages may use WHIP and WHEP; `None`: all.
+    pub http_cors_origins: Option<Vec<String>>,
     /// Where RTMP publishers connect.
     pub rtmp_listen: SocketAddr,
     /// The UDP address of all WebRTC sessions.
     pub webrtc_listen: SocketAddr,
     /// Addresses under which `webrtc_listen` is reached from outside (NAT); empty: the interfaces' own.
     pub webrtc_external_addresses: Vec<IpAddr>,
+    /// `webrtc.ice`: the gateway sends connectivity checks itself.
+    pub webrtc_full_ice: bool,
+    /// Threads for WebRTC sessions.
+    pub webrtc_workers: usize,
+    /// WebRTC sessions of one source address that are on their way, without a connectivity check yet …
+    pub limits_half_open_per_source: usize,
+    /// … and of all.
+    pub limits_half_open: usize,
+    /// STUN and TURN servers that publishers and viewers are told of.
+    pub webrtc_ice_servers: Vec<IceServer>,
+    /// The user name for the TURN servers.
+    pub webrtc_turn_username: Option<String>,
+    /// The password that goes with it.
+    pub webrtc_turn_credential: Option<Secret>,
+    /// The secret shared with the TURN servers, instead of user name and password: each session gets its own.
+    pub webrtc_turn_secret: Option<Secret>,
+    /// How long credentials made with the shared secret are good for.
+    pub webrtc_turn_ttl: Duration,
+    /// WHIP and WHEP offers a second that one source may post; `None`: any number.
+    pub limits_posts_per_second: Option<NonZeroU32>,
+    /// Offers that a source may post at once before that rate holds.
+    pub limits_post_burst: NonZeroU32,
+    /// PATCH requests a second to one session; `None`: any number.
+    pub limits_patches_per_second: Option<NonZeroU32>,
+    /// PATCH and DELETE requests a second of one source, to whatever sessions; `None`: any number.
+    pub limits_session_requests_per_second: Option<NonZeroU32>,
+    /// Wrong keys and tokens a minute that one source may show; `None`: any number.
+    pub limits_key_attempts_per_minute: Option<NonZeroU32>,
+    /// Networks that the `limits.*` rates don't hold for.
+    pub limits_exempt: Vec<IpNet>,
     /// Duration of a part of Low-Latency HLS.
     pub hls_part_duration: Duration,
     /// Duration of an HLS segment.
@@ -47,6 +80,8 @@ pub struct Config {
     pub hls_window: usize,
     /// `hls.always`: segment streams that nobody asks for.
     pub hls_always: bool,
+    /// Whether video is transcoded for outputs that can't take it as it is.
+    pub transcode_video: VideoTranscoding,
     /// The API's bearer token; `None`: generated on first start.
     pub auth_admin_token: Option<Secret>,
     /// The key that publishers show; `None`: generated on first start.
@@ -74,13 +109,30 @@ impl Config {
         Self {
             http_listen: SocketAddr::new(any, 8080),
             http_connections_per_source: 200,
+            http_cors_origins: None,
             rtmp_listen: SocketAddr::new(any, 1935),
             webrtc_listen: SocketAddr::new(any, 8189),
             webrtc_external_addresses: Vec::new(),
+            webrtc_full_ice: false,
+            webrtc_workers: std::thread::available_parallelism().map_or(1, usize::from).min(64),
+            limits_half_open_per_source: 50,
+            limits_half_open: 500,
+            webrtc_ice_servers: Vec::new(),
+            webrtc_turn_username: None,
+            webrtc_turn_credential: None,
+            webrtc_turn_secret: None,
+            webrtc_turn_ttl: Duration::from_secs(12 * 3600),
+            limits_posts_per_second: NonZeroU32::new(5),
+            limits_post_burst: NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN),
+            limits_patches_per_second: NonZeroU32::new(20),
+            limits_session_requests_per_second: NonZeroU32::new(100),
+            limits_key_attempts_per_minute: NonZeroU32::new(10),
+            limits_exempt: Vec::new(),
             hls_part_duration: Duration::from_millis(333),
             hls_segment_duration: Duration::from_secs(2),
             hls_window: 7,
             hls_always: false,
+            transcode_video: VideoTranscoding::OnDemand,
             auth_admin_token: None,
             auth_publish_key: None,
             restream_egress_allow: Vec::new(),
@@ -138,6 +190,7 @@ impl Config {
                 expected: "a duration no longer than hls.segment_duration".to_owned(),
             });
         }
+        self.check_turn(origin)?;
         if let (Some(token), Some(key)) = (&self.auth_admin_token, &self.auth_publish_key)
             && token.matches(key.reveal())
         {
@@ -150,6 +203,33 @@ impl Config {
             });
         }
         Ok(())
+    }
+
+    /// A TURN server wants credentials of one kind, whole.
+    fn check_turn(&self, origin: impl Fn(&'static str) -> String) -> Result<(), ConfigError> {
+        let (name, password) = (self.webrtc_turn_username.is_some(), self.webrtc_turn_credential.is_some());
+        let shared = self.webrtc_turn_secret.is_some();
+        let key = match (name, password, shared) {
+            (true, false, _) => "webrtc.turn_credential",
+            (false, true, _) => "webrtc.turn_username",
+            (true, true, true) => {
+                return Err(ConfigError::BadValue {
+                    key: "webrtc.turn_secret",
+                    value: Secret::new("").to_string(),
+                    origin: origin("webrtc.turn_secret"),
+                    expected: "left out where webrtc.turn_username and webrtc.turn_credential are set"
+                        .to_owned(),
+                });
+            }
+            (false, false, false) if self.webrtc_ice_servers.iter().any(IceServer::is_turn) => {
+                "webrtc.turn_secret"
+            }
+            _ => return Ok(()),
+        };
+        Err(ConfigError::Missing {
+            key,
+            expected: "set: a TURN server needs webrtc.turn_username with webrtc.turn_credential, or webrtc.turn_secret",
+        })
     }
 }
 

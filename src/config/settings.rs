@@ -3,6 +3,7 @@
 use super::{Config, ConfigError};
 use crate::media::Secret;
 use crate::telemetry;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -36,12 +37,20 @@ const ADDRESS: &str = "an address and a port, such as \"0.0.0.0:8080\" or \"[::1
 const SECRET: &str = "8 to 256 letters, digits or characters of \"-._~\"";
 const SWITCH: &str = "true or false";
 
-const DEFINITIONS: [Definition; 19] = [
+const TURN_SECRET: &str = "1 to 256 printable ASCII characters";
+const RATE: &str = "a number from 1 to 1000000, or \"off\"";
+
+const DEFINITIONS: &[Definition] = &[
     Definition { key: "http.listen", expected: ADDRESS, set: |c, v| put(&mut c.http_listen, v.parse()) },
     Definition {
         key: "http.connections_per_source",
         expected: "a number from 1 to 100000",
         set: |c, v| put(&mut c.http_connections_per_source, v.parse().filter(|n| (1..=100_000).contains(n))),
+    },
+    Definition {
+        key: "http.cors_origins",
+        expected: "\"*\" for all, or a list of origins such as [\"https://example.net\"] (in the environment: between commas)",
+        set: |c, v| put(&mut c.http_cors_origins, v.origins()),
     },
     Definition { key: "rtmp.listen", expected: ADDRESS, set: |c, v| put(&mut c.rtmp_listen, v.parse()) },
     Definition { key: "webrtc.listen", expected: ADDRESS, set: |c, v| put(&mut c.webrtc_listen, v.parse()) },
@@ -49,6 +58,88 @@ const DEFINITIONS: [Definition; 19] = [
         key: "webrtc.external_addresses",
         expected: "a list of IP addresses, such as [\"203.0.113.7\"] (in the environment: between commas)",
         set: |c, v| put(&mut c.webrtc_external_addresses, v.list()),
+    },
+    Definition {
+        key: "webrtc.ice",
+        expected: "\"lite\" or \"full\"",
+        set: |c, v| {
+            let full = match v.text()? {
+                "lite" => false,
+                "full" => true,
+                _ => return None,
+            };
+            put(&mut c.webrtc_full_ice, Some(full))
+        },
+    },
+    Definition {
+        key: "webrtc.workers",
+        expected: "a number of threads from 1 to 64",
+        set: |c, v| put(&mut c.webrtc_workers, v.parse().filter(|n| (1..=64).contains(n))),
+    },
+    Definition {
+        key: "limits.half_open_per_source",
+        expected: "a number from 1 to 100000",
+        set: |c, v| put(&mut c.limits_half_open_per_source, v.parse().filter(|n| (1..=100_000).contains(n))),
+    },
+    Definition {
+        key: "limits.half_open",
+        expected: "a number from 1 to 100000",
+        set: |c, v| put(&mut c.limits_half_open, v.parse().filter(|n| (1..=100_000).contains(n))),
+    },
+    Definition {
+        key: "webrtc.ice_servers",
+        expected: "a list of STUN and TURN URLs, such as [\"stun:stun.example.net\", \"turn:turn.example.net:3478?transport=udp\"] (in the environment: between commas)",
+        set: |c, v| put(&mut c.webrtc_ice_servers, v.list()),
+    },
+    Definition {
+        key: "webrtc.turn_username",
+        expected: TURN_SECRET,
+        set: |c, v| put(&mut c.webrtc_turn_username, v.printable().map(|text| Some(text.to_owned()))),
+    },
+    Definition {
+        key: "webrtc.turn_credential",
+        expected: TURN_SECRET,
+        set: |c, v| put(&mut c.webrtc_turn_credential, v.printable().map(|text| Some(Secret::new(text)))),
+    },
+    Definition {
+        key: "webrtc.turn_secret",
+        expected: TURN_SECRET,
+        set: |c, v| put(&mut c.webrtc_turn_secret, v.printable().map(|text| Some(Secret::new(text)))),
+    },
+    Definition {
+        key: "webrtc.turn_ttl",
+        expected: "a duration from 1m to 24h, such as \"12h\"",
+        set: |c, v| put(&mut c.webrtc_turn_ttl, v.duration(60_000, 86_400_000)),
+    },
+    Definition {
+        key: "limits.posts_per_second",
+        expected: RATE,
+        set: |c, v| put(&mut c.limits_posts_per_second, v.rate()),
+    },
+    Definition {
+        key: "limits.post_burst",
+        expected: "a number from 1 to 1000000",
+        set: |c, v| put(&mut c.limits_post_burst, v.parse().filter(|n: &NonZeroU32| n.get() <= 1_000_000)),
+    },
+    Definition {
+        key: "limits.patches_per_second",
+        expected: RATE,
+        set: |c, v| put(&mut c.limits_patches_per_second, v.rate()),
+    },
+    Definition {
+        key: "limits.session_requests_per_second",
+        expected: RATE,
+        set: |c, v| put(&mut c.limits_session_requests_per_second, v.rate()),
+    },
+    Definition {
+        key: "limits.key_attempts_per_minute",
+        expected: RATE,
+        set: |c, v| put(&mut c.limits_key_attempts_per_minute, v.rate()),
+    },
+    Definition {
+        key: "limits.exempt",
+        expected: "a list of networks, such as [\"127.0.0.0/8\"] (in the environment: between commas)",
+        set: |c, v| put(&mut c.limits_exempt, v.list()),
     },
     Definition {
         key: "hls.part_duration",
@@ -66,6 +157,11 @@ const DEFINITIONS: [Definition; 19] = [
         set: |c, v| put(&mut c.hls_window, v.parse().filter(|n| (6..=1_000).contains(n))),
     },
     Definition { key: "hls.always", expected: SWITCH, set: |c, v| put(&mut c.hls_always, v.parse()) },
+    Definition {
+        key: "transcode.video",
+        expected: "\"off\" or \"on-demand\"",
+        set: |c, v| put(&mut c.transcode_video, v.parse()),
+    },
     Definition {
         key: "auth.admin_token",
         expected: SECRET,
@@ -117,7 +213,7 @@ impl Setting {
         let Definition { key, expected, set } = self.definition;
         set(config, &self.value).ok_or_else(|| ConfigError::BadValue {
             key,
-            value: if key.starts_with("auth.") {
+            value: if is_secret(key) {
                 Secret::new(self.value.to_string()).to_string()
             } else {
                 self.value.to_string()
@@ -126,6 +222,11 @@ impl Setting {
             expected: (*expected).to_owned(),
         })
     }
+}
+
+/// Whether the values of a key must not be shown.
+fn is_secret(key: &str) -> bool {
+    key.starts_with("auth.") || matches!(key, "webrtc.turn_credential" | "webrtc.turn_secret")
 }
 
 /// Where the value of `key` that counts was found.
@@ -148,7 +249,8 @@ pub(super) fn unknown(key: &str, value: &Value, origin: String) -> ConfigError {
         known = keys().collect();
     }
     // What is written under a wrong key may be a secret.
-    let hidden = ["token", "key", "auth", "secret"].iter().any(|word| key.to_lowercase().contains(word));
+    let hidden =
+        ["token", "key", "auth", "secret", "credential"].iter().any(|word| key.to_lowercase().contains(word));
     let value = if hidden { Secret::new("").to_string() } else { value.to_string() };
     ConfigError::UnknownKey {
         key: key.to_owned(),
@@ -188,6 +290,33 @@ impl Value {
         let text = self.text()?;
         let fits = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
         ((8..=256).contains(&text.len()) && text.chars().all(fits)).then(|| Secret::new(text))
+    }
+
+    fn printable(&self) -> Option<&str> {
+        let text = self.text()?;
+        let fits = |c: char| c.is_ascii_graphic() || c == ' ';
+        ((1..=256).contains(&text.len()) && text.chars().all(fits)).then_some(text)
+    }
+
+    /// A rate, or `None` for one that is switched off.
+    fn rate(&self) -> Option<Option<NonZeroU32>> {
+        match self.text()? {
+            "0" | "off" => Some(None),
+            number => number.parse().ok().filter(|rate: &NonZeroU32| rate.get() <= 1_000_000).map(Some),
+        }
+    }
+
+    /// Origins as browsers write them, or `None` for all.
+    fn origins(&self) -> Option<Option<Vec<String>>> {
+        let list: Vec<String> = self.list()?;
+        if list == ["*"] {
+            return Some(None);
+        }
+        let fits = |text: &String| {
+            let origin = url::Url::parse(text).ok().map(|url| url.origin().ascii_serialization());
+            text != "null" && origin.as_ref() == Some(text)
+        };
+        list.iter().all(fits).then_some(Some(list))
     }
 
     fn path(&self) -> Option<PathBuf> {

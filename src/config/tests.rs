@@ -65,11 +65,22 @@ fn every_key_is_read_from_the_file() {
         [http]
         listen = "[::1]:1"
         connections_per_source = 5
+        cors_origins = ["https://example.net", "http://localhost:3000"]
         [rtmp]
         listen = "127.0.0.1:2"
         [webrtc]
         listen = "127.0.0.1:3"
         external_addresses = ["203.0.113.7", "2001:db8::7"]
+        ice_servers = ["stun:stun.example.net", "turn:turn.example.net?transport=udp"]
+        turn_secret = "shared secret"
+        turn_ttl = "1h"
+        [limits]
+        posts_per_second = 7
+        post_burst = 8
+        patches_per_second = "off"
+        session_requests_per_second = 0
+        key_attempts_per_minute = 9
+        exempt = ["127.0.0.0/8", "::1/128"]
         [hls]
         part_duration = "200ms"
         segment_duration = "1s"
@@ -93,6 +104,15 @@ fn every_key_is_read_from_the_file() {
     assert!(config.open && config.demo);
     assert!(config.auth_admin_token.expect("set").matches("admin-admin"));
     assert_eq!(config.pipelines_dir, Some(PathBuf::from("/p")));
+    assert_eq!(config.http_cors_origins.expect("a list").len(), 2);
+    assert_eq!((config.webrtc_ice_servers.len(), config.webrtc_turn_ttl), (2, Duration::from_secs(3600)));
+    assert!(config.webrtc_turn_secret.expect("set").matches("shared secret"));
+    let rate = |rate: Option<NonZeroU32>| rate.map(NonZeroU32::get);
+    assert_eq!((rate(config.limits_posts_per_second), config.limits_post_burst.get()), (Some(7), 8));
+    assert_eq!(config.limits_patches_per_second, None);
+    assert_eq!(config.limits_session_requests_per_second, None);
+    assert_eq!(rate(config.limits_key_attempts_per_minute), Some(9));
+    assert_eq!(config.limits_exempt.len(), 2);
 }
 
 #[test]
@@ -103,6 +123,16 @@ fn every_key_is_read_from_the_environment() {
         ("TIDEGATE_RTMP_LISTEN", "127.0.0.1:1"),
         ("TIDEGATE_WEBRTC_LISTEN", "127.0.0.1:1"),
         ("TIDEGATE_WEBRTC_EXTERNAL_ADDRESSES", "203.0.113.7, 2001:db8::7"),
+        ("TIDEGATE_HTTP_CORS_ORIGINS", "https://example.net,https://example.org:8443"),
+        ("TIDEGATE_WEBRTC_ICE_SERVERS", "stun:stun.example.net, stuns:[2001:db8::7]:5349"),
+        ("TIDEGATE_WEBRTC_TURN_SECRET", "shared"),
+        ("TIDEGATE_WEBRTC_TURN_TTL", "24h"),
+        ("TIDEGATE_LIMITS_POSTS_PER_SECOND", "off"),
+        ("TIDEGATE_LIMITS_POST_BURST", "1"),
+        ("TIDEGATE_LIMITS_PATCHES_PER_SECOND", "0"),
+        ("TIDEGATE_LIMITS_SESSION_REQUESTS_PER_SECOND", "1"),
+        ("TIDEGATE_LIMITS_KEY_ATTEMPTS_PER_MINUTE", "60"),
+        ("TIDEGATE_LIMITS_EXEMPT", "127.0.0.0/8"),
         ("TIDEGATE_HLS_PART_DURATION", "500ms"),
         ("TIDEGATE_HLS_SEGMENT_DURATION", "4s"),
         ("TIDEGATE_HLS_WINDOW", "12"),
@@ -132,6 +162,9 @@ fn a_bad_value_names_key_value_and_what_would_be_right() {
         ("TIDEGATE_HLS_WINDOW", "2", "hls.window", "from 6 to 1000"),
         ("TIDEGATE_RESTREAM_EGRESS_ALLOW", "ten/8", "restream.egress_allow", "10.0.0.0/8"),
         ("TIDEGATE_OPEN", "yes", "open", "true or false"),
+        ("TIDEGATE_WEBRTC_ICE_SERVERS", "http://a", "webrtc.ice_servers", "stun:stun.example.net"),
+        ("TIDEGATE_HTTP_CORS_ORIGINS", "https://a/", "http.cors_origins", "https://example.net"),
+        ("TIDEGATE_LIMITS_POSTS_PER_SECOND", "many", "limits.posts_per_second", "off"),
         ("TIDEGATE_LOG", "tidegate=loud", "log", "\"info\""),
     ] {
         let fault = fault(&[], &[(variable, value)]);
@@ -150,6 +183,35 @@ fn a_bad_secret_is_not_shown() {
     let file = TomlFile::new("[auth]\npublish_key = canary\n");
     let fault = super::tests::fault(&["--config", &file.path()], &[]);
     assert!(fault.contains("line 2") && !fault.contains("canary"), "{fault}");
+}
+
+#[test]
+fn a_turn_server_needs_credentials_of_one_kind() {
+    let turn = ("TIDEGATE_WEBRTC_ICE_SERVERS", "turn:turn.example.net");
+    let name = ("TIDEGATE_WEBRTC_TURN_USERNAME", "tide");
+    let password = ("TIDEGATE_WEBRTC_TURN_CREDENTIAL", "canary");
+    let secret = ("TIDEGATE_WEBRTC_TURN_SECRET", "canary");
+    for (settings, key) in [
+        (&[turn][..], "webrtc.turn_secret"),
+        (&[turn, name], "webrtc.turn_credential"),
+        (&[turn, password], "webrtc.turn_username"),
+        (&[turn, name, password, secret], "webrtc.turn_secret"),
+        (&[turn, name, secret], "webrtc.turn_credential"),
+    ] {
+        let fault = fault(&[], settings);
+        assert!(fault.contains(key) && !fault.contains("canary"), "{fault}");
+    }
+    for settings in [&[turn, name, password][..], &[turn, secret], &[("TIDEGATE_WEBRTC_ICE_SERVERS", "")]] {
+        load(&[], settings).expect("right");
+    }
+}
+
+#[test]
+fn all_origins_or_some_may_use_whip_and_whep() {
+    let origins = |text| load(&[], &[("TIDEGATE_HTTP_CORS_ORIGINS", text)]).expect("right").http_cors_origins;
+    assert_eq!(origins("*"), None);
+    assert_eq!(origins(""), Some(Vec::new()));
+    assert_eq!(origins("https://example.net"), Some(vec!["https://example.net".to_owned()]));
 }
 
 #[test]

@@ -11,12 +11,14 @@ pub use banner::Banner;
 
 use crate::config::{Config, Credentials, CredentialsError};
 use crate::hls::{Hls, HlsSettings};
-use crate::http::{Access, Http, HttpError, HttpSettings, Rooms};
+use crate::http::{
+    Access, Http, HttpError, HttpSettings, IceServers, Origins, RateSettings, Rooms, TurnCredentials,
+};
 use crate::pipeline::{self, PipelineError, Pipelines};
 use crate::restream::Restreams;
 use crate::rtmp::{RtmpError, RtmpServer};
 use crate::stream::Hub;
-use crate::webrtc::{WebRtc, WebRtcError, WebRtcSettings};
+use crate::webrtc::{IceMode, WebRtc, WebRtcError, WebRtcSettings};
 use outputs::Outputs;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -108,13 +110,17 @@ impl Gateway {
             },
             pipelines.clone(),
         );
-        let restreams = Restreams::new(hub.clone());
+        let restreams = Restreams::with_transcoding(hub.clone(), config.transcode_video);
         let authorize = stream_key::authorize(publish_key.clone());
         let rtmp = RtmpServer::bind(config.rtmp_listen, hub.clone(), authorize).await?;
         let webrtc = WebRtc::start(
             WebRtcSettings {
                 listen: config.webrtc_listen,
                 external_addresses: config.webrtc_external_addresses.clone(),
+                workers: config.webrtc_workers,
+                ice: if config.webrtc_full_ice { IceMode::Full } else { IceMode::Lite },
+                half_open_per_source: config.limits_half_open_per_source,
+                half_open: config.limits_half_open,
             },
             hub.clone(),
         )?;
@@ -128,6 +134,9 @@ impl Gateway {
         let settings = HttpSettings {
             listen: config.http_listen,
             connections_per_source: config.http_connections_per_source,
+            rates: rates(&config),
+            origins: config.http_cors_origins.clone().map_or(Origins::Any, Origins::Only),
+            ice_servers: ice_servers(&config),
         };
         let http = match Http::bind(settings, rooms, access, closing.clone()).await {
             Ok(http) => http,
@@ -142,7 +151,12 @@ impl Gateway {
         let (http_addr, rtmp_addr) = (http.local_addr(), rtmp.local_addr());
         let tasks = Tasks {
             reaper: tokio::spawn(reaper.run(sources.clone())),
-            outputs: tokio::spawn(outputs.run(pipelines.clone(), hls, outputs_cancel.clone())),
+            outputs: tokio::spawn(outputs.run(
+                pipelines.clone(),
+                hls,
+                config.transcode_video,
+                outputs_cancel.clone(),
+            )),
             http: tokio::spawn(http.run(http_cancel.clone())),
             rtmp: tokio::spawn(rtmp.run(rtmp_cancel.clone())),
             demo: config.demo.then(|| {
@@ -238,6 +252,27 @@ impl Gateway {
         info!(after = ?started.elapsed(), "Shut down.");
         if in_time { Ok(()) } else { Err(Overdue) }
     }
+}
+
+fn rates(config: &Config) -> RateSettings {
+    RateSettings {
+        posts_per_second: config.limits_posts_per_second,
+        post_burst: config.limits_post_burst,
+        patches_per_second: config.limits_patches_per_second,
+        session_requests_per_second: config.limits_session_requests_per_second,
+        key_attempts_per_minute: config.limits_key_attempts_per_minute,
+        exempt: config.limits_exempt.clone(),
+    }
+}
+
+fn ice_servers(config: &Config) -> IceServers {
+    let (username, credential) = (&config.webrtc_turn_username, &config.webrtc_turn_credential);
+    let credentials = match (username.clone(), credential.clone(), config.webrtc_turn_secret.clone()) {
+        (Some(username), Some(credential), _) => TurnCredentials::Static { username, credential },
+        (_, _, Some(secret)) => TurnCredentials::Shared { secret, ttl: config.webrtc_turn_ttl },
+        _ => TurnCredentials::None,
+    };
+    IceServers { servers: config.webrtc_ice_servers.clone(), credentials }
 }
 
 /// Whether `work` was done by `deadline`.

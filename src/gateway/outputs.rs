@@ -1,6 +1,7 @@
 //! What each stream gets when it comes to life: its bridges and its HLS.
 
 use crate::hls::Hls;
+use crate::media::VideoTranscoding;
 use crate::pipeline::{self, Pipelines};
 use crate::stream::{Hub, Stream, StreamEvent};
 use std::sync::Arc;
@@ -25,7 +26,13 @@ impl Outputs {
     }
 
     /// Runs until `cancel`; then lets the outputs flush, and returns when all have ended.
-    pub(super) async fn run(mut self, pipelines: Arc<Pipelines>, hls: Arc<Hls>, cancel: CancellationToken) {
+    pub(super) async fn run(
+        mut self,
+        pipelines: Arc<Pipelines>,
+        hls: Arc<Hls>,
+        transcoding: VideoTranscoding,
+        cancel: CancellationToken,
+    ) {
         let mut tasks = JoinSet::new();
         loop {
             let streams = tokio::select! {
@@ -41,7 +48,8 @@ impl Outputs {
                 },
             };
             for stream in streams {
-                tasks.spawn(pipeline::run_bridges(pipelines.clone(), stream.clone(), cancel.child_token()));
+                let (pipelines, cancel_bridges) = (pipelines.clone(), cancel.child_token());
+                tasks.spawn(pipeline::run_bridges(pipelines, stream.clone(), transcoding, cancel_bridges));
                 tasks.spawn(hls.clone().run(stream, cancel.child_token()));
             }
         }

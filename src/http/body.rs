@@ -49,6 +49,13 @@ pub(super) async fn json<T: DeserializeOwned>(request: Request<Body>) -> Result<
     Ok(value)
 }
 
+/// The body as JSON, or the default if there is no body.
+pub(super) async fn json_or_default<T: DeserializeOwned + Default>(
+    request: Request<Body>,
+) -> Result<T, Problem> {
+    if hyper::body::Body::is_end_stream(request.body()) { Ok(T::default()) } else { json(request).await }
+}
+
 /// Reads a body that nobody wants, within narrow bounds: a client that is still sending when the connection
 /// closes would lose the answer that tells it why it is refused.
 pub(super) async fn forget(request: Request<Body>) {

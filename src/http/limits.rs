@@ -50,7 +50,7 @@ impl Drop for Place {
 }
 
 /// One host has one IPv4 address, but all of an IPv6 /64.
-fn source(address: IpAddr) -> IpAddr {
+pub(super) fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

@@ -10,10 +10,12 @@ mod bitrate;
 mod body;
 mod cors;
 mod hls;
+mod ice_servers;
 mod limits;
 mod live;
 mod pages;
 mod problem;
+mod rates;
 mod request;
 mod router;
 mod server;
@@ -21,6 +23,9 @@ mod sessions;
 mod tracks;
 
 pub use access::Access;
+pub use cors::Origins;
+pub use ice_servers::{IceServers, TurnCredentials};
+pub use rates::RateSettings;
 pub use server::{Http, HttpError, HttpSettings};
 
 use crate::hls::Hls;
@@ -28,6 +33,8 @@ use crate::restream::Restreams;
 use crate::stream::Hub;
 use crate::webrtc::WebRtc;
 use bitrate::Bitrates;
+use rates::Rates;
+use sessions::Sessions;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +56,10 @@ struct App {
     rooms: Rooms,
     access: Access,
     bitrates: Bitrates,
+    rates: Rates,
+    origins: Origins,
+    ice_servers: IceServers,
+    sessions: Sessions,
     /// Cancelled when the gateway begins to shut down: new sessions are refused.
     closing: CancellationToken,
 }

@@ -44,7 +44,6 @@ impl Problem {
     }
 
     /// The status.
-    #[cfg(test)]
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }
@@ -96,6 +95,11 @@ impl Problem {
             "unsupported-media-type",
             format!("the body must be sent as \"Content-Type: {wanted}\""),
         )
+    }
+
+    /// 500: a fault of ours, whose cause goes to the log.
+    pub(super) fn internal(what: &'static str, cause: &str) -> Self {
+        internal(what, cause)
     }
 
     /// 503 while the gateway shuts down.
@@ -162,6 +166,8 @@ impl From<SessionError> for Problem {
             E::UnknownSession => of(StatusCode::NOT_FOUND, "unknown-session"),
             E::MalformedFragment(_) => of(StatusCode::BAD_REQUEST, "malformed-fragment"),
             E::StaleEntityTag => of(StatusCode::PRECONDITION_FAILED, "stale-entity-tag"),
+            E::TooManyPatches => of(StatusCode::TOO_MANY_REQUESTS, "too-many-patches").retry_after(1),
+            E::UnknownLayer { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "unknown-layer"),
             E::Overloaded => of(StatusCode::SERVICE_UNAVAILABLE, "overloaded").retry_after(2),
             E::Closing => of(StatusCode::SERVICE_UNAVAILABLE, "closing").retry_after(5),
             E::Internal(_) => internal("session", &detail),

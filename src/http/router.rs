@@ -20,7 +20,7 @@ type Compressible = fn(StatusCode, Version, &HeaderMap, &Extensions) -> bool;
 pub(super) fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(pages::routes())
-        .merge(sessions::routes())
+        .merge(sessions::routes(&app))
         .merge(hls::routes())
         .merge(live::routes())
         .merge(api::routes(&app))

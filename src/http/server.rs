@@ -6,9 +6,11 @@
 
 use super::bitrate::Bitrates;
 use super::limits::{Place, Sources};
+use super::rates::{RateSettings, Rates};
 use super::request::Peer;
 use super::router::router;
-use super::{Access, App, Rooms};
+use super::sessions::Sessions;
+use super::{Access, App, IceServers, Origins, Rooms};
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
@@ -41,12 +43,18 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Where and how HTTP is served.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct HttpSettings {
     /// The address; port 0 for any.
     pub listen: SocketAddr,
     /// Connections that one source (an IPv4 address or an IPv6 /64) may hold at a time.
     pub connections_per_source: usize,
+    /// What one source may do how often.
+    pub rates: RateSettings,
+    /// Whose pages may use WHIP and WHEP.
+    pub origins: Origins,
+    /// What sessions are told of.
+    pub ice_servers: IceServers,
 }
 
 /// Why HTTP can't be served.
@@ -78,10 +86,20 @@ impl Http {
         access: Access,
         closing: CancellationToken,
     ) -> Result<Self, HttpError> {
-        let listen = |why| HttpError::Listen { listen: settings.listen, why };
-        let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
+        let address = settings.listen;
+        let listen = |why| HttpError::Listen { listen: address, why };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
         let local = listener.local_addr().map_err(listen)?;
-        let app = Arc::new(App { rooms, access, bitrates: Bitrates::default(), closing });
+        let app = Arc::new(App {
+            rooms,
+            access,
+            bitrates: Bitrates::default(),
+            rates: Rates::new(&settings.rates),
+            origins: settings.origins,
+            ice_servers: settings.ice_servers,
+            sessions: Sessions::default(),
+            closing,
+        });
         Ok(Self { listener, local, app, sources: Sources::new(settings.connections_per_source) })
     }
 
@@ -185,6 +203,8 @@ fn sample(app: &App) {
     let counters =
         counters.map(|stream| (stream.name().clone(), stream.statistics().snapshot().bytes_received));
     app.bitrates.sample(Instant::now(), counters);
+    app.rates.sweep();
+    app.sessions.sweep();
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

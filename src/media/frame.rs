@@ -15,8 +15,9 @@ pub struct Frame {
     pub pts: MediaTime,
     /// When it is decoded; rises from frame to frame of a track, and equals `pts` without B-frames.
     pub dts: MediaTime,
-    /// Video: an IDR access unit. Audio: always true.
+    /// Video: a decoder can start here (H.264: an IDR access unit). Audio: always true.
     pub keyframe: bool,
-    /// H.264: the access unit with NAL units prefixed by their length in 4 bytes. AAC: one raw frame.
+    /// H.264, H.265: the access unit with NAL units prefixed by their length in 4 bytes. VP9: a frame or
+    /// superframe. AV1: a temporal unit of OBUs with sizes, without delimiter. AAC: one raw frame.
     pub data: Bytes,
 }

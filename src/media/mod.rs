@@ -8,6 +8,7 @@ mod epoch;
 mod frame;
 pub mod h264;
 pub mod h265;
+mod ice_server;
 mod name;
 mod packet;
 mod reorder;
@@ -15,16 +16,21 @@ mod secret;
 mod time;
 mod timeline;
 mod track;
+mod transcoding;
 pub mod vp8;
 pub mod vp9;
 
 pub use codec::{Codec, MediaKind};
 pub use epoch::Epoch;
 pub use frame::Frame;
+pub use ice_server::{IceServer, InvalidIceServer};
 pub use name::{InvalidStreamName, StreamName};
 pub use packet::{Packet, PacketBatch};
 pub use reorder::{ReorderBuffer, Reordered};
 pub use secret::Secret;
 pub use time::MediaTime;
-pub use timeline::{SenderReport, Sequence, SequenceUnwrapper, Timeline, TimestampJump, TimestampUnwrapper};
+pub use timeline::{
+    RtpClock, SenderReport, Sequence, SequenceUnwrapper, Timeline, TimestampJump, TimestampUnwrapper,
+};
 pub use track::{AudioTrack, Tracks, VideoTrack};
+pub use transcoding::{Carriage, NoCarriage, Output, VideoTranscoding};

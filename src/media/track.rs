@@ -12,7 +12,8 @@ pub struct VideoTrack {
     pub resolution: Option<(u32, u32)>,
     /// Pictures a second, where the sender states a constant rate.
     pub frame_rate: Option<f64>,
-    /// Frame lane: the decoder configuration record (`avcC` without box header). Packet lane: empty.
+    /// Frame lane: the decoder configuration record as in ISO base media files, without box headers: `avcC`,
+    /// `hvcC`, `vpcC` (from the profile on), the first four bytes of `av1C`. Packet lane: empty.
     pub codec_data: Bytes,
     /// Packet lane: the negotiated `a=fmtp` parameters (`level-asymmetry-allowed=1;…`). Frame lane: empty.
     pub fmtp: String,

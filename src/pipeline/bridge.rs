@@ -1,7 +1,9 @@
-//! Starts and stops the bridge of one stream, as its lanes have readers.
+//! Starts and stops the bridges of one stream, as its lanes have readers.
 
-use super::{PipelineError, Pipelines, to_frames, to_packets};
+use super::{PipelineError, Pipelines, to_compatible, to_frames, to_packets};
+use crate::media::{NoCarriage, VideoTranscoding};
 use crate::stream::{LaneKind, LaneWatch, Stream};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -15,49 +17,95 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// A bridge that ran this long failed for a new reason.
 const STABLE: Duration = Duration::from_secs(30);
 
-/// Fills the lane of `stream` that its publisher does not fill, while somebody reads it. Returns when the
-/// stream has ended or on `cancel`. A pipeline that fails is replaced, in a new epoch.
-pub async fn run_bridges(pipelines: Arc<Pipelines>, stream: Arc<Stream>, cancel: CancellationToken) {
+/// Fills the lanes of `stream` that its publisher does not fill, each while somebody reads it, and
+/// transcodes video for that if `transcoding` allows it. Returns when the stream has ended or on `cancel`.
+/// A pipeline that fails is replaced, in a new epoch.
+pub async fn run_bridges(
+    pipelines: Arc<Pipelines>,
+    stream: Arc<Stream>,
+    transcoding: VideoTranscoding,
+    cancel: CancellationToken,
+) {
+    let told = Told::new(&stream);
+    let bridges = Bridges { pipelines: &pipelines, stream: &stream, transcoding, told: &told };
+    let both = async {
+        // The compatible lane is filled from the frame lane, which may need its bridge first.
+        tokio::join!(bridges.run(LaneWatch::wanted_bridge), bridges.run(LaneWatch::wanted_compatible))
+    };
     tokio::select! {
         () = cancel.cancelled() => {}
-        () = run(&pipelines, &stream) => {}
+        _ = both => {}
     }
 }
 
-async fn run(pipelines: &Pipelines, stream: &Arc<Stream>) {
-    let mut lanes = stream.watch_lanes();
-    let mut backoff = BACKOFF.0;
-    loop {
-        let wanted = lanes.wait_for(|lanes| lanes.ended || lanes.wanted_bridge().is_some()).await;
-        let Ok(wanted) = wanted.map(|lanes| *lanes) else {
-            return;
-        };
-        let Some(lane) = wanted.wanted_bridge().filter(|_| !wanted.ended) else {
-            return;
-        };
-        debug!(stream = %stream.name(), ?lane, "The bridge starts.");
-        let started = Instant::now();
-        let bridge = async {
-            match lane {
-                LaneKind::Frames => to_frames::run(pipelines, stream).await,
-                LaneKind::Packets => to_packets::run(pipelines, stream).await,
+/// What a stream's bridges share.
+struct Bridges<'a> {
+    pipelines: &'a Pipelines,
+    stream: &'a Arc<Stream>,
+    transcoding: VideoTranscoding,
+    told: &'a Told,
+}
+
+impl Bridges<'_> {
+    /// Keeps the bridge running that `wanted` names, if any.
+    async fn run(&self, wanted: fn(&LaneWatch) -> Option<LaneKind>) {
+        let Self { stream, .. } = self;
+        let mut lanes = stream.watch_lanes();
+        let mut backoff = BACKOFF.0;
+        loop {
+            let state = lanes.wait_for(|lanes| lanes.ended || wanted(lanes).is_some()).await;
+            let Ok(state) = state.map(|lanes| *lanes) else {
+                return;
+            };
+            let Some(lane) = wanted(&state).filter(|_| !state.ended) else {
+                return;
+            };
+            debug!(stream = %stream.name(), ?lane, "The bridge starts.");
+            let started = Instant::now();
+            let result = tokio::select! {
+                result = self.fill(lane) => result,
+                () = unwanted(lanes.clone(), state, wanted) => Ok(()),
+            };
+            debug!(stream = %stream.name(), ?lane, "The bridge stopped.");
+            let Err(error) = result else {
+                backoff = BACKOFF.0;
+                continue;
+            };
+            if started.elapsed() > STABLE {
+                backoff = BACKOFF.0;
             }
-        };
-        let result = tokio::select! {
-            result = bridge => result,
-            () = unwanted(lanes.clone(), wanted) => Ok(()),
-        };
-        debug!(stream = %stream.name(), ?lane, "The bridge stopped.");
-        let Err(error) = result else {
-            backoff = BACKOFF.0;
-            continue;
-        };
-        if started.elapsed() > STABLE {
-            backoff = BACKOFF.0;
+            report(stream, &error, backoff);
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF.1);
         }
-        report(stream, &error, backoff);
-        tokio::time::sleep(backoff).await;
-        backoff = (backoff * 2).min(BACKOFF.1);
+    }
+
+    async fn fill(&self, lane: LaneKind) -> Result<(), PipelineError> {
+        let Self { pipelines, stream, transcoding, told } = *self;
+        match lane {
+            LaneKind::Frames => to_frames::run(pipelines, stream, transcoding, told).await,
+            LaneKind::Packets => to_packets::run(pipelines, stream).await,
+            LaneKind::Compatible => to_compatible::run(pipelines, stream, transcoding).await,
+        }
+    }
+}
+
+/// What the operator has been told of a stream, so that it is said once.
+pub(super) struct Told {
+    stream: Arc<Stream>,
+    last: Mutex<Option<NoCarriage>>,
+}
+
+impl Told {
+    fn new(stream: &Arc<Stream>) -> Self {
+        Self { stream: stream.clone(), last: Mutex::new(None) }
+    }
+
+    /// Logs why video does not reach an output, unless that was the last thing said.
+    pub(super) fn once(&self, reason: NoCarriage) {
+        if self.last.lock().replace(reason) != Some(reason) {
+            warn!(stream = %self.stream.name(), "{reason}.");
+        }
     }
 }
 
@@ -66,18 +114,22 @@ fn report(stream: &Stream, error: &PipelineError, backoff: Duration) {
     warn!(stream = %stream.name(), %error, retry_ms, "A bridge failed and is started again.");
 }
 
-/// Completes when the bridge that was `wanted` should stop: the stream or its publisher is gone or
-/// another, or nobody has read for a while.
-async fn unwanted(mut lanes: watch::Receiver<LaneWatch>, wanted: LaneWatch) {
+/// Completes when the bridge that was `wanted` in `state` should stop: the stream or its publisher is gone
+/// or another, or nobody has read for a while.
+async fn unwanted(
+    mut lanes: watch::Receiver<LaneWatch>,
+    state: LaneWatch,
+    wanted: fn(&LaneWatch) -> Option<LaneKind>,
+) {
     let gone = |lanes: &LaneWatch| {
-        lanes.ended || lanes.generation != wanted.generation || lanes.native != wanted.native
+        lanes.ended || lanes.generation != state.generation || lanes.native != state.native
     };
     loop {
-        let idle = lanes.wait_for(|lanes| gone(lanes) || lanes.wanted_bridge().is_none()).await;
+        let idle = lanes.wait_for(|lanes| gone(lanes) || wanted(lanes).is_none()).await;
         if idle.map_or(true, |lanes| gone(&lanes)) {
             return;
         }
-        let read_again = lanes.wait_for(|lanes| gone(lanes) || lanes.wanted_bridge().is_some());
+        let read_again = lanes.wait_for(|lanes| gone(lanes) || wanted(lanes).is_some());
         match tokio::time::timeout(LINGER, read_again).await {
             Ok(Ok(lanes)) if !gone(&lanes) => {}
             _ => return,

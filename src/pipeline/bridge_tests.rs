@@ -1,51 +1,13 @@
 //! The bridges' promises, kept with real media and a real hub.
 
 use super::fixture::*;
+use super::live::{Live, PATIENCE, next};
 use super::*;
 use crate::media::{Frame, MediaKind, MediaTime, PacketBatch, Tracks};
-use crate::stream::{Hub, Media, Publisher, Source, SourceKind, Stream, Subscriber};
-use std::path::Path;
+use crate::stream::Hub;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A stream with a publisher and a running bridge.
-struct Live<T: Media> {
-    publisher: Publisher<T>,
-    stream: Arc<Stream>,
-    cancel: CancellationToken,
-    bridge: tokio::task::JoinHandle<()>,
-    _hub: (Hub, crate::stream::Reaper),
-}
-
-impl<T: Media> Live<T> {
-    fn new(overrides: Option<&Path>) -> Self {
-        let hub = Hub::new(Duration::ZERO);
-        let source = Source { kind: SourceKind::Rtmp, remote: None };
-        let publisher = hub.0.publish::<T>("a".parse().expect("a name"), source).expect("free");
-        let (stream, cancel) = (publisher.stream().clone(), CancellationToken::new());
-        let pipelines = Pipelines::load(overrides).expect("installed");
-        let bridge = tokio::spawn(run_bridges(pipelines, stream.clone(), cancel.clone()));
-        Self { publisher, stream, cancel, bridge, _hub: hub }
-    }
-
-    /// Waits until the bridge reads. (On one thread: it counts as a reader slightly before.)
-    async fn bridged(&self) {
-        let reads = |lanes: &crate::stream::LaneWatch| lanes.frame_readers > 0 && lanes.packet_readers > 0;
-        self.stream.watch_lanes().wait_for(reads).await.expect("open");
-    }
-
-    async fn end(self) {
-        self.cancel.cancel();
-        self.bridge.await.expect("no panic");
-    }
-}
-
-async fn next<T: Media>(reader: &mut Subscriber<T>) -> Arc<T> {
-    tokio::time::timeout(PATIENCE, reader.recv()).await.expect("in time").expect("not ended")
-}
 
 fn last_of(frames: &[Frame], kind: MediaKind) -> MediaTime {
     frames.iter().filter(|frame| frame.kind == kind).map(|frame| frame.pts).max().expect("frames")

@@ -1,6 +1,7 @@
 //! Track configurations as GStreamer states them, and back.
 
 use super::PipelineError;
+use super::vp9::Vp9Config;
 use crate::media::{AudioTrack, Codec, VideoTrack};
 use bytes::Bytes;
 use gstreamer as gst;
@@ -12,19 +13,60 @@ pub(super) enum TrackConfig {
     Audio(AudioTrack),
 }
 
-/// Caps of H.264 access units with length-prefixed NAL units.
+/// Caps of whole frames with their configuration beside them, as the frame lane carries them.
 pub(super) fn of_video(track: &VideoTrack, purpose: &'static str) -> Result<gst::Caps, PipelineError> {
-    if track.codec != Codec::H264 {
-        return Err(PipelineError::Unsupported { codec: track.codec, purpose });
+    let unsupported = || PipelineError::Unsupported { codec: track.codec, purpose };
+    let codec_data = || gst::Buffer::from_slice(track.codec_data.clone());
+    let caps = match track.codec {
+        Codec::H264 => gst::Caps::builder("video/x-h264")
+            .field("stream-format", "avc")
+            .field("alignment", "au")
+            .field("codec_data", codec_data()),
+        Codec::H265 => gst::Caps::builder("video/x-h265")
+            .field("stream-format", "hvc1")
+            .field("alignment", "au")
+            .field("codec_data", codec_data()),
+        Codec::Vp9 => Vp9Config::read(&track.codec_data)
+            .ok_or_else(unsupported)?
+            .put(gst::Caps::builder("video/x-vp9").field("alignment", "super-frame")),
+        Codec::Av1 => {
+            let (profile, chroma_format, bit_depth) = av1(&track.codec_data).ok_or_else(unsupported)?;
+            gst::Caps::builder("video/x-av1")
+                .field("stream-format", "obu-stream")
+                .field("alignment", "tu")
+                .field("profile", profile)
+                .field("chroma-format", chroma_format)
+                .field("bit-depth-luma", bit_depth)
+                .field("bit-depth-chroma", bit_depth)
+                .field("codec_data", codec_data())
+        }
+        Codec::Vp8 | Codec::Opus | Codec::Aac => return Err(unsupported()),
+    };
+    Ok(match track.resolution {
+        Some((width, height)) => caps.field("width", width as i32).field("height", height as i32),
+        None => caps,
     }
-    let mut caps = gst::Caps::builder("video/x-h264")
-        .field("stream-format", "avc")
-        .field("alignment", "au")
-        .field("codec_data", gst::Buffer::from_slice(track.codec_data.clone()));
-    if let Some((width, height)) = track.resolution {
-        caps = caps.field("width", width as i32).field("height", height as i32);
-    }
-    Ok(caps.build())
+    .build())
+}
+
+/// Profile, chroma format and bit depth from the AV1CodecConfigurationRecord (AV1 in ISOBMFF §2.3.3).
+fn av1(record: &[u8]) -> Option<(&'static str, &'static str, u32)> {
+    let &[_, profile, format, ..] = record else { return None };
+    let profile = *["main", "high", "professional"].get(usize::from(profile >> 5))?;
+    let bit_depth = match format >> 5 & 3 {
+        0b00 => 8,
+        0b10 => 10,
+        0b11 => 12,
+        _ => return None,
+    };
+    let chroma_format = match format >> 2 & 7 {
+        0b011 => "4:2:0",
+        0b010 => "4:2:2",
+        0b000 => "4:4:4",
+        0b111 => "4:0:0",
+        _ => return None,
+    };
+    Some((profile, chroma_format, bit_depth))
 }
 
 /// Caps of raw AAC frames.
@@ -45,27 +87,27 @@ pub(super) fn of_audio(track: &AudioTrack, purpose: &'static str) -> Result<gst:
 /// The configuration that caps of coded frames state; `None` while they are incomplete.
 pub(super) fn read(caps: &gst::CapsRef) -> Option<TrackConfig> {
     let caps = caps.structure(0)?;
-    let codec_data = caps.get::<gst::Buffer>("codec_data").ok()?;
-    let codec_data = Bytes::copy_from_slice(codec_data.map_readable().ok()?.as_slice());
     let number = |name| caps.get::<i32>(name).ok().and_then(|number| u32::try_from(number).ok());
+    let codec_data = || {
+        let data = caps.get::<gst::Buffer>("codec_data").ok()?;
+        Some(Bytes::copy_from_slice(data.map_readable().ok()?.as_slice()))
+    };
+    let video = |codec, codec_data| {
+        let resolution = number("width").zip(number("height"));
+        let rate = caps.get::<gst::Fraction>("framerate").ok().filter(|rate| rate.numer() > 0);
+        let frame_rate = rate.map(|rate| f64::from(rate.numer()) / f64::from(rate.denom()));
+        let (fmtp, reordered) = (String::new(), false);
+        TrackConfig::Video(VideoTrack { codec, resolution, frame_rate, codec_data, fmtp, reordered })
+    };
     match caps.name().as_str() {
-        "video/x-h264" => Some(TrackConfig::Video(VideoTrack {
-            codec: Codec::H264,
-            resolution: number("width").zip(number("height")),
-            frame_rate: caps
-                .get::<gst::Fraction>("framerate")
-                .ok()
-                .filter(|rate| rate.numer() > 0)
-                .map(|rate| f64::from(rate.numer()) / f64::from(rate.denom())),
-            codec_data,
-            fmtp: String::new(),
-            reordered: false,
-        })),
+        "video/x-h264" => Some(video(Codec::H264, codec_data()?)),
+        "video/x-h265" => Some(video(Codec::H265, codec_data()?)),
+        "video/x-vp9" => Some(video(Codec::Vp9, Vp9Config::of(caps)?.record())),
         "audio/mpeg" => Some(TrackConfig::Audio(AudioTrack {
             codec: Codec::Aac,
             sample_rate: number("rate")?,
             channels: u16::try_from(number("channels")?).ok()?,
-            codec_data,
+            codec_data: codec_data()?,
             fmtp: String::new(),
         })),
         _ => None,

@@ -3,6 +3,7 @@
 //! Owns their parsing and the check that each element they name is installed. Builds no pipeline.
 
 use super::PipelineError;
+use crate::media::Codec;
 use gstreamer as gst;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,6 +15,8 @@ pub struct Pipelines {
     texts: BTreeMap<&'static str, String>,
     h264_decoder: &'static str,
     aac_decoder: &'static str,
+    av1_decoder: &'static str,
+    h265_decoder: &'static str,
 }
 
 macro_rules! embedded {
@@ -23,21 +26,31 @@ macro_rules! embedded {
 }
 
 /// All descriptions: file name and text.
-const EMBEDDED: [(&str, &str); 9] = embedded![
+const EMBEDDED: [(&str, &str); 14] = embedded![
     "aac-frames-to-packets",
     "demo-audio",
     "demo-video",
+    "frames-to-h264-frames",
     "h264-frames-to-packets",
     "h264-packets-to-frames",
     "h264-reordered-frames-to-packets",
+    "h265-packets-to-frames",
     "mux-audio",
     "mux-video",
+    "mux-vp9",
     "opus-packets-to-frames",
+    "vp8-packets-to-h264-frames",
+    "vp9-packets-to-frames",
 ];
 
 /// A value for every placeholder.
-const SAMPLES: [(&str, &str); 4] =
-    [("parser", "h264parse !"), ("fragment", "2000000000"), ("chunk", "333000000"), ("bitrate", "2000")];
+const SAMPLES: [(&str, &str); 5] = [
+    ("parser", "h264parse !"),
+    ("fragment", "2000000000"),
+    ("chunk", "333000000"),
+    ("bitrate", "2000"),
+    ("video_decoder", "vp9dec"),
+];
 
 /// Where Debian keeps the elements.
 const PACKAGES: [(&str, &[&str]); 5] = [
@@ -52,12 +65,30 @@ const PACKAGES: [(&str, &[&str]); 5] = [
             "audioconvert",
             "audioresample",
             "videoconvert",
+            "videoscale",
         ],
     ),
-    ("gstreamer1.0-plugins-good", &["rtph264depay", "rtph264pay", "rtpopusdepay", "rtpopuspay", "aacparse"]),
-    ("gstreamer1.0-plugins-bad", &["h264parse", "voaacenc", "faad", "openh264dec"]),
+    (
+        "gstreamer1.0-plugins-good",
+        &[
+            "rtph264depay",
+            "rtph264pay",
+            "rtph265depay",
+            "rtpopusdepay",
+            "rtpopuspay",
+            "rtpvp8depay",
+            "rtpvp9depay",
+            "aacparse",
+            "vp8dec",
+            "vp9dec",
+        ],
+    ),
+    (
+        "gstreamer1.0-plugins-bad",
+        &["h264parse", "h265parse", "vp9parse", "voaacenc", "faad", "openh264dec", "av1dec"],
+    ),
     ("gstreamer1.0-plugins-ugly", &["x264enc"]),
-    ("gstreamer1.0-libav", &["avdec_h264", "avdec_aac"]),
+    ("gstreamer1.0-libav", &["avdec_h264", "avdec_h265", "avdec_aac"]),
 ];
 
 impl Pipelines {
@@ -84,6 +115,14 @@ impl Pipelines {
                 "aac-frames-to-packets.launch",
                 [("avdec_aac", "avdec_aac"), ("faad", "faad")],
             )?,
+            av1_decoder: either(
+                "frames-to-h264-frames.launch",
+                [("av1dec", "av1dec"), ("dav1ddec", "dav1ddec n-threads=1")],
+            )?,
+            h265_decoder: either(
+                "frames-to-h264-frames.launch",
+                [("avdec_h265", "avdec_h265 max-threads=1"), ("libde265dec", "libde265dec max-threads=1")],
+            )?,
         };
         for (file, text) in &pipelines.texts {
             for element in elements(text) {
@@ -101,6 +140,17 @@ impl Pipelines {
             })?;
         }
         Ok(Arc::new(pipelines))
+    }
+
+    /// What decodes frames of `codec`, as it stands in a description.
+    pub(super) fn video_decoder(&self, codec: Codec) -> Option<&'static str> {
+        match codec {
+            Codec::H264 => Some(self.h264_decoder),
+            Codec::H265 => Some(self.h265_decoder),
+            Codec::Vp9 => Some("vp9dec threads=1"),
+            Codec::Av1 => Some(self.av1_decoder),
+            Codec::Vp8 | Codec::Opus | Codec::Aac => None,
+        }
     }
 
     /// The description `file` with its placeholders filled.
@@ -198,11 +248,14 @@ mod tests {
         assert!(told.contains("demo-video.launch") && told.contains("nosuchelement"), "{told}");
     }
 
+    /// Linked into the binary.
+    const MUXERS: [&str; 2] = ["cmafmux", "isofmp4mux"];
+
     #[test]
     fn known_elements_have_their_package() {
         assert_eq!(package("x264enc"), Some("gstreamer1.0-plugins-ugly"));
         for (file, text) in EMBEDDED {
-            for element in elements(&without_comments(text)).filter(|element| *element != "cmafmux") {
+            for element in elements(&without_comments(text)).filter(|element| !MUXERS.contains(element)) {
                 assert!(package(element).is_some(), "{element} of {file}");
             }
         }

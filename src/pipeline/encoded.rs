@@ -73,9 +73,7 @@ pub(super) fn collect(
         let Some(pts) = Origin::INTERNAL.presentation(&sample, &buffer) else {
             return Ok(gst::FlowSuccess::Ok);
         };
-        let pts = pts.shifted(-delay_nanos);
-        let pts = last.map_or(pts, |last| pts.max(last.shifted(STEP)));
-        last = Some(pts);
+        let pts = rising(&mut last, pts.shifted(-delay_nanos));
         let keyframe = kind == MediaKind::Audio || !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
         drop(sample);
         if let Ok(data) = buffer.into_mapped_buffer_readable() {
@@ -86,8 +84,15 @@ pub(super) fn collect(
     graph.sink().set_callbacks(callbacks.build());
 }
 
+/// `pts`, or a little after the last one.
+pub(super) fn rising(last: &mut Option<MediaTime>, pts: MediaTime) -> MediaTime {
+    let pts = last.map_or(pts, |last| pts.max(last.shifted(STEP)));
+    *last = Some(pts);
+    pts
+}
+
 /// Whether a decoder must be told: another frame rate, say, is no new configuration.
-fn changed(old: &TrackConfig, new: &TrackConfig) -> bool {
+pub(super) fn changed(old: &TrackConfig, new: &TrackConfig) -> bool {
     match (old, new) {
         (TrackConfig::Video(old), TrackConfig::Video(new)) => {
             old.codec_data != new.codec_data || old.resolution != new.resolution

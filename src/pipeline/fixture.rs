@@ -244,6 +244,9 @@ pub(super) async fn observe(frames: &[Frame]) -> Observed {
         }
         white = bright;
     }
+    if !frames[0].epoch.tracks.has(MediaKind::Audio) {
+        return observed;
+    }
     let (init, parts) = mux(frames, MediaKind::Audio).await;
     let path = folder.path().join("audio.mp4");
     write(&path, &init, &parts);

@@ -98,6 +98,11 @@ impl Graph {
         let _ = self.source.end_of_stream();
     }
 
+    /// The element of this name, if the description has one.
+    pub(super) fn element(&self, name: &str) -> Option<gst::Element> {
+        self.pipeline.as_ref().and_then(|running| running.0.by_name(name))
+    }
+
     pub(super) fn file(&self) -> &'static str {
         self.file
     }

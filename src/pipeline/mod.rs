@@ -1,6 +1,6 @@
 //! GStreamer: the only room that names it.
 //!
-//! Owns the pipeline descriptions (`pipelines/*.launch`), the bridges that fill the lane a publisher does
+//! Owns the pipeline descriptions (`pipelines/*.launch`), the bridges that fill the lanes a publisher does
 //! not fill, the muxer that makes CMAF parts, and the demo stream. Pipelines are small, one a track, and
 //! disposable: an error ends the epoch, and a new pipeline starts. Callbacks only try to send; stopping
 //! runs off the asynchronous runtime; no clock of GStreamer's decides a media time.
@@ -11,21 +11,30 @@ mod bridge;
 mod bridge_tests;
 mod caps;
 mod clock;
+#[cfg(test)]
+mod codec_tests;
 mod cut;
 mod demo;
 mod description;
 mod encoded;
+mod encoder;
 mod error;
+mod feed;
 #[cfg(test)]
 mod fixture;
 mod graph;
+mod layer;
+#[cfg(test)]
+mod live;
 mod muxer;
 mod part;
 mod rtp;
 #[cfg(test)]
 mod tests;
+mod to_compatible;
 mod to_frames;
 mod to_packets;
+mod vp9;
 
 pub use bridge::run_bridges;
 pub use demo::run_demo;

@@ -8,8 +8,8 @@ use super::clock::{Origin, clock_time};
 use super::cut::{Cut, Cutter};
 use super::graph::{Graph, fail};
 use super::part::{MuxOutput, Timescale, read_list};
-use super::{PipelineError, Pipelines, caps};
-use crate::media::{AudioTrack, Frame, MediaKind, MediaTime, VideoTrack};
+use super::{PipelineError, Pipelines, caps, vp9};
+use crate::media::{AudioTrack, Codec, Frame, MediaKind, MediaTime, VideoTrack};
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use parking_lot::Mutex;
@@ -29,7 +29,7 @@ pub struct Muxer {
 /// What is muxed.
 #[derive(Clone, Copy, Debug)]
 pub enum MuxTrack<'a> {
-    /// H.264, with its decoder configuration.
+    /// H.264, H.265, VP9 or AV1, with its decoder configuration.
     Video(&'a VideoTrack),
     /// AAC, with its AudioSpecificConfig.
     Audio(&'a AudioTrack),
@@ -59,14 +59,13 @@ impl Muxer {
     ) -> Result<Self, PipelineError> {
         let (caps, file, parser, interval) = match track {
             MuxTrack::Video(track) => {
-                let parser = if track.resolution.is_some() { "" } else { "h264parse !" };
+                let parser = match (track.codec, track.resolution) {
+                    (Codec::H264, None) => "h264parse !",
+                    _ => "",
+                };
+                let file = if track.codec == Codec::Vp9 { "mux-vp9.launch" } else { "mux-video.launch" };
                 let rate = track.frame_rate.filter(|rate| (1.0..=240.0).contains(rate)).unwrap_or(30.0);
-                (
-                    caps::of_video(track, "muxed")?,
-                    "mux-video.launch",
-                    parser,
-                    Duration::from_secs_f64(1.0 / rate),
-                )
+                (caps::of_video(track, "muxed")?, file, parser, Duration::from_secs_f64(1.0 / rate))
             }
             MuxTrack::Audio(track) => {
                 let interval = MediaTime::from_ticks(i64::from(AAC_FRAME), track.sample_rate.max(1));
@@ -95,6 +94,10 @@ impl Muxer {
             move |error| report(error)
         })?;
         graph.source().set_caps(Some(&caps));
+        let vp9 = match track {
+            MuxTrack::Video(track) if track.codec == Codec::Vp9 => Some(track.codec_data.clone()),
+            _ => None,
+        };
         let (drained, finished) = watch::channel(false);
         let end = output.clone();
         let callbacks = gst_app::AppSinkCallbacks::builder()
@@ -103,7 +106,10 @@ impl Muxer {
                 let Some(list) = sample.buffer_list() else {
                     return Ok(gst::FlowSuccess::Ok);
                 };
-                let (init, part) = read_list(list, timescale);
+                let (mut init, part) = read_list(list, sample.segment(), timescale);
+                if let (Some(init), Some(record)) = (&mut init, &vp9) {
+                    *init = vp9::correct_level(init, record);
+                }
                 for item in init.map(MuxOutput::Init).into_iter().chain(part.map(MuxOutput::Part)) {
                     if output.try_send(item).is_err() {
                         report(PipelineError::OutputLost { file });

@@ -55,6 +55,7 @@ impl Timescale {
 /// What one buffer list of the muxer holds: an initialisation segment, a part, or both.
 pub(super) fn read_list(
     list: &gst::BufferListRef,
+    segment: Option<&gst::Segment>,
     timescale: Timescale,
 ) -> (Option<Bytes>, Option<MuxedPart>) {
     let mut init = None;
@@ -70,7 +71,7 @@ pub(super) fn read_list(
             continue;
         }
         if part.is_none()
-            && let Some(start) = buffer.pts()
+            && let Some(start) = running_time(segment, buffer)
         {
             part = Some((Origin::CONTAINER.read(start), !flags.contains(gst::BufferFlags::DELTA_UNIT)));
         }
@@ -88,6 +89,11 @@ pub(super) fn read_list(
         }
     });
     (init, part)
+}
+
+/// When a buffer is presented: muxers may put their segment far from zero.
+fn running_time(segment: Option<&gst::Segment>, buffer: &gst::BufferRef) -> Option<gst::ClockTime> {
+    segment?.downcast_ref::<gst::ClockTime>()?.to_running_time(buffer.pts()?)
 }
 
 /// What a part's first track run says.

@@ -1,28 +1,26 @@
-//! The bridge from packets to frames (WHIP to HLS and restreams): depacketises H.264 and turns Opus
-//! into AAC.
+//! The bridge from packets to frames (WHIP to HLS and restreams): depacketises video, turns VP8 into H.264
+//! and Opus into AAC.
 //!
 //! Owns one disposable pipeline a track for each epoch of the packet lane. Packets reach GStreamer in
 //! order and with their times on the stream's timeline, so no jitter buffer and no clock is involved.
+//! Of simulcast layers it reads the best that is active.
 
 use super::assembler::{EpochAssembler, Step};
-use super::clock::Origin;
+use super::bridge::Told;
 use super::encoded::{Encoded, QUEUE, VOAACENC_DELAY, collect};
+use super::encoder::{self, KeyframeClock, Progress};
+use super::feed::{Av1Units, Depacketizing, Feed};
 use super::graph::{Graph, fail, failure};
 use super::{PipelineError, Pipelines};
-use crate::media::{
-    Codec, Epoch, Frame, MediaKind, MediaTime, Packet, PacketBatch, ReorderBuffer, Reordered,
-};
-use crate::stream::{BridgeWriter, Stream, Subscriber};
-use gstreamer as gst;
+use crate::media::{Codec, Epoch, Frame, MediaKind, MediaTime, Output, PacketBatch, VideoTranscoding};
+use crate::stream::{BridgeWriter, LayerInfo, Stream, Subscriber};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{debug, warn};
 
-/// A hole in the packets is waited for this long: several round trips of retransmission.
-const REORDER_WAIT: Duration = Duration::from_millis(150);
-/// Packets that wait behind a hole at most: a large keyframe.
-const REORDER_PACKETS: usize = 1024;
+/// The pipeline that turns VP8 into H.264.
+const TRANSCODER: &str = "vp8-packets-to-h264-frames.launch";
 /// Between two wishes for a keyframe.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Browsers send keyframes only when asked; segments begin with one. So one is wished for when the
@@ -33,30 +31,35 @@ const MAX_BACKLOG: Duration = Duration::from_secs(3);
 
 /// Fills the frame lane from the packet lane until the stream ends or a pipeline fails. Dropping the
 /// future stops the bridge.
-pub(super) async fn run(pipelines: &Pipelines, stream: &Arc<Stream>) -> Result<(), PipelineError> {
+pub(super) async fn run(
+    pipelines: &Pipelines,
+    stream: &Arc<Stream>,
+    transcoding: VideoTranscoding,
+    told: &Told,
+) -> Result<(), PipelineError> {
     let mut packets = stream.subscribe::<PacketBatch>();
     let mut bridge = Bridge {
         writer: stream.bridge::<Frame>(),
-        keyframes: KeyframeWishes { stream: stream.clone(), asked: None, waiting: false, last: None },
+        keyframes: KeyframeWishes { stream: stream.clone(), asked: None, waiting: None, last: None },
         epoch: None,
     };
     let mut next = fresh_start(&mut packets);
     if next.is_none() {
-        bridge.keyframes.ask();
+        bridge.keyframes.ask(Wish::Any);
     }
     // The first packets wait for nothing but their keyframe.
     while next.is_none() {
         match tokio::time::timeout(ASK_EVERY, packets.recv()).await {
             Ok(Some(batch)) => next = Some(batch),
             Ok(None) => return Ok(()),
-            Err(_) => bridge.keyframes.ask(),
+            Err(_) => bridge.keyframes.ask(Wish::Any),
         }
     }
     let Some(first) = next else {
         return Ok(());
     };
-    let mut session = Session::begin(pipelines, &first.epoch)?;
-    session.take(&first)?;
+    let mut session = Session::begin(pipelines, &first.epoch, transcoding, told)?;
+    bridge.take(&mut session, &first)?;
     let mut ask_again = tokio::time::interval(ASK_EVERY);
     loop {
         let deadline = session.deadline().into_iter().chain(bridge.keyframes.deadline()).min();
@@ -67,17 +70,22 @@ pub(super) async fn run(pipelines: &Pipelines, stream: &Arc<Stream>) -> Result<(
             Some(encoded) = session.encoded.recv() => {
                 let steps = match encoded {
                     Encoded::Configured(config) => session.epochs.configured(config),
-                    Encoded::Unit(unit) => session.epochs.unit(Instant::now(), unit),
+                    Encoded::Unit(unit) => {
+                        session.progress.came_out(&unit);
+                        session.epochs.unit(Instant::now(), unit)
+                    }
                 };
-                bridge.follow(steps, &session.source);
+                bridge.follow(steps, &session);
             }
-            _ = ask_again.tick(), if lacks_video => bridge.keyframes.ask(),
-            () = session.keyframe_wanted.notified() => bridge.keyframes.ask(),
+            _ = ask_again.tick(), if lacks_video => bridge.keyframes.ask(Wish::Any),
+            () = session.keyframe_wanted.notified() => bridge.keyframes.ask(Wish::Any),
             () = sleep_until(deadline) => {
-                session.pump()?;
+                if let Some(wish) = session.pump()? {
+                    bridge.keyframes.ask(wish);
+                }
                 bridge.keyframes.tick();
                 let steps = session.epochs.tick(Instant::now());
-                bridge.follow(steps, &session.source);
+                bridge.follow(steps, &session);
             }
             batch = packets.recv() => {
                 let Some(batch) = batch else {
@@ -85,9 +93,9 @@ pub(super) async fn run(pipelines: &Pipelines, stream: &Arc<Stream>) -> Result<(
                 };
                 if batch.epoch.id != session.source.id {
                     debug!(stream = %stream.name(), "The packets' configuration changed.");
-                    session = Session::begin(pipelines, &batch.epoch)?;
+                    session = Session::begin(pipelines, &batch.epoch, transcoding, told)?;
                 }
-                session.take(&batch)?;
+                bridge.take(&mut session, &batch)?;
             }
         }
     }
@@ -126,16 +134,29 @@ struct Bridge {
 }
 
 impl Bridge {
-    fn follow(&mut self, steps: Vec<Step>, source: &Epoch) {
+    fn take(&mut self, session: &mut Session, batch: &PacketBatch) -> Result<(), PipelineError> {
+        let layers = self.writer.stream().layers();
+        if let Some(wish) = session.take(batch, &layers)? {
+            self.keyframes.ask(wish);
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, steps: Vec<Step>, session: &Session) {
+        // The encoder makes its own keyframes: the publisher's are not needed for segments.
+        let follows_publisher = session.video.as_ref().is_some_and(|video| !video.transcodes());
         for step in steps {
             match step {
-                Step::Begin(tracks) => self.epoch = Some(self.writer.begin_epoch(tracks, source.wall_origin)),
-                Step::AskForKeyframe => self.keyframes.ask(),
+                Step::Begin(tracks) => {
+                    self.epoch = Some(self.writer.begin_epoch(tracks, session.source.wall_origin));
+                }
+                Step::AskForKeyframe if !follows_publisher => {}
+                Step::AskForKeyframe => self.keyframes.ask(Wish::Any),
                 Step::Write(unit) => {
                     let Some(epoch) = self.epoch.clone() else {
                         continue;
                     };
-                    if unit.kind == MediaKind::Video {
+                    if unit.kind == MediaKind::Video && follows_publisher {
                         self.keyframes.saw(unit.pts, unit.keyframe);
                     }
                     self.writer.write(Frame {
@@ -152,42 +173,58 @@ impl Bridge {
     }
 }
 
+/// Which keyframe is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// One that what is read can begin with, of whatever layer.
+    Any,
+    /// One of this layer, to change to it.
+    Layer(u8),
+}
+
 /// Asks the publisher for keyframes, not too often.
 struct KeyframeWishes {
     stream: Arc<Stream>,
     asked: Option<Instant>,
-    /// A wish came too soon after the last one.
-    waiting: bool,
+    /// A wish that came too soon after the last one.
+    waiting: Option<Wish>,
     /// Presentation of the last keyframe.
     last: Option<MediaTime>,
 }
 
 impl KeyframeWishes {
-    fn ask(&mut self) {
+    fn ask(&mut self, wish: Wish) {
         let now = Instant::now();
-        self.waiting = self.asked.is_some_and(|asked| now.duration_since(asked) < ASK_EVERY);
-        if !self.waiting {
-            self.asked = Some(now);
-            self.stream.request_keyframe();
+        if self.asked.is_some_and(|asked| now.duration_since(asked) < ASK_EVERY) {
+            self.waiting = Some(wish);
+            return;
+        }
+        (self.asked, self.waiting) = (Some(now), None);
+        match wish {
+            Wish::Any => self.stream.request_keyframe(),
+            Wish::Layer(layer) => self.stream.request_layer_keyframe(layer),
         }
     }
 
     /// When a wish that came too soon is due; it is forgotten if a keyframe comes before.
     fn deadline(&self) -> Option<Instant> {
-        self.asked.filter(|_| self.waiting).map(|asked| asked + ASK_EVERY)
+        self.asked.filter(|_| self.waiting.is_some()).map(|asked| asked + ASK_EVERY)
     }
 
     fn tick(&mut self) {
-        if self.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
-            self.ask();
+        if self.deadline().is_some_and(|deadline| deadline <= Instant::now())
+            && let Some(wish) = self.waiting
+        {
+            self.ask(wish);
         }
     }
 
     fn saw(&mut self, pts: MediaTime, keyframe: bool) {
         if keyframe {
-            (self.last, self.waiting) = (Some(pts), false);
-        } else if !self.waiting && self.last.is_some_and(|last| pts.since(last) >= KEYFRAME_INTERVAL) {
-            self.ask();
+            (self.last, self.waiting) = (Some(pts), None);
+        } else if self.waiting.is_none() && self.last.is_some_and(|last| pts.since(last) >= KEYFRAME_INTERVAL)
+        {
+            self.ask(Wish::Any);
         }
     }
 }
@@ -198,6 +235,7 @@ struct Session {
     video: Option<Feed>,
     audio: Option<Feed>,
     epochs: EpochAssembler,
+    progress: Progress,
     encoded: mpsc::Receiver<Encoded>,
     failed: watch::Receiver<Option<PipelineError>>,
     keyframe_wanted: Arc<Notify>,
@@ -206,20 +244,16 @@ struct Session {
 }
 
 impl Session {
-    fn begin(pipelines: &Pipelines, source: &Arc<Epoch>) -> Result<Self, PipelineError> {
+    fn begin(
+        pipelines: &Pipelines,
+        source: &Arc<Epoch>,
+        transcoding: VideoTranscoding,
+        told: &Told,
+    ) -> Result<Self, PipelineError> {
         let (sender, encoded) = mpsc::channel(QUEUE);
         let (failed_sender, failed) = watch::channel(None);
         let keyframe_wanted = Arc::new(Notify::new());
-        let feed = |kind, delay| {
-            let file = match source.tracks.codec(kind) {
-                Some(Codec::H264) => "h264-packets-to-frames.launch",
-                Some(Codec::Opus) => "opus-packets-to-frames.launch",
-                Some(codec) => {
-                    warn!(%codec, "There is no bridge from packets to frames for this codec; the track is left out.");
-                    return Ok(None);
-                }
-                None => return Ok(None),
-            };
+        let graph = |file, kind, delay| {
             let report = failed_sender.clone();
             let graph = Graph::build(pipelines, file, &[], move |error| {
                 fail(&report, error);
@@ -227,19 +261,54 @@ impl Session {
             collect(&graph, kind, delay, sender.clone(), failed_sender.clone());
             if kind == MediaKind::Video {
                 graph.on_keyframe_wanted(keyframe_wanted.clone());
+                encoder::follow_resolution(&graph);
             }
             graph.start()?;
-            Ok(Some(Feed { graph, reorder: ReorderBuffer::new(REORDER_WAIT, REORDER_PACKETS) }))
+            Ok::<_, PipelineError>(graph)
         };
-        let video = feed(MediaKind::Video, 0)?;
-        let audio = feed(MediaKind::Audio, MediaTime::from_ticks(VOAACENC_DELAY, 48_000).as_nanos())?;
+        let video = |file| graph(file, MediaKind::Video, 0);
+        let depacketizing = match source.tracks.codec(MediaKind::Video) {
+            Some(Codec::H264) => Some(Depacketizing::Graph(video("h264-packets-to-frames.launch")?)),
+            Some(Codec::Vp9) => Some(Depacketizing::Graph(video("vp9-packets-to-frames.launch")?)),
+            Some(Codec::H265) => {
+                Some(Depacketizing::Gated { graph: video("h265-packets-to-frames.launch")?, open: false })
+            }
+            Some(Codec::Av1) => Some(Depacketizing::Av1(Av1Units::new(sender.clone()))),
+            Some(Codec::Vp8) => match transcoding.carriage(Codec::Vp8, Output::Hls) {
+                Ok(_) => Some(Depacketizing::Transcoding {
+                    graph: video(TRANSCODER)?,
+                    keyframes: KeyframeClock::default(),
+                    timestamp: None,
+                }),
+                Err(reason) => {
+                    told.once(reason);
+                    None
+                }
+            },
+            Some(Codec::Opus | Codec::Aac) | None => None,
+        };
+        let audio = match source.tracks.codec(MediaKind::Audio) {
+            Some(Codec::Opus) => {
+                let delay = MediaTime::from_ticks(VOAACENC_DELAY, 48_000).as_nanos();
+                let graph = graph("opus-packets-to-frames.launch", MediaKind::Audio, delay)?;
+                Some(Depacketizing::Graph(graph))
+            }
+            Some(codec) => {
+                warn!(%codec, "There is no bridge from packets to frames for this codec; the track is left out.");
+                None
+            }
+            None => None,
+        };
+        let (video, audio) = (depacketizing.map(Feed::new), audio.map(Feed::new));
         let epochs = EpochAssembler::new(video.is_some(), audio.is_some());
+        let progress = Progress::new(video.as_ref().is_some_and(Feed::transcodes));
         let source = source.clone();
         Ok(Self {
             source,
             video,
             audio,
             epochs,
+            progress,
             encoded,
             failed,
             keyframe_wanted,
@@ -247,7 +316,8 @@ impl Session {
         })
     }
 
-    fn take(&mut self, batch: &PacketBatch) -> Result<(), PipelineError> {
+    /// The packets of a batch; says whether a keyframe is needed, and of which layer if there are several.
+    fn take(&mut self, batch: &PacketBatch, layers: &[LayerInfo]) -> Result<Option<Wish>, PipelineError> {
         let now = Instant::now();
         for packet in &batch.packets {
             let feed = match packet.kind {
@@ -255,26 +325,29 @@ impl Session {
                 MediaKind::Audio => &mut self.audio,
             };
             if let Some(feed) = feed {
-                feed.reorder.push(now, packet.clone());
-            }
-        }
-        self.pump()
-    }
-
-    /// Hands over what is in order, or given up.
-    fn pump(&mut self) -> Result<(), PipelineError> {
-        let now = Instant::now();
-        for feed in [&mut self.video, &mut self.audio].into_iter().flatten() {
-            while let Some(next) = feed.reorder.pop(now) {
-                match next {
-                    Reordered::Packet(packet) => feed.graph.push(rtp(&packet)?)?,
-                    // The depacketiser sees it in the sequence numbers, drops what depends on it and
-                    // wishes for a keyframe.
-                    Reordered::Lost(packets) => debug!(packets, file = feed.graph.file(), "Packets lost."),
+                feed.take(now, packet, layers);
+                if packet.kind == MediaKind::Video {
+                    self.progress.put_in(packet.pts);
                 }
             }
         }
-        Ok(())
+        let wish = self.pump()?;
+        self.progress.check(TRANSCODER)?;
+        let layer = self.video.as_ref().and_then(|feed| feed.wanted_layer(layers));
+        Ok(layer.map(Wish::Layer).or(wish))
+    }
+
+    /// Hands over what is in order, or given up.
+    fn pump(&mut self) -> Result<Option<Wish>, PipelineError> {
+        let now = Instant::now();
+        if let Some(audio) = &mut self.audio {
+            audio.pump(now)?;
+        }
+        let needs_keyframe = match &mut self.video {
+            Some(video) => video.pump(now)?,
+            None => false,
+        };
+        Ok(needs_keyframe.then_some(Wish::Any))
     }
 
     /// There is a video track, and it has not begun.
@@ -284,37 +357,8 @@ impl Session {
 
     fn deadline(&self) -> Option<Instant> {
         let feeds = [&self.video, &self.audio].into_iter().flatten();
-        feeds.filter_map(|feed| feed.reorder.deadline()).chain(self.epochs.deadline()).min()
+        feeds.filter_map(Feed::deadline).chain(self.epochs.deadline()).min()
     }
-}
-
-/// One track's way into its pipeline.
-struct Feed {
-    graph: Graph,
-    reorder: ReorderBuffer,
-}
-
-/// The packet with a header again, RFC 3550 §5.1. The payload is shared.
-fn rtp(packet: &Packet) -> Result<gst::Buffer, PipelineError> {
-    const VERSION: u8 = 2 << 6;
-    let payload_type = match packet.kind {
-        MediaKind::Video => 96,
-        MediaKind::Audio => 111,
-    };
-    let mut header = [0u8; 12];
-    header[0] = VERSION;
-    header[1] = payload_type | if packet.marker { 0x80 } else { 0 };
-    header[2..4].copy_from_slice(&(packet.sequence as u16).to_be_bytes());
-    header[4..8].copy_from_slice(&packet.timestamp.to_be_bytes());
-    header[8..12].copy_from_slice(&1u32.to_be_bytes());
-    let mut buffer = gst::Buffer::from_slice(header);
-    if let Some(buffer) = buffer.get_mut() {
-        buffer.append_memory(gst::Memory::from_slice(packet.payload.clone()));
-        let time = Origin::INTERNAL.place(packet.pts)?;
-        buffer.set_pts(time);
-        buffer.set_dts(time);
-    }
-    Ok(buffer)
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -5,6 +5,7 @@
 //! encoded again without, because WebRTC receivers show pictures in the order of decoding.
 
 use super::clock::Origin;
+use super::encoder::bitrate;
 use super::graph::{Graph, fail, failure};
 use super::rtp::{PacketCounter, Packetized, collect};
 use super::{PipelineError, Pipelines, caps};
@@ -206,10 +207,4 @@ fn level(resolution: Option<(u32, u32)>) -> u8 {
         3601..=8192 => 40,
         _ => 51,
     }
-}
-
-/// Kilobits a second for what is encoded again: about a tenth of a bit a pixel at 30 pictures a second.
-fn bitrate(resolution: Option<(u32, u32)>) -> u32 {
-    let (width, height) = resolution.unwrap_or((1280, 720));
-    (width.saturating_mul(height) / 330).clamp(300, 12_000)
 }

@@ -5,12 +5,13 @@
 
 mod backoff;
 mod clock;
+mod source;
 mod target;
 mod worker;
 
 pub use target::{NewTarget, TargetError, TargetState, TargetView};
 
-use crate::media::StreamName;
+use crate::media::{StreamName, VideoTranscoding};
 use crate::rtmp::TlsRoots;
 use crate::stream::Hub;
 use parking_lot::Mutex;
@@ -29,6 +30,7 @@ const TARGETS: usize = 256;
 pub struct Restreams {
     hub: Hub,
     roots: TlsRoots,
+    transcoding: VideoTranscoding,
     registry: Mutex<Registry>,
 }
 
@@ -46,14 +48,24 @@ struct Worker {
 }
 
 impl Restreams {
-    /// No targets yet; `rtmps` trusts the system's certificates.
+    /// No targets yet; `rtmps` trusts the system's certificates, and video is transcoded on demand.
     pub fn new(hub: Hub) -> Arc<Self> {
         Self::with_roots(hub, TlsRoots::system())
     }
 
+    /// As [`Self::new`], for bridges that transcode as `transcoding` says.
+    pub fn with_transcoding(hub: Hub, transcoding: VideoTranscoding) -> Arc<Self> {
+        Arc::new(Self { hub, roots: TlsRoots::system(), transcoding, registry: Mutex::default() })
+    }
+
     /// No targets yet; `rtmps` trusts `roots`.
     pub fn with_roots(hub: Hub, roots: TlsRoots) -> Arc<Self> {
-        Arc::new(Self { hub, roots, registry: Mutex::default() })
+        Arc::new(Self { hub, roots, transcoding: VideoTranscoding::default(), registry: Mutex::default() })
+    }
+
+    /// Whether the bridges transcode video for targets.
+    pub fn transcoding(&self) -> VideoTranscoding {
+        self.transcoding
     }
 
     /// Adds a target and starts its worker. Must be called on a tokio runtime.
@@ -72,7 +84,9 @@ impl Restreams {
             return Err(TargetError::TooMany(workers.len()));
         }
         let cancel = CancellationToken::new();
-        let work = worker::run(target.clone(), self.hub.clone(), self.roots.clone(), cancel.clone());
+        let rooms =
+            worker::Rooms { hub: self.hub.clone(), roots: self.roots.clone(), transcoding: self.transcoding };
+        let work = worker::run(target.clone(), rooms, cancel.clone());
         let view = target.view();
         workers.push(Worker { target, cancel, task: tokio::spawn(work) });
         Ok(view)

@@ -67,6 +67,13 @@ pub enum TargetState {
         /// When the next try is due.
         next_try: DateTime<Utc>,
     },
+    /// The stream's video can't be sent on; nothing is tried until the publisher sends another.
+    Failing {
+        /// Since when.
+        since: DateTime<Utc>,
+        /// Why, in plain words, and what would help.
+        reason: String,
+    },
     /// The target was removed; its connection has ended.
     Ended {
         /// Since when.

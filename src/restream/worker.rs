@@ -5,12 +5,12 @@
 
 use super::backoff::Backoff;
 use super::clock::OutputClock;
+use super::source::{Source, carried};
 use super::target::{Target, TargetState};
-use crate::media::{Frame, MediaKind};
+use crate::media::{Frame, MediaKind, NoCarriage, VideoTranscoding};
 use crate::rtmp::{Push, PushError, TlsRoots};
-use crate::stream::{Hub, ReaderKind, Stream, Subscriber};
+use crate::stream::{Hub, ReaderKind, Stream};
 use chrono::Utc;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
@@ -26,23 +26,41 @@ enum End {
     Stream,
     /// The target was removed, or the gateway shuts down.
     Cancelled,
+    /// The video can't be sent on.
+    NotCarried,
     Failed(PushError),
 }
 
+/// What all workers need.
+pub(super) struct Rooms {
+    pub(super) hub: Hub,
+    pub(super) roots: TlsRoots,
+    pub(super) transcoding: VideoTranscoding,
+}
+
 /// Serves a target until `cancel`.
-pub(super) async fn run(target: Arc<Target>, hub: Hub, roots: TlsRoots, cancel: CancellationToken) {
+pub(super) async fn run(target: Arc<Target>, rooms: Rooms, cancel: CancellationToken) {
     let mut backoff = Backoff::default();
     loop {
         target.set_state(TargetState::Waiting { since: Utc::now() });
         let stream = tokio::select! {
             () = cancel.cancelled() => break,
-            stream = live(&hub, &target) => stream,
+            stream = live(&rooms.hub, &target) => stream,
         };
         let Some(stream) = stream else { break };
+        tokio::select! {
+            () = cancel.cancelled() => break,
+            carried = carried(&stream, rooms.transcoding, |reason| refuse(&target, reason)) => {
+                if !carried {
+                    continue;
+                }
+            }
+        }
         target.set_state(TargetState::Connecting { since: Utc::now() });
-        let (end, live) = session(&target, &stream, &roots, &cancel).await;
+        let (end, live) = session(&target, &stream, &rooms, &cancel).await;
         match end {
             End::Cancelled => break,
+            End::NotCarried => backoff = Backoff::default(),
             End::Stream => {
                 info!(stream = %target.stream, target = %target.id, "Restream ended with its stream.");
                 backoff = Backoff::default();
@@ -62,6 +80,12 @@ pub(super) async fn run(target: Arc<Target>, hub: Hub, roots: TlsRoots, cancel: 
         }
     }
     target.set_state(TargetState::Ended { since: Utc::now() });
+}
+
+/// Says why the stream can't be sent on.
+fn refuse(target: &Target, reason: NoCarriage) {
+    warn!(stream = %target.stream, target = %target.id, "No restream: {reason}.");
+    target.set_state(TargetState::Failing { since: Utc::now(), reason: reason.to_string() });
 }
 
 /// Waits until the target's stream has a publisher; `None` when the hub is gone.
@@ -90,13 +114,13 @@ async fn over(stream: &Stream) {
 async fn session(
     target: &Target,
     stream: &Arc<Stream>,
-    roots: &TlsRoots,
+    rooms: &Rooms,
     cancel: &CancellationToken,
 ) -> (End, Duration) {
     let push = tokio::select! {
         () = cancel.cancelled() => return (End::Cancelled, Duration::ZERO),
         () = over(stream) => return (End::Stream, Duration::ZERO),
-        push = Push::connect(&target.url, roots) => push,
+        push = Push::connect(&target.url, &rooms.roots) => push,
     };
     let push = match push {
         Ok(push) => push,
@@ -105,7 +129,7 @@ async fn session(
     let mut session = Session {
         target,
         push,
-        frames: stream.subscribe(),
+        frames: Source::new(stream, rooms.transcoding),
         clock: OutputClock::default(),
         epoch: None,
         live_since: None,
@@ -124,7 +148,7 @@ async fn session(
 struct Session<'a> {
     target: &'a Target,
     push: Push,
-    frames: Subscriber<Frame>,
+    frames: Source,
     clock: OutputClock,
     /// The epoch whose sequence headers the server has.
     epoch: Option<u64>,
@@ -134,7 +158,11 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn run(&mut self, cancel: &CancellationToken) -> End {
-        for frame in fresh_backlog(&mut self.frames) {
+        let backlog = match self.frames.fresh_backlog(FRESH) {
+            Ok(backlog) => backlog,
+            Err(_) => return End::NotCarried,
+        };
+        for frame in backlog {
             if let Err(error) = self.write(&frame).await {
                 return End::Failed(error);
             }
@@ -146,7 +174,11 @@ impl Session<'_> {
                 error = self.push.attend() => return End::Failed(error),
                 frame = self.frames.recv() => frame,
             };
-            let Some(frame) = frame else { return End::Stream };
+            let frame = match frame {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return End::Stream,
+                Err(_) => return End::NotCarried, // whoever waits for other media then says why
+            };
             if let Err(error) = self.write(&frame).await {
                 return End::Failed(error);
             }
@@ -178,15 +210,4 @@ impl Session<'_> {
         }
         Ok(())
     }
-}
-
-/// The cached group of pictures if it has only just begun, as at the start of a show; else nothing.
-fn fresh_backlog(frames: &mut Subscriber<Frame>) -> VecDeque<Arc<Frame>> {
-    let count = frames.backlog();
-    let backlog: VecDeque<_> = (0..count).filter_map(|_| frames.try_recv()).collect();
-    let age = match (backlog.front(), backlog.back()) {
-        (Some(first), Some(last)) => last.dts.since(first.dts),
-        _ => Duration::ZERO,
-    };
-    if age <= FRESH { backlog } else { VecDeque::new() }
 }

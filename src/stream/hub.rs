@@ -146,6 +146,7 @@ impl HubShared {
         stream.lanes.send_modify(|lanes| lanes.native = None);
         stream.frames.forget();
         stream.packets.forget();
+        stream.compatible.forget();
         stream.set_layers(Vec::new());
         let _ = self.events.send(StreamEvent::PublisherLeft(stream.clone()));
         // A closed channel means shutdown: `close` has ended the stream already.

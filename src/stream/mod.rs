@@ -1,9 +1,10 @@
 //! The hub: which streams are live, and how media gets from one publisher to many subscribers.
 //!
-//! Owns the registry, the two lanes of each stream, the cache of the latest group of pictures, and the
+//! Owns the registry, the lanes of each stream, the cache of the latest group of pictures, and the
 //! statistics. Knows no protocol. Promises that a publisher never waits for a reader: a write costs one
 //! short lock and one wake-up, and a reader that lags loses the oldest media.
 
+mod compatible;
 mod events;
 mod hub;
 mod lane;
@@ -13,6 +14,7 @@ mod statistics;
 #[allow(clippy::module_inception)] // the room is named after its main noun
 mod stream;
 
+pub use compatible::CompatibleFrame;
 pub use events::StreamEvent;
 pub use hub::{Hub, PublishError, Reaper};
 pub use lane::{Media, Subscriber};

@@ -1,7 +1,7 @@
 //! The write halves of a stream.
 
 use super::hub::HubShared;
-use super::{KeyframeWishes, LaneKind, LayerInfo, Media, Stream};
+use super::{KeyframeWishes, LayerInfo, Media, Stream};
 use crate::media::{Epoch, Tracks};
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -101,7 +101,7 @@ impl<T: Media> Drop for Publisher<T> {
     }
 }
 
-/// The write half of the lane that the publisher does not fill.
+/// The write half of a lane that the publisher does not fill.
 #[derive(Debug)]
 pub struct BridgeWriter<T: Media> {
     stream: Arc<Stream>,
@@ -123,7 +123,7 @@ impl<T: Media> BridgeWriter<T> {
     /// Hands media to all subscribers. Never waits. Ignored once the publisher it was made for is gone.
     pub fn write(&self, item: T) {
         let lanes = *self.stream.lanes.borrow();
-        if lanes.generation == self.generation && lanes.native == Some(other(T::LANE)) {
+        if lanes.generation == self.generation && lanes.native.is_some_and(|native| native != T::LANE) {
             T::lane(&self.stream).write(item);
         }
     }
@@ -138,12 +138,5 @@ impl<T: Media> Drop for BridgeWriter<T> {
     fn drop(&mut self) {
         // A lane that nobody fills must not give its old group of pictures to the next reader.
         T::lane(&self.stream).forget();
-    }
-}
-
-fn other(lane: LaneKind) -> LaneKind {
-    match lane {
-        LaneKind::Packets => LaneKind::Frames,
-        LaneKind::Frames => LaneKind::Packets,
     }
 }

@@ -1,5 +1,6 @@
 //! One live programme: its lanes, its publisher, its readers.
 
+use super::compatible::CompatibleFrame;
 use super::lane::{Lane, Media, Subscriber};
 use super::layer::{KeyframeWishes, LayerInfo};
 use super::publisher::{BridgeWriter, Source};
@@ -11,13 +12,15 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// The two lanes of a stream.
+/// The lanes of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LaneKind {
     /// RTP packets ([`PacketBatch`]).
     Packets,
     /// Coded frames ([`Frame`]).
     Frames,
+    /// Frames of H.264 and AAC only ([`CompatibleFrame`]). No publisher fills it.
+    Compatible,
 }
 
 /// What a bridge waits on: who publishes, and how many read each lane.
@@ -31,18 +34,27 @@ pub struct LaneWatch {
     pub packet_readers: usize,
     /// Subscribers of the frame lane.
     pub frame_readers: usize,
+    /// Subscribers of the compatible lane.
+    pub compatible_readers: usize,
     /// The stream is over.
     pub ended: bool,
 }
 
 impl LaneWatch {
-    /// The lane that a bridge should fill now: the one the publisher doesn't, if somebody reads it.
+    /// The lane of packets or frames that a bridge should fill now: the one the publisher doesn't, if
+    /// somebody reads it.
     pub fn wanted_bridge(&self) -> Option<LaneKind> {
         match self.native? {
             LaneKind::Packets if self.frame_readers > 0 => Some(LaneKind::Frames),
             LaneKind::Frames if self.packet_readers > 0 => Some(LaneKind::Packets),
             _ => None,
         }
+    }
+
+    /// The compatible lane, if a bridge should fill it now. The bridge reads the frame lane, which may
+    /// want a bridge of its own.
+    pub fn wanted_compatible(&self) -> Option<LaneKind> {
+        (self.native.is_some() && self.compatible_readers > 0).then_some(LaneKind::Compatible)
     }
 }
 
@@ -53,6 +65,7 @@ pub struct Stream {
     since: SystemTime,
     pub(super) frames: Lane<Frame>,
     pub(super) packets: Lane<PacketBatch>,
+    pub(super) compatible: Lane<CompatibleFrame>,
     pub(super) lanes: watch::Sender<LaneWatch>,
     pub(super) publisher: watch::Sender<Option<PublisherState>>,
     keyframes_wanted: watch::Sender<KeyframeWishes>,
@@ -76,6 +89,7 @@ impl Stream {
             since: SystemTime::now(),
             frames: Lane::new(),
             packets: Lane::new(),
+            compatible: Lane::new(),
             lanes: watch::Sender::new(LaneWatch::default()),
             publisher: watch::Sender::new(None),
             keyframes_wanted: watch::Sender::new(KeyframeWishes::default()),
@@ -111,7 +125,7 @@ impl Stream {
         T::lane(self).epoch()
     }
 
-    /// The write half of the lane that the publisher does not fill, for a bridge.
+    /// The write half of a lane that the publisher does not fill, for a bridge.
     pub fn bridge<T: Media>(self: &Arc<Self>) -> BridgeWriter<T> {
         BridgeWriter::new(self.clone())
     }
@@ -195,6 +209,7 @@ impl Stream {
         });
         self.frames.close();
         self.packets.close();
+        self.compatible.close();
     }
 }
 
@@ -202,5 +217,6 @@ fn readers(lanes: &mut LaneWatch, lane: LaneKind) -> &mut usize {
     match lane {
         LaneKind::Packets => &mut lanes.packet_readers,
         LaneKind::Frames => &mut lanes.frame_readers,
+        LaneKind::Compatible => &mut lanes.compatible_readers,
     }
 }

@@ -5,8 +5,11 @@
 //! check. So no DTLS or media byte is taken from an address that has not shown it knows the session.
 
 use super::SessionId;
+use super::directory::{Directory, WorkerId};
+use super::path::Path;
+use super::transport::FRAGMENT;
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// Addresses one session may hold; a browser on many networks tries a dozen.
 const MAX_PATHS: usize = 64;
@@ -39,39 +42,77 @@ impl Datagram {
     }
 }
 
-/// The tables: user fragments and proven address pairs.
-#[derive(Debug, Default)]
+/// The tables of one worker: user fragments and proven paths. Keeps the directory of all workers in step.
+#[derive(Debug)]
 pub(super) struct Demux {
+    worker: WorkerId,
+    directory: Arc<Directory>,
     fragments: HashMap<Box<[u8]>, SessionId>,
-    paths: HashMap<(SocketAddr, IpAddr), SessionId>,
+    paths: HashMap<Path, SessionId>,
     by_session: HashMap<SessionId, Known>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
     fragments: Vec<Box<[u8]>>,
-    paths: Vec<(SocketAddr, IpAddr)>,
+    paths: Vec<Path>,
 }
 
 impl Demux {
-    /// A session begins: STUN with this fragment of ours is its.
+    /// Empty tables of `worker`.
+    pub(super) fn new(worker: WorkerId, directory: Arc<Directory>) -> Self {
+        Self {
+            worker,
+            directory,
+            fragments: HashMap::new(),
+            paths: HashMap::new(),
+            by_session: HashMap::new(),
+        }
+    }
+
+    /// A session begins, or has one more fragment: STUN with it is its.
     pub(super) fn insert(&mut self, session: SessionId, fragment: &str) {
         let fragment: Box<[u8]> = fragment.as_bytes().into();
+        self.directory.add_fragment(&fragment, self.worker);
+        self.directory.add_session(session, self.worker);
         self.fragments.insert(fragment.clone(), session);
         self.by_session.entry(session).or_default().fragments.push(fragment);
     }
 
-    /// A session is over: nothing reaches it any more.
-    pub(super) fn remove(&mut self, session: SessionId) {
-        let Some(known) = self.by_session.remove(&session) else { return };
+    /// Whether a session has more than one fragment: it restarts.
+    pub(super) fn has_spare_fragment(&self, session: SessionId) -> bool {
+        self.by_session.get(&session).is_some_and(|known| known.fragments.len() > 1)
+    }
+
+    /// Forgets all fragments of a session but these: after an ICE restart.
+    pub(super) fn keep_fragments(&mut self, session: SessionId, kept: &[&str]) {
+        let Self { fragments, by_session, directory, .. } = self;
+        let Some(known) = by_session.get_mut(&session) else { return };
+        known.fragments.retain(|other| {
+            let keep = kept.iter().any(|kept| kept.as_bytes() == &**other);
+            if !keep {
+                fragments.remove(other);
+                directory.remove_fragment(other);
+            }
+            keep
+        });
+    }
+
+    /// A session is over: nothing reaches it any more. The paths that it had.
+    pub(super) fn remove(&mut self, session: SessionId) -> Vec<Path> {
+        self.directory.remove_session(session);
+        let Some(known) = self.by_session.remove(&session) else { return Vec::new() };
         for fragment in known.fragments {
             self.fragments.remove(&fragment);
+            self.directory.remove_fragment(&fragment);
         }
-        for path in known.paths {
-            if self.paths.get(&path) == Some(&session) {
-                self.paths.remove(&path);
+        for path in &known.paths {
+            if self.paths.get(path) == Some(&session) {
+                self.paths.remove(path);
+                self.directory.remove_path(*path, self.worker);
             }
         }
+        known.paths
     }
 
     /// The session of a STUN message that names one of our fragments.
@@ -79,25 +120,56 @@ impl Demux {
         self.fragments.get(local_fragment(stun)?).copied()
     }
 
-    /// The session that has proven this pair of addresses.
-    pub(super) fn by_path(&self, peer: SocketAddr, local: IpAddr) -> Option<SessionId> {
-        self.paths.get(&(peer, local)).copied()
+    /// The session that has proven this path.
+    pub(super) fn by_path(&self, path: Path) -> Option<SessionId> {
+        self.paths.get(&path).copied()
     }
 
-    /// A STUN message of `session` passed its integrity check on this pair of addresses.
-    pub(super) fn learn(&mut self, session: SessionId, peer: SocketAddr, local: IpAddr) {
-        let Some(known) = self.by_session.get_mut(&session) else { return };
-        if self.paths.get(&(peer, local)) == Some(&session) || known.paths.len() >= MAX_PATHS {
-            return;
+    /// A STUN message of `session` passed its integrity check on this path. The other worker that must
+    /// forget it, if there is one.
+    pub(super) fn learn(&mut self, session: SessionId, path: Path) -> Option<WorkerId> {
+        let known = self.by_session.get_mut(&session)?;
+        if self.paths.get(&path) == Some(&session) || known.paths.len() >= MAX_PATHS {
+            return None;
         }
-        self.paths.insert((peer, local), session);
-        known.paths.push((peer, local));
+        self.paths.insert(path, session);
+        known.paths.push(path);
+        self.directory.claim_path(path, self.worker)
+    }
+
+    /// Another worker's session has proven this path.
+    pub(super) fn forget(&mut self, path: Path) {
+        if self.directory.by_path(path) != Some(self.worker) {
+            self.paths.remove(&path);
+        }
+    }
+
+    /// The other worker that a datagram is for, when none of our sessions wants it.
+    pub(super) fn elsewhere(&self, kind: Datagram, path: Path, data: &[u8]) -> Option<WorkerId> {
+        let by_fragment = match kind {
+            Datagram::Stun => local_fragment(data).and_then(|fragment| self.directory.by_fragment(fragment)),
+            _ => None,
+        };
+        by_fragment.or_else(|| self.directory.by_path(path)).filter(|worker| *worker != self.worker)
     }
 }
 
-/// The part of USERNAME before the colon: the receiver's fragment (RFC 8445 §7.2.2).
-fn local_fragment(stun: &[u8]) -> Option<&[u8]> {
+impl Drop for Demux {
+    fn drop(&mut self) {
+        let sessions: Vec<SessionId> = self.by_session.keys().copied().collect();
+        for session in sessions {
+            self.remove(session);
+        }
+    }
+}
+
+/// Our fragment in a STUN message: of a request, the part of USERNAME before the colon (RFC 8445 §7.2.2); of
+/// an answer, the head of its transaction, which was ours.
+pub(super) fn local_fragment(stun: &[u8]) -> Option<&[u8]> {
     const USERNAME: u16 = 0x0006;
+    if stun.first()? & 1 == 1 {
+        return stun.get(8..8 + FRAGMENT);
+    }
     let mut rest = stun.get(20..)?;
     for _ in 0..MAX_ATTRIBUTES {
         let kind = u16::from_be_bytes([*rest.first()?, *rest.get(1)?]);
@@ -115,6 +187,8 @@ fn local_fragment(stun: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::webrtc::path::Protocol;
+    use std::net::{IpAddr, SocketAddr};
 
     fn stun(attributes: &[(u16, &[u8])]) -> Vec<u8> {
         let mut message = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
@@ -128,8 +202,12 @@ mod tests {
         message
     }
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([10, 0, 0, 1], port))
+    fn path(port: u16, local: [u8; 4]) -> Path {
+        Path::udp(SocketAddr::from(([10, 0, 0, 1], port)), IpAddr::from(local))
+    }
+
+    fn demux() -> Demux {
+        Demux::new(0, Arc::default())
     }
 
     #[test]
@@ -153,7 +231,7 @@ mod tests {
     #[test]
     fn stun_is_known_by_our_fragment() {
         let (a, b) = (SessionId::random(), SessionId::random());
-        let mut demux = Demux::default();
+        let mut demux = demux();
         demux.insert(a, "aaaa");
         demux.insert(b, "bbbb");
         assert_eq!(demux.by_fragment(&stun(&[(0x8022, b"odd"), (6, b"bbbb:xyz")])), Some(b));
@@ -180,27 +258,66 @@ mod tests {
     #[test]
     fn a_path_is_unknown_until_it_is_proven_and_after_the_end() {
         let session = SessionId::random();
-        let mut demux = Demux::default();
-        let local = IpAddr::from([127, 0, 0, 1]);
+        let mut demux = demux();
+        let (here, elsewhere) = (path(1, [127, 0, 0, 1]), path(1, [10, 0, 0, 2]));
         demux.insert(session, "aaaa");
-        assert_eq!(demux.by_path(address(1), local), None);
-        demux.learn(session, address(1), local);
-        assert_eq!(demux.by_path(address(1), local), Some(session));
-        assert_eq!(demux.by_path(address(1), [10, 0, 0, 2].into()), None, "another address of ours");
-        demux.remove(session);
-        assert_eq!(demux.by_path(address(1), local), None);
-        demux.learn(session, address(1), local);
-        assert_eq!(demux.by_path(address(1), local), None, "nothing is learned for a session that is over");
+        assert_eq!(demux.by_path(here), None);
+        assert_eq!(demux.learn(session, here), None);
+        assert_eq!(demux.by_path(here), Some(session));
+        assert_eq!(demux.by_path(elsewhere), None, "another address of ours");
+        let tcp = Path { protocol: Protocol::Tcp(1), ..here };
+        assert_eq!(demux.by_path(tcp), None, "another way");
+        assert_eq!(demux.remove(session), [here]);
+        assert_eq!(demux.by_path(here), None);
+        demux.learn(session, here);
+        assert_eq!(demux.by_path(here), None, "nothing is learned for a session that is over");
     }
 
     #[test]
     fn a_session_can_not_fill_the_table() {
         let session = SessionId::random();
-        let mut demux = Demux::default();
+        let mut demux = demux();
         demux.insert(session, "aaaa");
         for port in 1..1000 {
-            demux.learn(session, address(port), [127, 0, 0, 1].into());
+            demux.learn(session, path(port, [127, 0, 0, 1]));
         }
         assert_eq!(demux.paths.len(), MAX_PATHS);
+    }
+
+    #[test]
+    fn what_belongs_to_another_worker_is_known() {
+        let directory = Arc::<Directory>::default();
+        let (mut ours, mut other) = (Demux::new(0, directory.clone()), Demux::new(1, directory.clone()));
+        let (session, here) = (SessionId::random(), path(1, [127, 0, 0, 1]));
+        other.insert(session, "bbbb");
+        let check = stun(&[(6, b"bbbb:xyz")]);
+        assert_eq!(ours.elsewhere(Datagram::Stun, here, &check), Some(1));
+        assert_eq!(ours.elsewhere(Datagram::Dtls, here, &[]), None, "not proven yet");
+        assert_eq!(other.elsewhere(Datagram::Stun, here, &check), None, "its own");
+        other.learn(session, here);
+        assert_eq!(ours.elsewhere(Datagram::Dtls, here, &[]), Some(1));
+        // A new session with the same path wins, wherever it lives.
+        let newer = SessionId::random();
+        ours.insert(newer, "aaaa");
+        assert_eq!(ours.learn(newer, here), Some(1));
+        other.forget(here);
+        assert_eq!((other.by_path(here), ours.by_path(here)), (None, Some(newer)));
+        assert_eq!(other.elsewhere(Datagram::Dtls, here, &[]), Some(0));
+        drop(ours);
+        assert_eq!(directory.by_path(here), None, "a worker's entries go with it");
+        assert_eq!(directory.by_session(newer), None);
+    }
+
+    #[test]
+    fn after_a_restart_the_old_fragment_is_nobodys() {
+        let (session, mut demux) = (SessionId::random(), demux());
+        demux.insert(session, "aaaa");
+        demux.insert(session, "bbbb");
+        let (old, new) = (stun(&[(6, b"aaaa:x")]), stun(&[(6, b"bbbb:x")]));
+        assert_eq!((demux.by_fragment(&old), demux.by_fragment(&new)), (Some(session), Some(session)));
+        assert!(demux.has_spare_fragment(session));
+        demux.keep_fragments(session, &["bbbb"]);
+        assert!(!demux.has_spare_fragment(session));
+        assert_eq!((demux.by_fragment(&old), demux.by_fragment(&new)), (None, Some(session)));
     }
 }

@@ -1,16 +1,22 @@
 //! WebRTC: one UDP port for all sessions; WHIP publishers come in by `ingest`, WHEP viewers go out by
 //! `egress`.
 //!
-//! [`WebRtc`] is the door: offers in, answers out. Behind it one thread (`driver`) owns the socket and every
-//! session (`worker`); `demux` tells whose a datagram is. Promises that no byte but an authentic STUN message is
+//! [`WebRtc`] is the door: offers in, answers out. Behind it are threads (`driver`), at most one a core, each
+//! with a socket on the port and with its sessions (`worker`); `demux` tells whose a datagram is, `directory`
+//! on which worker, and `placement` where a new session goes. Promises that no byte but an authentic STUN message is
 //! looked at from an address that has not proven itself. Knows no HTTP.
 
+mod admission;
 mod candidates;
 mod demux;
+mod directory;
 mod driver;
 mod egress;
+mod fragment;
+mod handover;
 mod ingest;
 mod path;
+mod placement;
 mod session;
 mod socket;
 #[cfg(test)]
@@ -20,15 +26,21 @@ mod worker;
 
 use crate::media::{PacketBatch, StreamName};
 use crate::stream::{Hub, Stream, Subscriber};
+use admission::Admission;
+use directory::WorkerId;
 use driver::Command;
+use handover::Parcel;
 use parking_lot::Mutex;
-pub use session::{InvalidSessionId, Patched, SessionError, SessionId, SessionKind};
-use std::net::{IpAddr, SocketAddr};
+use placement::{Placement, Seat};
+pub use session::{InvalidSessionId, LayerSelection, Patched, SessionError, SessionId, SessionKind};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
+use worker::{Shared, Ticket};
 
 /// Commands that may wait for the worker; more callers wait in line.
 const COMMANDS: usize = 256;
@@ -43,6 +55,37 @@ pub struct WebRtcSettings {
     pub listen: SocketAddr,
     /// Addresses under which peers reach us, when they are not those of our interfaces (NAT).
     pub external_addresses: Vec<IpAddr>,
+    /// Threads for sessions, from 1; each is started when it is needed.
+    pub workers: usize,
+    /// How much of ICE we do.
+    pub ice: IceMode,
+    /// Sessions on their way, without a connectivity check yet, of one source address …
+    pub half_open_per_source: usize,
+    /// … and in all.
+    pub half_open: usize,
+}
+
+/// How much of ICE we do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IceMode {
+    /// We answer checks and send none (RFC 8445 §2.5): enough on a public address.
+    Lite,
+    /// We send checks as well.
+    Full,
+}
+
+impl WebRtcSettings {
+    /// The defaults, on `listen`.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            external_addresses: Vec::new(),
+            workers: std::thread::available_parallelism().map_or(1, usize::from).min(64),
+            ice: IceMode::Lite,
+            half_open_per_source: 50,
+            half_open: 500,
+        }
+    }
 }
 
 /// Why WebRTC can't start.
@@ -76,21 +119,39 @@ pub struct Answer {
     pub session: SessionId,
     /// The entity tag of its ICE state, without quotation marks.
     pub etag: String,
+    /// Cancelled when the session is over, for whatever reason.
+    pub ended: CancellationToken,
 }
 
 /// All WebRTC sessions on one UDP port.
 pub struct WebRtc {
-    hub: Hub,
     local: SocketAddr,
-    candidates: Vec<SocketAddr>,
-    candidate_lines: String,
-    identity: Arc<transport::Identity>,
+    shared: Shared,
+    placement: Arc<Placement>,
+    admission: Arc<Admission>,
+    workers: Mutex<Workers>,
+}
+
+/// The threads.
+struct Workers {
+    running: Vec<Option<Running>>,
+    /// What those need that are not running yet.
+    idle: Vec<Option<Idle>>,
+    closing: bool,
+}
+
+struct Running {
     commands: mpsc::Sender<Command>,
-    worker: Mutex<Option<JoinHandle<()>>>,
+    thread: JoinHandle<()>,
+}
+
+struct Idle {
+    socket: Option<UdpSocket>,
+    parcels: mpsc::Receiver<Parcel>,
 }
 
 impl WebRtc {
-    /// Binds the UDP port and starts the worker.
+    /// Binds the UDP port and starts the first worker.
     pub fn start(settings: WebRtcSettings, hub: Hub) -> Result<Arc<Self>, WebRtcError> {
         let listen = settings.listen;
         let bind = |source| WebRtcError::Bind { listen, source };
@@ -98,30 +159,35 @@ impl WebRtc {
         let local = socket.local_addr().map_err(bind)?;
         let candidates = candidates::host_candidates(local, &settings.external_addresses)
             .map_err(WebRtcError::Interfaces)?;
-        let identity = Arc::new(transport::Identity::generate()?);
-        let candidate_lines = candidates::sdp_lines(&candidates);
-        let (commands, receiver) = mpsc::channel(COMMANDS);
-        let parts = driver::Parts {
-            socket,
-            hub: hub.clone(),
-            identity: identity.clone(),
-            candidates: candidate_lines.clone(),
-            commands: receiver,
-        };
-        let worker = std::thread::Builder::new()
-            .name("webrtc".into())
-            .spawn(move || driver::run(parts))
-            .map_err(WebRtcError::Thread)?;
-        info!(%local, ?candidates, "WebRTC listens.");
-        Ok(Arc::new(Self {
-            hub,
+        let identity = Arc::new(transport::Identity::generate()?.with_ice(settings.ice));
+        let count = settings.workers.max(1);
+        let (entrances, parcels) = handover::Entrances::new(count);
+        let mut socket = Some(socket);
+        let idle = parcels.into_iter().map(|parcels| Some(Idle { socket: socket.take(), parcels })).collect();
+        let webrtc = Self {
             local,
-            candidate_lines,
-            candidates,
-            identity,
-            commands,
-            worker: Mutex::new(Some(worker)),
-        }))
+            shared: Shared {
+                hub,
+                candidate_lines: candidates::sdp_lines(&candidates).into(),
+                candidates: candidates.into(),
+                identity,
+                directory: Arc::default(),
+                entrances,
+            },
+            placement: Placement::new(count),
+            admission: Admission::new(settings.half_open_per_source, settings.half_open),
+            workers: Mutex::new(Workers {
+                running: (0..count).map(|_| None).collect(),
+                idle,
+                closing: false,
+            }),
+        };
+        webrtc.worker(0).map_err(|error| match error {
+            StartError::Thread(error) => WebRtcError::Thread(error),
+            StartError::Closing => WebRtcError::Thread(std::io::Error::other("closing")),
+        })?;
+        info!(%local, candidates = ?webrtc.shared.candidates, workers = count, "WebRTC listens.");
+        Ok(Arc::new(webrtc))
     }
 
     /// The bound address.
@@ -131,7 +197,7 @@ impl WebRtc {
 
     /// The host candidates that answers offer.
     pub fn candidates(&self) -> &[SocketAddr] {
-        &self.candidates
+        &self.shared.candidates
     }
 
     /// A publisher's offer for the stream `name` (RFC 9725 §4.2).
@@ -141,10 +207,11 @@ impl WebRtc {
         offer: &str,
         remote: SocketAddr,
     ) -> Result<Answer, SessionError> {
-        let (session, etag) = (SessionId::random(), etag());
-        let (offer, tag) = (offer.to_owned(), etag.clone());
-        let sdp = self.ask(|done| Command::Publish { session, etag: tag, name, offer, remote, done }).await?;
-        Ok(Answer { sdp, session, etag })
+        let ((ticket, etag), ended) = self.admit(remote, self.placement.publisher(&name))?;
+        let (session, worker) = (ticket.session, ticket.seat.worker());
+        let offer = offer.to_owned();
+        let sdp = self.ask(worker, |done| Command::Publish { ticket, name, offer, remote, done }).await?;
+        Ok(Answer { sdp, session, etag, ended })
     }
 
     /// A viewer's offer for the stream `name` (draft-ietf-wish-whep §4.2). Waits, at most 5 s, for the
@@ -155,19 +222,26 @@ impl WebRtc {
         offer: &str,
         remote: SocketAddr,
     ) -> Result<Answer, SessionError> {
-        let stream = self.hub.get(name).ok_or_else(|| SessionError::UnknownStream(name.clone()))?;
+        let stream = self.shared.hub.get(name).ok_or_else(|| SessionError::UnknownStream(name.clone()))?;
         let offer = egress::Offer::parse(offer)?;
         let (reading, epoch) =
             first_epoch(&stream).await.ok_or_else(|| SessionError::NotLive(name.clone()))?;
-        let identity = self.identity.clone();
-        let plan =
-            egress::prepare(Instant::now(), &offer, stream, &epoch.tracks, &self.candidate_lines, identity)?;
-        let (session, etag) = (SessionId::random(), etag());
+        let identity = self.shared.identity.clone();
+        let plan = egress::prepare(
+            Instant::now(),
+            &offer,
+            stream,
+            &epoch.tracks,
+            &self.shared.candidate_lines,
+            identity,
+        )?;
+        let ((ticket, etag), ended) = self.admit(remote, self.placement.viewer(name))?;
+        let (session, worker) = (ticket.session, ticket.seat.worker());
         let sdp = plan.sdp().to_owned();
-        let (plan, tag) = (Box::new(plan), etag.clone());
-        self.ask(|done| Command::View { session, etag: tag, plan, _reading: reading, done }).await?;
+        let plan = Box::new(plan);
+        self.ask(worker, |done| Command::View { ticket, plan, _reading: reading, done }).await?;
         info!(?session, stream = %name, %remote, "Viewer came.");
-        Ok(Answer { sdp, session, etag })
+        Ok(Answer { sdp, session, etag, ended })
     }
 
     /// A PATCH: candidates for a session, or an ICE restart (RFC 9725 §4.3). `if_match` is the header's
@@ -180,36 +254,113 @@ impl WebRtc {
         fragment: &str,
     ) -> Result<Patched, SessionError> {
         let (session, if_match, fragment) = (*session, if_match.to_owned(), fragment.to_owned());
-        self.ask(|done| Command::Patch { kind, session, if_match, fragment, done }).await
+        let worker = self.worker_of(session)?;
+        self.ask(worker, |done| Command::Patch { kind, session, if_match, fragment, done }).await
+    }
+
+    /// Which encoding a viewer's session is to get. A publisher's session is unknown here.
+    pub async fn select_layer(
+        &self,
+        session: &SessionId,
+        selection: LayerSelection,
+    ) -> Result<(), SessionError> {
+        let session = *session;
+        let worker = self.worker_of(session)?;
+        self.ask(worker, |done| Command::SelectLayer { session, selection, done }).await
     }
 
     /// Ends a session at once.
     pub async fn close(&self, kind: SessionKind, session: &SessionId) -> Result<(), SessionError> {
         let session = *session;
-        self.ask(|done| Command::Close { kind, session, done }).await
+        let worker = self.worker_of(session)?;
+        self.ask(worker, |done| Command::Close { kind, session, done }).await
     }
 
-    /// Ends all sessions, tells their peers, and waits for the worker's end. What is asked later is
+    /// Ends all sessions, tells their peers, and waits for the workers' end. What is asked later is
     /// answered with [`SessionError::Closing`].
     pub async fn shutdown(&self) {
-        let (done, ended) = oneshot::channel();
-        if self.commands.send(Command::Shutdown { done }).await.is_ok() {
-            let _ = ended.await;
+        let running: Vec<Running> = {
+            let mut workers = self.workers.lock();
+            workers.closing = true;
+            workers.running.iter_mut().filter_map(Option::take).collect()
+        };
+        let mut ended = Vec::new();
+        for worker in &running {
+            let (done, end) = oneshot::channel();
+            if worker.commands.send(Command::Shutdown { done }).await.is_ok() {
+                ended.push(end);
+            }
         }
-        let worker = self.worker.lock().take();
-        if let Some(worker) = worker {
-            let _ = tokio::task::spawn_blocking(move || worker.join()).await;
+        for end in ended {
+            let _ = end.await;
         }
+        for worker in running {
+            let _ = tokio::task::spawn_blocking(move || worker.thread.join()).await;
+        }
+    }
+
+    /// Lets a session of `remote` in, with the entity tag of its ICE session. The token is cancelled when
+    /// it is over.
+    fn admit(
+        &self,
+        remote: SocketAddr,
+        seat: Seat,
+    ) -> Result<((Ticket, String), CancellationToken), SessionError> {
+        let half_open = Some(self.admission.enter(remote.ip()).ok_or(SessionError::Overloaded)?);
+        let etag = format!("{:016x}", rand::random::<u64>());
+        let patch = transport::Patch::new(etag.clone());
+        let ended = CancellationToken::new();
+        let _end = ended.clone().drop_guard();
+        Ok(((Ticket { session: SessionId::random(), patch, seat, half_open, _end }, etag), ended))
+    }
+
+    fn worker_of(&self, session: SessionId) -> Result<WorkerId, SessionError> {
+        if self.workers.lock().closing {
+            return Err(SessionError::Closing);
+        }
+        self.shared.directory.by_session(session).ok_or(SessionError::UnknownSession)
+    }
+
+    /// The commands of a worker, which is started if it isn't running yet.
+    fn worker(&self, number: WorkerId) -> Result<mpsc::Sender<Command>, StartError> {
+        let mut workers = self.workers.lock();
+        if workers.closing {
+            return Err(StartError::Closing);
+        }
+        if let Some(running) = &workers.running[number] {
+            return Ok(running.commands.clone());
+        }
+        let Idle { socket, parcels } = workers.idle[number].take().ok_or(StartError::Closing)?;
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let shared = self.shared.clone();
+        let parts = driver::Parts { number, socket, local: self.local, shared, commands: receiver, parcels };
+        let thread = std::thread::Builder::new()
+            .name(format!("webrtc-{number}"))
+            .spawn(move || driver::run(parts))
+            .map_err(StartError::Thread)?;
+        workers.running[number] = Some(Running { commands: commands.clone(), thread });
+        Ok(commands)
     }
 
     async fn ask<T>(
         &self,
+        worker: WorkerId,
         command: impl FnOnce(oneshot::Sender<Result<T, SessionError>>) -> Command,
     ) -> Result<T, SessionError> {
         let (done, answer) = oneshot::channel();
-        self.commands.send(command(done)).await.map_err(|_| SessionError::Closing)?;
+        let commands = self.worker(worker).map_err(|error| match error {
+            StartError::Closing => SessionError::Closing,
+            StartError::Thread(error) => SessionError::Internal(error.to_string()),
+        })?;
+        commands.send(command(done)).await.map_err(|_| SessionError::Closing)?;
         answer.await.unwrap_or(Err(SessionError::Closing))
     }
+}
+
+/// Why a worker does not run.
+enum StartError {
+    Closing,
+    Thread(std::io::Error),
 }
 
 /// Reads the packet lane, which starts a bridge where one is needed, until its configuration is known.
@@ -229,8 +380,4 @@ async fn first_epoch(stream: &Arc<Stream>) -> Option<(Subscriber<PacketBatch>, A
             return None;
         }
     }
-}
-
-fn etag() -> String {
-    format!("{:016x}", rand::random::<u64>())
 }

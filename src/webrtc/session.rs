@@ -54,6 +54,15 @@ pub enum SessionKind {
     Whep,
 }
 
+/// Which encoding of a simulcast stream a viewer wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayerSelection {
+    /// The best that its bandwidth holds.
+    Automatic,
+    /// The one with this restriction identifier (RFC 8851).
+    Rid(String),
+}
+
 /// What came of a PATCH.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Patched {
@@ -114,6 +123,17 @@ pub enum SessionError {
     /// The `If-Match` of a PATCH names an ICE session that is over (RFC 9725 §4.3.1).
     #[error("the entity tag is not that of the present ICE session")]
     StaleEntityTag,
+    /// More than 20 PATCHes in a second.
+    #[error("the session has had too many PATCH requests within a second")]
+    TooManyPatches,
+    /// The stream has no such encoding.
+    #[error("the stream has no layer {rid:?}; it has {}", if known.is_empty() { "no layers to choose from" } else { known })]
+    UnknownLayer {
+        /// What was asked for.
+        rid: String,
+        /// What there is, comma-separated.
+        known: String,
+    },
     /// Too many sessions; try again later.
     #[error("the server has too many sessions")]
     Overloaded,

@@ -7,7 +7,8 @@
 use super::path::Path;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::rc::Rc;
@@ -18,6 +19,8 @@ use tracing::debug;
 const KERNEL_BUFFER: usize = 8 << 20;
 /// Bytes one message may carry to be split by segmentation offload.
 pub(super) const MAX_RUN_BYTES: usize = 60_000;
+/// Peers remembered as behind a device that can't split messages.
+const MAX_UNSPLIT: usize = 64;
 /// Datagrams one message may carry; older kernels take no more than 64.
 pub(super) const MAX_RUN_PACKETS: usize = 44;
 
@@ -28,8 +31,28 @@ pub(super) trait Outlet {
     fn send(&mut self, path: Path, data: &[u8], segment: Option<usize>) -> bool;
 }
 
-/// Binds the socket: large buffers, address shared so that later workers can have one each.
+/// Binds the first socket: only if nobody else has the port, ourselves in another process included. From
+/// then on [`bind_another`] can share it.
 pub(super) fn bind(listen: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = unbound(listen)?;
+    socket.bind(&listen.into())?;
+    // Only now: two sockets that are both shared could both be first.
+    #[cfg(unix)]
+    socket.set_reuse_port(true)?;
+    Ok(socket.into())
+}
+
+/// Binds one more socket to the address that [`bind`] has: the kernel spreads peers over them.
+pub(super) fn bind_another(local: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = unbound(local)?;
+    #[cfg(unix)]
+    socket.set_reuse_port(true)?;
+    socket.bind(&local.into())?;
+    Ok(socket.into())
+}
+
+/// A socket with large buffers.
+fn unbound(listen: SocketAddr) -> io::Result<RawSocket> {
     let socket = RawSocket::new(Domain::for_address(listen), Type::DGRAM, Some(Protocol::UDP))?;
     if listen.is_ipv6() {
         socket.set_only_v6(false)?;
@@ -38,15 +61,16 @@ pub(super) fn bind(listen: SocketAddr) -> io::Result<UdpSocket> {
     // Smaller buffers work too; the system's limit is the operator's choice.
     let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
     let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
-    socket.bind(&listen.into())?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// The socket on its runtime; sending needs no exclusive access.
 pub(super) struct Socket {
     socket: tokio::net::UdpSocket,
-    state: UdpSocketState,
+    state: RefCell<UdpSocketState>,
     local: SocketAddr,
+    /// Peers behind devices that refuse to split messages.
+    unsplit: RefCell<HashSet<IpAddr>>,
     dropped: Cell<u64>,
 }
 
@@ -63,7 +87,13 @@ impl Socket {
     pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         let local = socket.local_addr()?;
-        Ok(Self { socket: tokio::net::UdpSocket::from_std(socket)?, state, local, dropped: Cell::new(0) })
+        Ok(Self {
+            socket: tokio::net::UdpSocket::from_std(socket)?,
+            state: RefCell::new(state),
+            local,
+            unsplit: RefCell::default(),
+            dropped: Cell::new(0),
+        })
     }
 
     /// Waits until there may be something to receive. Cancel safe.
@@ -74,7 +104,7 @@ impl Socket {
     /// Buffers for one batch of this socket, large enough for datagrams that the kernel has joined.
     pub(super) fn receiver(&self) -> Receiver {
         Receiver {
-            buffers: vec![vec![0; 2048 * self.state.gro_segments()]; BATCH_SIZE],
+            buffers: vec![vec![0; 2048 * self.state.borrow().gro_segments()]; BATCH_SIZE],
             meta: vec![RecvMeta::default(); BATCH_SIZE],
             received: 0,
             local: self.local,
@@ -98,7 +128,7 @@ impl Socket {
         let transmit =
             Transmit { destination, ecn: None, contents: data, segment_size: segment, src_ip: source };
         // Not through tokio: nobody waits for room, so its idea of readiness does not matter.
-        match state.try_send(socket.into(), &transmit) {
+        match state.borrow().try_send(socket.into(), &transmit) {
             Ok(()) => return true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.dropped.set(self.dropped.get() + 1);
@@ -107,6 +137,26 @@ impl Socket {
             Err(error) => debug!(%destination, %error, "A datagram could not be sent."),
         }
         true
+    }
+
+    /// Whether messages for `peer` can be split by the kernel or a device.
+    fn splits_for(&self, peer: IpAddr) -> bool {
+        let unsplit = self.unsplit.borrow();
+        (unsplit.is_empty() || !unsplit.contains(&peer)) && self.state.borrow().max_gso_segments() > 1
+    }
+
+    /// … and forgets it again, for it would give up splitting for everybody: another peer may be behind
+    /// another device. With many such peers it is this machine that can't.
+    fn no_splitting_for(&self, peer: IpAddr) {
+        let mut unsplit = self.unsplit.borrow_mut();
+        if unsplit.len() == MAX_UNSPLIT {
+            return;
+        }
+        debug!(%peer, "Messages for this peer can't be split by a device.");
+        unsplit.insert(peer);
+        if let Ok(state) = UdpSocketState::new((&self.socket).into()) {
+            self.state.replace(state);
+        }
     }
 }
 
@@ -117,7 +167,9 @@ impl Receiver {
             self.buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
         let Socket { socket, state, .. } = socket;
         self.received = 0;
-        match socket.try_io(Interest::READABLE, || state.recv(socket.into(), &mut slices, &mut self.meta)) {
+        match socket
+            .try_io(Interest::READABLE, || state.borrow().recv(socket.into(), &mut slices, &mut self.meta))
+        {
             Ok(count) => self.received = count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             // An ICMP error for a peer that is gone: nothing is wrong with the socket.
@@ -127,14 +179,14 @@ impl Receiver {
         Ok(true)
     }
 
-    /// What was received: the peer, our address that it reached, and the datagram.
-    pub(super) fn datagrams(&mut self) -> impl Iterator<Item = (SocketAddr, SocketAddr, &mut [u8])> {
+    /// What was received: how it came, and the datagram.
+    pub(super) fn datagrams(&mut self) -> impl Iterator<Item = (Path, &mut [u8])> {
         let ours = self.local;
         self.buffers.iter_mut().zip(&self.meta).take(self.received).flat_map(move |(buffer, meta)| {
             let peer = canonical(meta.addr);
             let ip = meta.dst_ip.map_or(ours.ip(), |ip| ip.to_canonical());
-            let local = SocketAddr::new(ip, ours.port());
-            buffer[..meta.len].chunks_mut(meta.stride.max(1)).map(move |datagram| (peer, local, datagram))
+            let path = Path::udp(peer, ip);
+            buffer[..meta.len].chunks_mut(meta.stride.max(1)).map(move |datagram| (path, datagram))
         })
     }
 }
@@ -156,13 +208,13 @@ impl Outlet for Rc<Socket> {
         });
         let several = segment.filter(|segment| *segment < data.len());
         if let Some(segment) = several {
-            // Some devices can't split messages; the state learns that from the first failure.
-            let before = self.state.max_gso_segments();
-            if before > 1 {
+            // Some devices can't split messages: the state learns that from the first failure …
+            if self.splits_for(destination.ip()) {
                 let sent = self.transmit(destination, source, data, Some(segment));
-                if self.state.max_gso_segments() > 1 {
+                if self.state.borrow().max_gso_segments() > 1 {
                     return sent;
                 }
+                self.no_splitting_for(destination.ip());
             }
             // When one does not fit, neither do those behind it.
             return data.chunks(segment).all(|part| self.transmit(destination, source, part, None));
@@ -186,13 +238,13 @@ fn mapped(address: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
 
-    async fn receive(socket: &Socket) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
+    async fn receive(socket: &Socket) -> Vec<(Path, Vec<u8>)> {
         let mut receiver = socket.receiver();
         let mut all = Vec::new();
         while all.is_empty() {
             socket.readable().await.expect("readable");
             while receiver.receive(socket).expect("received") {
-                all.extend(receiver.datagrams().map(|(peer, local, data)| (peer, local, data.to_vec())));
+                all.extend(receiver.datagrams().map(|(path, data)| (path, data.to_vec())));
             }
         }
         all
@@ -212,10 +264,10 @@ mod tests {
             let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("bound");
             client.connect(("127.0.0.2", port)).await.expect("connected");
             client.send(b"hello").await.expect("sent");
-            let (peer, local, data) = receive(&server).await.remove(0);
-            assert_eq!((local, &data[..]), (SocketAddr::from(([127, 0, 0, 2], port)), &b"hello"[..]));
-            assert_eq!(peer, client.local_addr().expect("an address"));
-            server.send(Path::udp(peer, local.ip()), b"answer", None);
+            let (path, data) = receive(&server).await.remove(0);
+            assert_eq!((path.local, &data[..]), (IpAddr::from([127, 0, 0, 2]), &b"hello"[..]));
+            assert_eq!(path.peer, client.local_addr().expect("an address"));
+            server.send(path, b"answer", None);
             let mut buffer = [0; 16];
             // A connected socket takes only what comes from 127.0.0.2.
             let length = client.recv(&mut buffer).await.expect("an answer");
@@ -232,11 +284,46 @@ mod tests {
         sender.send(Path::udp(receiver.local, from), &data, Some(1000));
         let (mut sizes, mut joined) = (Vec::new(), Vec::new());
         while joined.len() < data.len() {
-            for (_, _, datagram) in receive(&receiver).await {
+            for (_, datagram) in receive(&receiver).await {
                 sizes.push(datagram.len());
                 joined.extend(datagram);
             }
         }
         assert_eq!((sizes, joined), (vec![1000, 1000, 500], data));
+    }
+
+    #[tokio::test]
+    async fn the_port_is_shared_by_our_workers_only() {
+        let first = bind("127.0.0.1:0".parse().expect("an address")).expect("bound");
+        let local = first.local_addr().expect("an address");
+        assert_eq!(bind(local).expect_err("taken").kind(), io::ErrorKind::AddrInUse);
+        let second = bind_another(local).expect("shared");
+        assert_eq!(bind(local).expect_err("taken").kind(), io::ErrorKind::AddrInUse);
+        // Both get something: the kernel chooses by the peer's address.
+        let (first, second) = (Socket::new(first).expect("a socket"), Socket::new(second).expect("a socket"));
+        let (mut at_first, mut at_second) = (false, false);
+        for _ in 0..200 {
+            let client = UdpSocket::bind("127.0.0.1:0").expect("bound");
+            client.send_to(b"hello", local).expect("sent");
+            tokio::select! {
+                got = receive(&first) => at_first |= got.len() == 1,
+                got = receive(&second) => at_second |= got.len() == 1,
+            }
+            if at_first && at_second {
+                return;
+            }
+        }
+        panic!("one socket got everything");
+    }
+
+    #[tokio::test]
+    async fn one_peer_behind_an_old_device_does_not_cost_the_others_their_splitting() {
+        let socket = bound("127.0.0.1:0").expect("bound");
+        let (old, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        if !socket.splits_for(other) {
+            return; // this kernel splits for nobody
+        }
+        socket.no_splitting_for(old);
+        assert!(socket.splits_for(other) && !socket.splits_for(old));
     }
 }

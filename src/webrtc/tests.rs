@@ -24,7 +24,7 @@ fn remote() -> SocketAddr {
 fn start() -> (Arc<WebRtc>, Hub) {
     let (hub, _reaper) = Hub::new(Duration::from_secs(60));
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let settings = WebRtcSettings { listen, external_addresses: Vec::new() };
+    let settings = WebRtcSettings { workers: 2, ..WebRtcSettings::new(listen) };
     (WebRtc::start(settings, hub.clone()).expect("started"), hub)
 }
 

@@ -2,15 +2,19 @@
 //!
 //! Sessions are sans-I/O and owned here. A panic in one closes that session only.
 
+use super::admission::HalfOpen;
 use super::demux::{Datagram, Demux};
+use super::directory::{Directory, WorkerId};
 use super::driver::Outcome;
-use super::egress::{self, FanOut, Plan, Viewer};
+use super::egress::{FanOut, Plan, Viewer};
+use super::handover::{Entrances, HandOver};
 use super::ingest::IngestSession;
 use super::path::Path;
+use super::placement::Seat;
 use super::session::SessionState;
 use super::socket::Socket;
-use super::transport::Identity;
-use super::{Patched, SessionError, SessionId, SessionKind};
+use super::transport::{Identity, Patch};
+use super::{LayerSelection, Patched, SessionError, SessionId, SessionKind};
 use crate::media::{PacketBatch, StreamName};
 use crate::stream::{Hub, Stream, Subscriber};
 use std::cell::RefCell;
@@ -20,6 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio_util::sync::DropGuard;
 use tracing::{debug, error, info, warn};
 
 /// Viewers' timers.
@@ -30,8 +35,6 @@ const CATCH_UP_TICK: Duration = Duration::from_millis(1);
 const INGEST_TICK: Duration = Duration::from_millis(5);
 /// Ingest sessions are looked after at least so often.
 const INGEST_CARE: Duration = Duration::from_millis(100);
-/// Sessions that have not connected yet.
-const MAX_HALF_OPEN: usize = 500;
 /// Losses are reported at most so often.
 const LOSS_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -48,17 +51,44 @@ struct Ingest {
 
 type FanOutId = u64;
 
+/// A session that was let in.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    /// Its id.
+    pub(super) session: SessionId,
+    /// Its ICE session, as PATCH sees it.
+    pub(super) patch: Patch,
+    /// Its place on this worker.
+    pub(super) seat: Seat,
+    /// It counts as half-open until its peer has passed a connectivity check.
+    pub(super) half_open: Option<HalfOpen>,
+    /// Tells those who wait for the session's end.
+    pub(super) _end: DropGuard,
+}
+
+/// What all workers share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) hub: Hub,
+    pub(super) candidates: Arc<[SocketAddr]>,
+    /// The lines of an m-section that offer them.
+    pub(super) candidate_lines: Arc<str>,
+    pub(super) identity: Arc<Identity>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) entrances: Entrances,
+}
+
 /// The sessions of one thread.
 pub(super) struct Worker {
+    number: WorkerId,
     socket: Rc<Socket>,
     hub: Hub,
+    candidate_lines: Arc<str>,
     identity: Arc<Identity>,
-    /// The candidates' lines in answers.
-    candidates: String,
     demux: Demux,
+    hand_over: HandOver,
     sessions: HashMap<SessionId, Session>,
-    /// The entity tags of the sessions' ICE states.
-    etags: HashMap<SessionId, String>,
+    tickets: HashMap<SessionId, Ticket>,
     fan_outs: HashMap<FanOutId, FanOut>,
     next_fan_out: FanOutId,
     /// For one run of packets.
@@ -71,16 +101,19 @@ pub(super) struct Worker {
 
 impl Worker {
     /// No sessions yet.
-    pub(super) fn new(socket: Rc<Socket>, hub: Hub, identity: Arc<Identity>, candidates: String) -> Self {
+    pub(super) fn new(number: WorkerId, socket: Rc<Socket>, shared: Shared) -> Self {
         let now = Instant::now();
+        let Shared { hub, candidate_lines, identity, directory, entrances, .. } = shared;
         Self {
+            number,
             socket,
             hub,
+            candidate_lines,
             identity,
-            candidates,
-            demux: Demux::default(),
+            demux: Demux::new(number, directory),
+            hand_over: HandOver::new(entrances),
             sessions: HashMap::new(),
-            etags: HashMap::new(),
+            tickets: HashMap::new(),
             fan_outs: HashMap::new(),
             next_fan_out: 0,
             buffer: Vec::with_capacity(1 << 16),
@@ -92,15 +125,9 @@ impl Worker {
     }
 
     /// A viewer comes: it reads the stream with the others of this thread.
-    pub(super) fn view(
-        worker: &Rc<RefCell<Self>>,
-        now: Instant,
-        session: SessionId,
-        etag: String,
-        plan: Plan,
-    ) -> Outcome {
+    pub(super) fn view(worker: &Rc<RefCell<Self>>, now: Instant, ticket: Ticket, plan: Plan) -> Outcome {
         let mut this = worker.borrow_mut();
-        this.check_room()?;
+        let session = ticket.session;
         let known = this.fan_outs.iter().find(|(_, fan_out)| Arc::ptr_eq(fan_out.stream(), plan.stream()));
         let id = match known.map(|(id, _)| *id) {
             Some(id) => id,
@@ -116,7 +143,7 @@ impl Worker {
         };
         let viewer = plan.begin(now);
         this.demux.insert(session, viewer.local_ufrag());
-        this.etags.insert(session, etag);
+        this.tickets.insert(session, ticket);
         this.sessions.insert(session, Session::Viewer(Box::new(viewer), id));
         if let Some(fan_out) = this.fan_outs.get_mut(&id) {
             fan_out.add(session);
@@ -128,14 +155,13 @@ impl Worker {
     pub(super) fn publish(
         &mut self,
         now: Instant,
-        session: SessionId,
-        etag: String,
+        ticket: Ticket,
         name: StreamName,
         offer: &str,
         remote: SocketAddr,
     ) -> Result<String, SessionError> {
-        self.check_room()?;
-        let (identity, candidates) = (self.identity.clone(), &self.candidates);
+        let session = ticket.session;
+        let (identity, candidates) = (self.identity.clone(), &self.candidate_lines);
         let made = guarded(session, || {
             IngestSession::new(now, identity, candidates, &self.hub, name, offer, remote)
         });
@@ -143,7 +169,7 @@ impl Worker {
             made.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())))?;
         self.demux.insert(session, ingest.local_ufrag());
         let ingest = Ingest { session: ingest, cared: now, touched: true };
-        self.etags.insert(session, etag);
+        self.tickets.insert(session, ticket);
         self.sessions.insert(session, Session::Ingest(Box::new(ingest)));
         self.ingests.push(session);
         Ok(answer)
@@ -157,10 +183,18 @@ impl Worker {
         })
     }
 
+    /// A viewer chooses an encoding of its stream.
+    pub(super) fn select_layer(&mut self, session: SessionId, selection: LayerSelection) -> Outcome {
+        match self.sessions.get_mut(&session) {
+            Some(Session::Viewer(viewer, _)) => viewer.select_layer(selection),
+            _ => Err(SessionError::UnknownSession),
+        }
+    }
+
     /// Candidates for a session, or an ICE restart.
     pub(super) fn patch(
         &mut self,
-        _now: Instant,
+        now: Instant,
         kind: SessionKind,
         session: SessionId,
         if_match: &str,
@@ -169,47 +203,43 @@ impl Worker {
         if self.kind(session) != Some(kind) {
             return Err(SessionError::UnknownSession);
         }
-        let tag = if_match.trim().trim_matches('"');
-        if tag != "*" && self.etags.get(&session).is_none_or(|known| known != tag) {
-            return Err(SessionError::StaleEntityTag);
-        }
-        match self.sessions.get_mut(&session) {
+        let Self { sessions, tickets, candidate_lines, demux, .. } = self;
+        let ticket = tickets.get_mut(&session).ok_or(SessionError::UnknownSession)?;
+        let transport = match sessions.get_mut(&session) {
             None => return Err(SessionError::UnknownSession),
-            Some(Session::Viewer(viewer, _)) => egress::check_fragment(viewer, fragment)?,
-            Some(Session::Ingest(ingest)) => {
-                let taken = guarded(session, || ingest.session.add_remote_candidate(fragment));
-                taken.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())))?;
-            }
+            Some(Session::Viewer(viewer, _)) => viewer.transport(),
+            Some(Session::Ingest(ingest)) => ingest.session.transport(),
+        };
+        let patched = ticket.patch.apply(now, transport, if_match, fragment, candidate_lines)?;
+        if matches!(patched, Patched::Restarted { .. }) {
+            demux.insert(session, transport.local_ufrag());
+            demux.keep_fragments(session, &transport.local_ufrags().collect::<Vec<_>>());
         }
-        Ok(Patched::Trickled)
+        Ok(patched)
     }
 
-    fn check_room(&self) -> Outcome {
-        let connecting = |session: &&Session| session.state() == SessionState::Connecting;
-        let half_open = self.sessions.values().filter(connecting).count();
-        if half_open < MAX_HALF_OPEN { Ok(()) } else { Err(SessionError::Overloaded) }
-    }
-
-    /// Gives a datagram to its session.
-    pub(super) fn dispatch(&mut self, now: Instant, peer: SocketAddr, local: SocketAddr, data: &mut [u8]) {
+    /// Gives a datagram to its session, or to the worker that has it: see [`Self::flush`].
+    pub(super) fn dispatch(&mut self, now: Instant, path: Path, data: &mut [u8]) {
         let Some(kind) = Datagram::classify(data) else { return };
-        let by_path = || self.demux.by_path(peer, local.ip());
+        let by_path = || self.demux.by_path(path);
         let found = match kind {
             Datagram::Stun => self.demux.by_fragment(data).or_else(by_path),
             _ => by_path(),
         };
-        let Some(id) = found else { return };
-        let Self { sessions, fan_outs, demux, socket, buffer, catching_up, .. } = self;
+        let Some(id) = found else {
+            if let Some(worker) = self.demux.elsewhere(kind, path, data) {
+                self.hand_over.push(worker, path, data);
+            }
+            return;
+        };
+        let mut proven = false;
+        let Self { sessions, fan_outs, socket, buffer, catching_up, .. } = self;
         match sessions.get_mut(&id) {
             None => {}
             Some(Session::Viewer(viewer, fan_out)) => {
                 let fan_out = fan_outs.get(fan_out);
                 let handled = guarded(id, || match kind {
-                    Datagram::Stun => {
-                        if viewer.handle_stun(now, Path::udp(peer, local.ip()), data, socket) {
-                            demux.learn(id, peer, local.ip());
-                        }
-                    }
+                    Datagram::Stun => proven = viewer.handle_stun(now, path, data, socket),
                     Datagram::Dtls => viewer.handle_dtls(now, data, fan_out, socket),
                     Datagram::Rtcp => viewer.handle_rtcp(now, data, fan_out, socket, buffer),
                     Datagram::Rtp => {}
@@ -219,30 +249,62 @@ impl Worker {
                 }
                 if handled.is_none() || matches!(viewer.state(), SessionState::Ended(_)) {
                     self.end(now, id, "a fault of ours");
+                    return;
                 }
             }
             Some(Session::Ingest(ingest)) => {
                 ingest.touched = true;
                 let session = &mut ingest.session;
                 let handled = guarded(id, || match kind {
-                    Datagram::Stun => {
-                        if session.handle_stun(now, Path::udp(peer, local.ip()), data, socket) {
-                            demux.learn(id, peer, local.ip());
-                        }
-                    }
+                    Datagram::Stun => proven = session.handle_stun(now, path, data, socket),
                     Datagram::Dtls => session.handle_dtls(now, data, socket),
                     Datagram::Rtcp => session.handle_rtcp(now, data),
                     Datagram::Rtp => session.handle_rtp(now, data),
                 });
                 if handled.is_none() || matches!(session.state(), SessionState::Ended(_)) {
                     self.end(now, id, "a fault of ours");
+                    return;
                 }
             }
         }
+        if proven {
+            self.learn(id, path);
+        }
+    }
+
+    /// A session's peer has proven a path.
+    fn learn(&mut self, id: SessionId, path: Path) {
+        if let Some(ticket) = self.tickets.get_mut(&id) {
+            ticket.half_open = None;
+        }
+        if let Some(worker) = self.demux.learn(id, path) {
+            self.hand_over.entrances().forget(worker, path);
+        }
+        if self.demux.has_spare_fragment(id)
+            && let Some(session) = self.sessions.get_mut(&id)
+        {
+            let transport = match session {
+                Session::Viewer(viewer, _) => viewer.transport(),
+                Session::Ingest(ingest) => ingest.session.transport(),
+            };
+            let kept: Vec<&str> = transport.local_ufrags().collect();
+            self.demux.keep_fragments(id, &kept);
+        }
+    }
+
+    /// Another worker's session has proven a path that was one of ours.
+    pub(super) fn forget(&mut self, path: Path) {
+        self.demux.forget(path);
+    }
+
+    /// After a batch of datagrams: publishers hand their media to the hub, other workers get theirs.
+    pub(super) fn flush(&mut self, now: Instant) {
+        self.hand_over.flush();
+        self.flush_ingests(now);
     }
 
     /// Lets publishers that got datagrams hand their media to the hub.
-    pub(super) fn flush_ingests(&mut self, now: Instant) {
+    fn flush_ingests(&mut self, now: Instant) {
         for position in 0..self.ingests.len() {
             let Some(id) = self.ingests.get(position).copied() else { return };
             let Some(Session::Ingest(ingest)) = self.sessions.get_mut(&id) else { continue };
@@ -261,12 +323,13 @@ impl Worker {
         let Self { fan_outs, sessions, socket, buffer, .. } = self;
         let Some(fan_out) = fan_outs.get_mut(&id) else { return };
         let (template, change) = fan_out.take(now, batch, lost);
+        let sound_lag = fan_out.sound_lag();
         let mut over = Vec::new();
         for viewer_id in fan_out.viewers() {
             let Some(Session::Viewer(viewer, _)) = sessions.get_mut(viewer_id) else { continue };
             let sent = guarded(*viewer_id, || {
                 change.tell(viewer, &batch.epoch);
-                viewer.send(now, &template, socket, buffer);
+                viewer.send(now, &template, sound_lag, socket, buffer);
             });
             if sent.is_none() || matches!(viewer.state(), SessionState::Ended(_)) {
                 over.push(*viewer_id);
@@ -324,6 +387,10 @@ impl Worker {
         self.fan_outs.retain(|_, fan_out| !fan_out.is_idle(now));
         if now.saturating_duration_since(self.reported) > LOSS_INTERVAL {
             self.reported = now;
+            let late = self.hand_over.entrances().take_dropped(self.number);
+            if late > 0 {
+                warn!(late, "Messages from WebRTC peers were dropped: this worker does not keep up.");
+            }
             let dropped = self.socket.take_dropped();
             if dropped > 0 {
                 warn!(dropped, "Messages to WebRTC peers were dropped: the kernel's send buffer was full.");
@@ -358,7 +425,7 @@ impl Worker {
 
     /// Ends a session that is over by itself; `fault` is said if it does not say why.
     fn end(&mut self, now: Instant, id: SessionId, fault: &'static str) {
-        let why = match self.sessions.get(&id).map(Session::state) {
+        let why = match self.sessions.get(&id).map(|session| session.state()) {
             Some(SessionState::Ended(why)) => why,
             _ => fault,
         };
@@ -367,10 +434,13 @@ impl Worker {
 
     /// Ends a session and tells its peer. False if there is none.
     pub(super) fn close(&mut self, now: Instant, id: SessionId, why: &'static str) -> bool {
+        if let Some(Session::Ingest(ingest)) = self.sessions.get_mut(&id) {
+            guarded(id, || ingest.session.close(now, why, &mut self.socket));
+        }
         self.ingests.retain(|known| *known != id);
         self.catching_up.retain(|known| *known != id);
         self.demux.remove(id);
-        self.etags.remove(&id);
+        self.tickets.remove(&id);
         match self.sessions.remove(&id) {
             None => return false,
             Some(Session::Viewer(mut viewer, fan_out)) => {
@@ -380,10 +450,7 @@ impl Worker {
                 guarded(id, || viewer.close(now, why, &mut self.socket));
                 info!(session = ?id, stream = %viewer.stream().name(), why, "Viewer left.");
             }
-            Some(Session::Ingest(mut ingest)) => {
-                guarded(id, || ingest.session.close(now, why, &mut self.socket));
-                debug!(session = ?id, why, "WHIP session removed.");
-            }
+            Some(Session::Ingest(_)) => debug!(session = ?id, why, "WHIP session removed."),
         }
         true
     }
@@ -420,7 +487,12 @@ async fn read_stream(worker: Rc<RefCell<Worker>>, id: FanOutId, mut reader: Subs
     let stream: Arc<Stream> = reader.stream().clone();
     while let Some(batch) = reader.recv().await {
         let lost = reader.lost();
-        worker.borrow_mut().fan_out(Instant::now(), id, &batch, lost);
+        let fan_out = || worker.borrow_mut().fan_out(Instant::now(), id, &batch, lost);
+        if catch_unwind(AssertUnwindSafe(fan_out)).is_err() {
+            // Its viewers would see a picture that stands still; closed, they come again.
+            error!(stream = %stream.name(), "The fan-out of a stream panicked; its viewers are closed.");
+            break;
+        }
     }
     debug!(stream = %stream.name(), "The viewers' stream ended.");
     worker.borrow_mut().stream_ended(Instant::now(), id);

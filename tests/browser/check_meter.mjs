@@ -28,7 +28,7 @@ await withPage(async (page) => {
     await new Promise((done) => setTimeout(done, seconds * 1000));
     const flashes = onsets(frames, (f) => f.luma, 40);
     const beeps = onsets(levels, (l) => l.level, 0.05);
-    const found = offsets(flashes, beeps);
+    const found = offsets(flashes, beeps).map((pair) => pair.offset);
     const playing = [];
     (await peer.getStats()).forEach((s) => s.type === "inbound-rtp" && playing.push([s.kind, s.estimatedPlayoutTimestamp]));
     return { frames: frames.length, flashes: flashes.length, beeps: beeps.length, median: median(found), found, outputLatency: context.outputLatency, baseLatency: context.baseLatency, playing };

@@ -1,4 +1,4 @@
-// Starts Chromium with fake devices and serves the test pages to it.
+// Starts Chromium (or Firefox, with the option `browser`) with fake devices and serves the test pages to it.
 //
 // The pages come from an origin of their own (127.0.0.1, a secure context), so that each request to the
 // server under test is a cross-origin one, as from a player on another site.
@@ -10,6 +10,7 @@ import { createInterface } from "node:readline";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { launchFirefox } from "./firefox.mjs";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const pages = path.join(here, "pages");
@@ -48,6 +49,26 @@ async function servePages() {
   return { server, origin: `http://127.0.0.1:${server.address().port}` };
 }
 
+function launchChromium() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    ignoreDefaultArgs: ["--mute-audio"],
+    args: [
+      "--headless=new",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      "--autoplay-policy=no-user-gesture-required",
+      "--use-fake-device-for-media-stream",
+      "--use-fake-ui-for-media-stream",
+    ],
+  });
+}
+
 /**
  * Runs `body(page)` in a fresh browser, then closes everything.
  * What fails is printed as `{ event: "failed", message }` and ends the process with 1.
@@ -57,23 +78,7 @@ export async function withPage(body) {
   let browser;
   let code = 0;
   try {
-    browser = await chromium.launch({
-      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-      ignoreDefaultArgs: ["--mute-audio"],
-      args: [
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--autoplay-policy=no-user-gesture-required",
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
-      ],
-    });
+    browser = await (options.browser === "firefox" ? launchFirefox() : launchChromium());
     const page = await browser.newPage();
     page.on("console", (message) => process.stderr.write(`[page] ${message.text()}\n`));
     page.on("pageerror", (error) => process.stderr.write(`[page error] ${error.stack ?? error}\n`));

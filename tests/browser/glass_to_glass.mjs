@@ -18,7 +18,7 @@ await withPage(async (page) => {
       const { connected, negotiate, viewer } = await import("/session.js");
       const { peer, stream } = viewer();
       video.srcObject = stream;
-      await negotiate(peer, options.whep, options.token);
+      await negotiate(peer, options.whep, options);
       await connected(peer);
     } else {
       const { default: Hls } = await import("/hls.mjs");

@@ -65,7 +65,7 @@ await withPage(async (page) => {
     if (offset) {
       const flashes = onsets(frames, (frame) => frame.luma, 40);
       const beeps = onsets(levels, (sample) => sample.level, 0.03);
-      const found = offsets(flashes, beeps);
+      const found = offsets(flashes, beeps).map((pair) => pair.offset);
       result.offset = { flashes: flashes.length, beeps: beeps.length, medianMs: found.length ? median(found) : null, all: found };
     }
     if (options.untilEnded) {

@@ -1,9 +1,11 @@
 // A WHEP viewer in Chromium.
 //   node tests/browser/view_whep.mjs '{"endpoint":"http://127.0.0.1:8080/show/whep","seconds":5}'
 // Options: endpoint; token; audio, video (true): what is expected and, without offerAudio, offerVideo,
-// what is offered; seconds to look at (5); settle: seconds before that (1);
-// offset: also measure how far beeps are heard from flashes; untilClosed: then wait this many seconds at
-// most for the server to close the session.
+// what is offered; codec: the only one offered for pictures; relay: port of a relay before the server;
+// turn: relay candidates only, from the ICE servers that the 201 names; browser "chromium" or "firefox";
+// seconds to look at (5); settle: seconds before that (1); offset: also measure how far beeps are heard from
+// flashes; fromStart: look from the first frame on, and settle does not matter; progress: print `frames` with the number decoded so far every 50 ms; untilClosed: then wait this
+// many seconds at most for the server to close the session.
 // Prints `playing` at the first decoded media, `result` with what getStats counted within `seconds`,
 // and `closed` (or `open`) where `untilClosed` was asked for.
 
@@ -12,14 +14,17 @@ import { emit, options, withPage } from "./chrome.mjs";
 await withPage(async (page) => {
   const result = await page.evaluate(async (options) => {
     const { audio = true, video = true, seconds = 5, settle = 1, offset = false } = options;
-    const { connected, negotiate, stats, viewer } = await import("/session.js");
+    const { connected, localCandidate, negotiate, stats, viewer } = await import("/session.js");
     const { median, offsets, onsets, watchPicture, watchSound } = await import("/meter.js");
     const pause = (s) => new Promise((done) => setTimeout(done, s * 1000));
-    const { peer, stream } = viewer({ audio: options.offerAudio ?? audio, video: options.offerVideo ?? video });
+    const { peer, stream } = viewer({
+      audio: options.offerAudio ?? audio, video: options.offerVideo ?? video,
+      codec: options.codec, relayOnly: options.turn,
+    });
     const element = document.getElementById("video");
     element.srcObject = stream;
     const started = performance.now();
-    const session = await negotiate(peer, options.endpoint, options.token);
+    const session = await negotiate(peer, options.endpoint, options);
     Object.assign(window, { peer, session });
     const answeredMs = performance.now() - started;
     await connected(peer);
@@ -34,6 +39,8 @@ await withPage(async (page) => {
       }
       return found;
     };
+    const watch = () => [watchPicture(element), watchSound(stream.getAudioTracks()[0])];
+    let [frames, levels] = offset && options.fromStart ? watch() : [[], []];
     let first;
     do {
       if (performance.now() - started > 15000) throw new Error(`no media after 15 s: ${JSON.stringify(await counts())}`);
@@ -42,10 +49,14 @@ await withPage(async (page) => {
     } while ((video && !(first.video?.framesDecoded > 0)) || (!video && !(first.audio?.totalSamplesReceived > 0)));
     const firstMediaMs = performance.now() - started;
     window.emit("playing", { firstMediaMs });
+    if (options.progress) {
+      setInterval(async () => window.emit("frames", { decoded: (await counts()).video?.framesDecoded ?? 0 }), 50);
+    }
 
-    await pause(settle);
-    const frames = offset ? watchPicture(element) : [];
-    const levels = offset ? watchSound(stream.getAudioTracks()[0]) : [];
+    if (!options.fromStart) {
+      await pause(settle);
+      if (offset) [frames, levels] = watch();
+    }
     const before = await counts();
     const from = performance.now();
     await pause(seconds);
@@ -68,13 +79,19 @@ await withPage(async (page) => {
         samples: grown("audio", "totalSamplesReceived"), concealed: grown("audio", "concealedSamples"),
         silentConcealed: grown("audio", "silentConcealedSamples"), energy: grown("audio", "totalAudioEnergy"),
       },
+      local: await localCandidate(peer),
       cipher: (await stats(peer, "transport"))[0]?.srtpCipher,
     };
     if (offset) {
       const flashes = onsets(frames, (frame) => frame.luma, 40);
       const beeps = onsets(levels, (sample) => sample.level, 0.03);
-      const found = offsets(flashes, beeps);
-      result.offset = { flashes: flashes.length, beeps: beeps.length, medianMs: found.length ? median(found) : null, all: found };
+      const pairs = offsets(flashes, beeps);
+      const found = pairs.map((pair) => pair.offset);
+      result.offset = {
+        flashes: flashes.length, beeps: beeps.length, medianMs: found.length ? median(found) : null, all: found,
+        // [seconds since the POST, offset in ms]
+        timed: pairs.map((pair) => [Math.round(pair.at - started) / 1000, Math.round(pair.offset)]),
+      };
     }
     return result;
   }, options);

@@ -1,4 +1,4 @@
-//! Chromium, driven by the scripts in `tests/browser/`.
+//! Chromium and Firefox, driven by the scripts in `tests/browser/`, and the other clients in `tests/clients/`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-/// A running script and its browser; ended on drop.
+/// A running script and its browser, or another client; ended on drop.
 pub struct Browser {
     script: String,
     child: Child,
@@ -19,15 +19,28 @@ pub struct Browser {
 impl Browser {
     /// Starts `tests/browser/{script}.mjs` with `options`.
     pub fn start(script: &str, options: Value) -> Self {
+        Self::run(Path::new("node"), &format!("tests/browser/{script}.mjs"), options)
+    }
+
+    /// Starts `tests/clients/{script}`, which runs in Node or in the tests' virtual environment of Python.
+    pub fn start_client(script: &str, options: Value) -> Self {
+        let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+        let program = if script.ends_with(".py") { &python } else { Path::new("node") };
+        Self::run(program, &format!("tests/clients/{script}"), options)
+    }
+
+    fn run(program: &Path, script: &str, options: Value) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut child = Command::new("node")
-            .arg(root.join("tests/browser").join(format!("{script}.mjs")))
+        let mut child = Command::new(program)
+            .arg(root.join(script))
             .arg(options.to_string())
             .current_dir(root)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("node starts; npm ci has been run");
+            .unwrap_or_else(|error| {
+                panic!("{script} starts; make test has installed what it needs: {error}")
+            });
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().expect("it is piped");
         let (sender, lines) = mpsc::unbounded_channel();
@@ -46,6 +59,13 @@ impl Browser {
         let mut browser = Self::start("publish", with(options, "endpoint", endpoint));
         browser.event("connected", Duration::from_secs(30)).await;
         browser
+    }
+
+    /// Publishes by WHIP with one of `tests/clients/` and waits until it is connected.
+    pub async fn publish_with(client: &str, endpoint: &str, options: Value) -> Self {
+        let mut publisher = Self::start_client(client, with(options, "endpoint", endpoint));
+        publisher.event("connected", Duration::from_secs(30)).await;
+        publisher
     }
 
     /// Views by WHEP and returns what the viewer counted.
@@ -93,6 +113,12 @@ impl Browser {
         tokio::time::timeout(limit, next)
             .await
             .unwrap_or_else(|_| panic!("{script}: no {name:?} within {limit:?}"))
+    }
+
+    /// Closes the script's standard input, the order to leave, and waits for its last word.
+    pub async fn leave(&mut self) -> Value {
+        self.stdin = None;
+        self.event("left", Duration::from_secs(10)).await
     }
 
     /// Sends a command line to the script.

@@ -95,6 +95,35 @@ impl Hls {
         path
     }
 
+    /// Downloads initialisation and each segment of a rendition, from the first that is listed now, into one
+    /// file until it holds `length` of media. Panics at a discontinuity, a gap or a segment that was missed.
+    pub async fn record(&self, rendition: &Url, length: Duration, folder: &Path, name: &str) -> PathBuf {
+        let (mut data, mut held, mut next, mut map) = (Vec::new(), 0.0, None, None);
+        let deadline = std::time::Instant::now() + length + seconds(20);
+        while held < length.as_secs_f64() {
+            assert!(std::time::Instant::now() < deadline, "{held:.1} s of {length:?} at {rendition}");
+            let playlist = self.playlist(rendition).await;
+            let wanted = *next.get_or_insert(playlist.media_sequence);
+            assert!(playlist.media_sequence <= wanted, "segment {wanted} was missed:\n{}", playlist.text);
+            for segment in playlist.segments.iter().skip((wanted - playlist.media_sequence) as usize) {
+                let broken = segment.gap || (segment.discontinuity && next != Some(playlist.media_sequence));
+                assert!(!broken, "a break:\n{}", playlist.text);
+                if map.is_none() {
+                    map = segment.map.clone();
+                    data.extend(self.media(rendition, map.as_deref().expect("an EXT-X-MAP")).await);
+                }
+                assert_eq!(segment.map, map, "another initialisation:\n{}", playlist.text);
+                data.extend(self.media(rendition, &segment.uri).await);
+                held += segment.duration;
+                next = next.map(|next| next + 1);
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        let path = folder.join(format!("{name}.mp4"));
+        std::fs::write(&path, data).expect("a file");
+        path
+    }
+
     /// The bytes of a segment, part or initialisation.
     pub async fn media(&self, rendition: &Url, uri: &str) -> Vec<u8> {
         let url = rendition.join(uri).expect("a URI");

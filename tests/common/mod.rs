@@ -7,14 +7,20 @@
 #![allow(dead_code, unused_imports)]
 
 mod browser;
+pub mod checklist;
+mod endpoint;
 mod ffmpeg;
 mod hls;
 mod meter;
 mod nginx;
 mod probe;
 mod process;
+mod relay;
+mod rtc_client;
+mod rtc_signalling;
 mod rtmp;
 mod server;
+mod turn;
 mod verdict;
 
 use std::fs::File;
@@ -23,14 +29,23 @@ use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 pub use browser::Browser;
+pub use endpoint::{Endpoint, FRAGMENT, Opened, header, offer, problem};
 pub use ffmpeg::{Ffmpeg, Source};
 pub use hls::{Hls, Playlist};
 pub use meter::{Offset, beeps, flashes, offset};
 pub use nginx::Nginx;
 pub use probe::{Probe, decode_errors, packets, probe};
 pub use process::Process;
+pub use relay::{Conditions, Counts, Direction, Fate as RelayFate, Relay};
+pub use rtc_client::{
+    BindingRequest, Fate, Layer, MediaKind, MediaPacket, Picture, PictureSource, Pictures, Programme,
+    Publishing, RtcClient, RtcEvent, RtcOffer, RtcOptions, RtcSender, Rtcp, RtpOut, Session, VideoCodec,
+    attribute, candidates, credentials, fragment_of, is_dtls, is_rtcp, is_rtp, is_stun, lines_without,
+    packetise_h264, parameter_sets, synthetic_h264, transaction, units_of_h264_file,
+};
 pub use rtmp::{Message, RtmpClient, messages_of, number, text};
 pub use server::{ADMIN_TOKEN, Server, ServerBuilder, state_of};
+pub use turn::{Turn, TurnAuth};
 pub use verdict::{
     assert_hls_runs, assert_plays_hls, assert_plays_whep, assert_whep_hears, assert_whep_sees,
     number as json_number,
@@ -53,7 +68,7 @@ where
 }
 
 /// A number of seconds as a duration.
-pub fn seconds(count: u64) -> Duration {
+pub const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 

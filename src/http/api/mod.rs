@@ -5,6 +5,7 @@ mod streams;
 mod targets;
 
 use super::problem::{self, Problem};
+use super::request::Peer;
 use super::{App, body};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -25,8 +26,13 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new().nest("/api/v1", guarded)
 }
 
-async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Problem> {
-    if let Err(problem) = app.access.administer(request.headers()) {
+async fn guard(
+    State(app): State<Arc<App>>,
+    Peer(peer): Peer,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if let Err(problem) = app.admit_administrator(peer.ip(), request.headers()).await {
         body::forget(request).await;
         return Err(problem);
     }

@@ -26,7 +26,7 @@ async fn run(connections_per_source: usize) -> Running {
         always: false,
     };
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let webrtc = WebRtcSettings { listen: any, external_addresses: Vec::new() };
+    let webrtc = WebRtcSettings::new(any);
     let rooms = Rooms {
         hub: hub.clone(),
         hls: Hls::new(settings, pipelines),
@@ -34,7 +34,13 @@ async fn run(connections_per_source: usize) -> Running {
         restreams: Restreams::new(hub),
     };
     let access = Access { admin_token: Secret::new("admin-token"), publish_key: None };
-    let settings = HttpSettings { listen: any, connections_per_source };
+    let settings = HttpSettings {
+        listen: any,
+        connections_per_source,
+        rates: crate::http::RateSettings::off(),
+        origins: crate::http::Origins::Any,
+        ice_servers: crate::http::IceServers::none(),
+    };
     let http = Http::bind(settings, rooms, access, CancellationToken::new()).await.expect("a port");
     let address = http.local_addr();
     let cancel = CancellationToken::new();

@@ -4,6 +4,7 @@
 //! `inactive`; one that carries neither pictures nor sound, and a second one of a kind, is refused.
 
 use super::offer::{Offer, OfferedCodec, Section, parameter};
+use super::playout::{self, PlayoutHint};
 use super::track::OutTrack;
 use crate::media::{Codec, MediaKind, Tracks};
 use crate::webrtc::SessionError;
@@ -26,6 +27,8 @@ pub(super) struct Agreement {
 pub(super) struct Local<'a> {
     /// The lines of our candidates.
     pub(super) candidates: &'a str,
+    /// The session-level lines of our end of the transport.
+    pub(super) session: &'static str,
     /// The lines of our end of the transport.
     pub(super) transport: String,
     pub(super) cname: &'a str,
@@ -63,7 +66,10 @@ pub(super) fn answer(offer: &Offer, stream: &Tracks, local: &Local<'_>) -> Resul
         });
         let ssrc = ssrcs.take();
         let rtx = rtx.map(|rtx| (rtx.payload_type, ssrcs.take()));
-        let track = OutTrack::new(kind, chosen.payload_type, ssrc, chosen.clock_rate, rtx);
+        let mut track = OutTrack::new(kind, chosen.payload_type, ssrc, chosen.clock_rate, rtx);
+        // Without RTX a packet is resent bit for bit, so nothing may be added that could change.
+        let extension = section.extension(playout::URI).filter(|_| track.rtx.is_some());
+        track.playout = extension.filter(|_| kind == MediaKind::Video).map(PlayoutHint::new);
         active(&mut sections, section, chosen, &track, stream, local);
         bundle.extend(section.bundled.then_some([" ", &section.mid]).into_iter().flatten());
         agreement.tracks.push(track);
@@ -79,7 +85,7 @@ pub(super) fn answer(offer: &Offer, stream: &Tracks, local: &Local<'_>) -> Resul
     }
     let session: u64 = rand::random::<u64>() >> 2;
     let sdp = &mut agreement.sdp;
-    let _ = write!(sdp, "v=0\r\no=- {session} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n");
+    let _ = write!(sdp, "v=0\r\no=- {session} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n{}", local.session);
     if !bundle.is_empty() {
         let _ = write!(sdp, "a=group:BUNDLE{bundle}\r\n");
     }
@@ -176,6 +182,9 @@ fn active(
     let types: Vec<u8> =
         [Some(payload_type), rtx.map(|rtx| rtx.payload_type)].into_iter().flatten().collect();
     open(sdp, section, &types, "sendonly", local);
+    if let Some(playout) = &track.playout {
+        let _ = write!(sdp, "a=extmap:{} {}\r\n", playout.id(), playout::URI);
+    }
     let (cname, ssrc) = (local.cname, track.ssrc);
     let _ = write!(sdp, "a=msid:{cname} {}\r\na=rtpmap:{payload_type} {}\r\n", section.media, codec.rtpmap);
     let stereo =

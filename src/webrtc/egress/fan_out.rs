@@ -72,6 +72,11 @@ impl FanOut {
         &self.history
     }
 
+    /// How much later sound comes than the pictures of the same instant, in nanoseconds.
+    pub(in crate::webrtc) fn sound_lag(&self) -> Option<i64> {
+        self.history.sound_lag()
+    }
+
     /// Who watches.
     pub(in crate::webrtc) fn viewers(&self) -> &[SessionId] {
         &self.viewers
@@ -100,7 +105,7 @@ impl FanOut {
         batch: &PacketBatch,
         lost: u64,
     ) -> (Arc<Template>, Change) {
-        let change = if self.history.enter(batch.epoch.id) {
+        let change = if self.history.enter(batch.epoch.id, now) {
             self.epoch = Some(batch.epoch.clone());
             Change::Epoch
         } else if lost != self.lost {

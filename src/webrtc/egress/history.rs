@@ -1,5 +1,6 @@
 //! What a stream has sent lately: for retransmission, and for the first picture of new viewers.
 
+use super::playout::Transit;
 use crate::media::{MediaKind, MediaTime};
 use crate::webrtc::egress::template::{Template, TemplatePacket};
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub(super) struct History {
     generation: u64,
     video: Seen,
     audio: Seen,
+    video_transit: Transit,
+    audio_transit: Transit,
 }
 
 /// The latest of one track.
@@ -45,12 +48,19 @@ struct Seen {
 
 impl History {
     /// Begins anew if `epoch` is another one. True if so.
-    pub(super) fn enter(&mut self, epoch: u64) -> bool {
+    pub(super) fn enter(&mut self, epoch: u64, now: Instant) -> bool {
         if self.epoch == Some(epoch) {
             return false;
         }
         let generation = self.generation + 1;
-        *self = Self { epoch: Some(epoch), generation, ..Self::default() };
+        let transit = Transit::new(now);
+        *self = Self {
+            epoch: Some(epoch),
+            generation,
+            video_transit: transit,
+            audio_transit: transit,
+            ..Self::default()
+        };
         true
     }
 
@@ -77,6 +87,10 @@ impl History {
             let seen = self.seen_mut(packet.kind);
             if seen.highest == Some(packet.sequence) {
                 seen.latest = Some(Latest { timestamp: packet.timestamp, pts: packet.pts, at: now });
+                match packet.kind {
+                    MediaKind::Video => self.video_transit.note(packet.pts, now),
+                    MediaKind::Audio => self.audio_transit.note(packet.pts, now),
+                }
             }
             if packet.kind == MediaKind::Video {
                 if self.ring.is_empty() {
@@ -111,6 +125,11 @@ impl History {
     /// The highest sequence of a track.
     pub(super) fn highest(&self, kind: MediaKind) -> Option<u64> {
         self.seen(kind).highest
+    }
+
+    /// How much later sound comes than the pictures of the same instant, in nanoseconds.
+    pub(super) fn sound_lag(&self) -> Option<i64> {
+        Some(self.audio_transit.least()? - self.video_transit.least()?)
     }
 
     fn forget_group(&mut self) {
@@ -192,7 +211,8 @@ mod tests {
         assert_eq!(push(&mut history, &[12, 10, 13], false), 1);
         assert_eq!(push(&mut history, &[5000], false), 1);
         assert_eq!(push(&mut history, &[5000 - 1024, 5000 - 1023], false), 1);
-        assert!(history.enter(2) && !history.enter(2));
+        let now = Instant::now();
+        assert!(history.enter(2, now) && !history.enter(2, now));
         assert_eq!(push(&mut history, &[5000], false), 1, "another epoch");
     }
 

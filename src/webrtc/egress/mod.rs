@@ -8,6 +8,7 @@ mod answer;
 mod fan_out;
 mod history;
 mod offer;
+mod playout;
 mod resend;
 mod rtcp;
 mod template;
@@ -57,7 +58,8 @@ pub(super) fn prepare(
     let offer = &offer.0;
     let transport = Transport::new(now, identity, &offer.remote);
     let cname = Alphanumeric.sample_string(&mut rand::rng(), 16);
-    let local = answer::Local { candidates, transport: transport.sdp_lines(), cname: &cname };
+    let (session, lines) = (transport.session_lines(), transport.sdp_lines());
+    let local = answer::Local { candidates, session, transport: lines, cname: &cname };
     let agreement = answer::answer(offer, tracks, &local)?;
     Ok(Plan { stream, tracks: tracks.clone(), transport, agreement, cname })
 }
@@ -77,22 +79,4 @@ impl Plan {
     pub(super) fn begin(self, now: Instant) -> Viewer {
         Viewer::new(now, self)
     }
-}
-
-/// Looks at a trickled fragment (RFC 8840). A lite agent has no use for candidates, so none is kept.
-pub(super) fn check_fragment(viewer: &Viewer, fragment: &str) -> Result<(), SessionError> {
-    let malformed = |why: &str| SessionError::MalformedFragment(why.into());
-    if fragment.len() > 16 << 10 {
-        return Err(malformed("it has more than 16 KiB"));
-    }
-    let lines = fragment.lines().map(str::trim_end).filter(|line| !line.is_empty());
-    for line in lines {
-        if !matches!(line.as_bytes(), [b'a' | b'm' | b's' | b'o' | b'v' | b't' | b'c', b'=', ..]) {
-            return Err(malformed("a line is not of SDP"));
-        }
-        if line.strip_prefix("a=ice-ufrag:").is_some_and(|ufrag| ufrag != viewer.remote_ufrag()) {
-            return Err(malformed("it is of another ICE session"));
-        }
-    }
-    Ok(())
 }

@@ -3,8 +3,8 @@
 //! Bounded before it is parsed: 64 KiB, 2000 lines of 4 KiB, 4 m-sections, 128 formats each.
 
 use crate::media::{Codec, MediaKind};
-use crate::webrtc::SessionError;
 use crate::webrtc::transport::Remote;
+use crate::webrtc::{SessionError, fragment};
 use rtc::sdp::description::media::MediaDescription;
 use rtc::sdp::description::session::SessionDescription;
 use std::io::Cursor;
@@ -14,6 +14,7 @@ const MAX_LINES: usize = 2000;
 const MAX_LINE: usize = 4 << 10;
 const MAX_SECTIONS: usize = 4;
 const MAX_FORMATS: usize = 128;
+const MAX_EXTENSIONS: usize = 32;
 
 /// What an offer asks for.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub(super) struct Section {
     pub(super) enabled: bool,
     pub(super) bundled: bool,
     pub(super) reduced_size: bool,
+    /// Header extensions (RFC 8285) that fit a one-byte header: identifier and URI.
+    pub(super) extensions: Vec<(u8, String)>,
     pub(super) codecs: Vec<OfferedCodec>,
 }
 
@@ -80,6 +83,9 @@ impl Offer {
         let ice_pwd = transport("ice-pwd").ok_or_else(|| missing("ice-pwd"))?;
         transport("fingerprint").ok_or_else(|| missing("fingerprint"))?;
         let fingerprint = fingerprint(&description)?;
+        if transport("setup").is_some_and(|setup| !matches!(setup, "actpass" | "active" | "passive")) {
+            return Err(malformed("a=setup must be actpass, active or passive".into())); // RFC 8842 §5
+        }
         let groups: Vec<&str> = description
             .attributes
             .iter()
@@ -92,13 +98,23 @@ impl Offer {
         }
         for (number, (section, media)) in sections.iter().zip(descriptions).enumerate() {
             section.check_direction(number, media, &description)?;
+            section.check_multiplexing(number, media)?;
         }
+        let candidates = descriptions
+            .iter()
+            .flat_map(|media| &media.attributes)
+            .filter(|attribute| attribute.key == "candidate")
+            .filter_map(|attribute| fragment::candidate(attribute.value.as_deref()?))
+            .take(fragment::MAX_CANDIDATES)
+            .collect();
         Ok(Self {
             remote: Remote {
                 ice_ufrag: ice_fragment.to_owned(),
                 ice_pwd: ice_pwd.to_owned(),
                 fingerprint,
                 passive: transport("setup") == Some("passive"),
+                lite: description.has_attribute("ice-lite"),
+                candidates,
             },
             sections,
         })
@@ -121,6 +137,7 @@ impl Section {
             enabled: media.media_name.port.value != 0 || media.has_attribute("bundle-only"),
             bundled: groups.iter().any(|group| group.split(' ').any(|member| member == mid)),
             reduced_size: media.has_attribute("rtcp-rsize"),
+            extensions: extensions(media),
             codecs: if kind.is_some() { codecs(media) } else { Vec::new() },
             mid,
         }
@@ -148,6 +165,23 @@ impl Section {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// The identifier under which a header extension is offered.
+    pub(super) fn extension(&self, uri: &str) -> Option<u8> {
+        self.extensions.iter().find(|(_, known)| known == uri).map(|(id, _)| *id)
+    }
+
+    /// RTP and RTCP share a port (RFC 9725 §4.4.1).
+    fn check_multiplexing(&self, number: usize, media: &MediaDescription) -> Result<(), SessionError> {
+        let multiplexed = ["rtcp-mux", "rtcp-mux-only"].iter().any(|key| media.has_attribute(key));
+        if self.kind.is_none() || !self.enabled || multiplexed {
+            return Ok(());
+        }
+        Err(SessionError::UnacceptableOffer(format!(
+            "m-section {number} ({}) needs a=rtcp-mux: RTP and RTCP share a port here",
+            self.media
+        )))
     }
 
     /// The names of the codecs, each once, without repair formats.
@@ -231,6 +265,19 @@ fn fingerprint(description: &SessionDescription) -> Result<String, SessionError>
     } else {
         Err(SessionError::MalformedOffer("its sha-256 fingerprint is not 32 octets in hexadecimal".into()))
     }
+}
+
+/// RFC 8285 §5: `a=extmap:<id>["/"<direction>] <URI> …`. Identifiers above 14 need the two-byte header.
+fn extensions(media: &MediaDescription) -> Vec<(u8, String)> {
+    let all = media.attributes.iter().filter(|attribute| attribute.key == "extmap");
+    let read = all.filter_map(|attribute| {
+        let mut words = attribute.value.as_deref()?.split(' ');
+        let (id, direction) = words.next().map(|id| id.split_once('/').unwrap_or((id, "")))?;
+        let id = id.parse().ok().filter(|id| (1..=14).contains(id))?;
+        let receives = !matches!(direction, "sendonly" | "inactive");
+        receives.then_some((id, words.next()?.to_owned()))
+    });
+    read.take(MAX_EXTENSIONS).collect()
 }
 
 fn codecs(media: &MediaDescription) -> Vec<OfferedCodec> {

@@ -224,7 +224,7 @@ impl World {
             let batch = PacketBatch { epoch: self.epoch.clone(), packets };
             let (template, change) = self.fan_out.take(self.now, &batch, 0);
             change.tell(&mut self.viewer, &self.epoch);
-            self.viewer.send(self.now, &template, &mut self.wire, &mut self.buffer);
+            self.viewer.send(self.now, &template, self.fan_out.sound_lag(), &mut self.wire, &mut self.buffer);
         }
     }
 
@@ -360,7 +360,7 @@ fn the_first_picture_comes_from_the_cache_and_leads_to_the_live_edge() {
         assert_eq!(pair[1].header.sequence_number, pair[0].header.sequence_number.wrapping_add(1));
     }
     let span = video[119].header.timestamp.wrapping_sub(video[0].header.timestamp);
-    assert_eq!(span, 59 * 30, "two seconds of pictures are dated within 20 ms");
+    assert_eq!(span, 64 * 90, "two seconds of pictures are dated within the 64 ms in which they are sent");
     let live = video[131].header.timestamp.wrapping_sub(video[119].header.timestamp);
     assert_eq!(live, 6 * 3_000);
     assert_eq!(of_type(&received, 111).len(), 6, "sound begins live");

@@ -4,11 +4,12 @@
 //! an epoch the index is the publisher's sequence plus a constant, and sequences are unique there; a new
 //! epoch begins above every index used before; retransmissions without RTX repeat the same bytes.
 
+use super::playout::{EXTENSION, PlayoutHint};
 use crate::media::MediaKind;
 use std::time::{Duration, Instant};
 
-/// How much faster than real time cached pictures are dated, so that they end at the live edge.
-const COMPRESSION: u32 = 100;
+/// Cached pictures are dated as they are sent: within this time before the live edge.
+pub(super) const CATCH_UP: Duration = Duration::from_millis(64);
 
 /// One outgoing track.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(super) struct OutTrack {
     pub(super) ssrc: u32,
     pub(super) clock_rate: u32,
     pub(super) rtx: Option<Rtx>,
+    pub(super) playout: Option<PlayoutHint>,
     /// Packets and payload bytes sent, for sender reports.
     pub(super) packets: u32,
     pub(super) octets: u32,
@@ -42,8 +44,19 @@ struct Mapping {
     index_offset: u64,
     /// Added to timestamps, wrapping.
     timestamp_offset: u32,
-    /// Pictures from the cache: sequences below `.0` are dated close before the timestamp `.1`.
-    cached: Option<(u64, u32)>,
+    cached: Option<Cached>,
+}
+
+/// How pictures from the cache are dated.
+#[derive(Clone, Copy, Debug)]
+struct Cached {
+    /// Sequences below are cached.
+    live_from: u64,
+    /// The timestamp of the latest of them.
+    live: u32,
+    /// What lies up to `span` before it is dated up to `dated` before it.
+    span: u32,
+    dated: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +89,7 @@ impl OutTrack {
             ssrc,
             clock_rate,
             rtx: rtx.map(|(payload_type, ssrc)| Rtx { payload_type, ssrc, next_index: begin() }),
+            playout: None,
             packets: 0,
             octets: 0,
             next_index: begin(),
@@ -98,11 +112,16 @@ impl OutTrack {
     /// timestamps go on by the time that has passed. `cached`: what lies below this sequence comes from
     /// the cache, and is dated close before this timestamp.
     pub(super) fn map(&mut self, sequence: u64, timestamp: u32, cached: Option<(u64, u32)>, now: Instant) {
+        let cached = cached.map(|(live_from, live)| {
+            let span = live.wrapping_sub(timestamp);
+            let dated = ticks(CATCH_UP, self.clock_rate).min(span);
+            Cached { live_from, live, span, dated }
+        });
         let mut mapping = Mapping {
             first_sequence: sequence,
             index_offset: self.next_index.wrapping_sub(sequence),
             timestamp_offset: 0,
-            cached,
+            cached: cached.filter(|cached| (1..1 << 31).contains(&cached.span)),
         };
         let unshifted = mapping.timestamp(sequence, timestamp);
         let wanted = match self.last {
@@ -123,6 +142,26 @@ impl OutTrack {
             index: sequence.wrapping_add(mapping.index_offset),
             timestamp: mapping.timestamp(sequence, timestamp),
         })
+    }
+
+    /// Pictures begin with the one dated `first`; sound comes `sound_lag` nanoseconds later than pictures.
+    pub(super) fn begin_playout(&mut self, first: u32, sound_lag: Option<i64>) {
+        if let Some(playout) = &mut self.playout {
+            playout.begin(first, sound_lag.unwrap_or(0));
+        }
+    }
+
+    /// Sound now comes `sound_lag` nanoseconds later than pictures.
+    pub(super) fn update_playout(&mut self, sound_lag: Option<i64>) {
+        if let (Some(playout), Some(lag)) = (&mut self.playout, sound_lag) {
+            playout.update(lag);
+        }
+    }
+
+    /// The header extension that a packet carries; always the same for one packet.
+    pub(super) fn playout_extension(&mut self, sequence: u64, timestamp: u32) -> Option<[u8; EXTENSION]> {
+        let playout = self.playout.as_mut()?;
+        playout.covers(sequence, timestamp).then(|| playout.extension())
     }
 
     /// Notes that a packet was sent.
@@ -164,11 +203,12 @@ impl Rtx {
 impl Mapping {
     fn timestamp(&self, sequence: u64, timestamp: u32) -> u32 {
         let mut dated = timestamp;
-        if let Some((_, live)) = self.cached.filter(|(live_from, _)| sequence < *live_from) {
-            let before = live.wrapping_sub(timestamp);
+        if let Some(cached) = self.cached.filter(|cached| sequence < cached.live_from) {
+            let before = cached.live.wrapping_sub(timestamp);
             // With B-frames the cache may hold a picture dated after its last packet: left as it is.
-            if before < 1 << 31 {
-                dated = live.wrapping_sub(before / COMPRESSION);
+            if before <= cached.span {
+                let before = u64::from(before) * u64::from(cached.dated) / u64::from(cached.span);
+                dated = cached.live.wrapping_sub(before as u32);
             }
         }
         dated.wrapping_add(self.timestamp_offset)
@@ -255,7 +295,7 @@ mod tests {
             let step = pair[1].wrapping_sub(pair[0]);
             assert!((1..=3_000).contains(&step), "{step}");
         }
-        assert_eq!(dated[59].wrapping_sub(dated[0]), 59 * 30);
+        assert_eq!(dated[59].wrapping_sub(dated[0]), 64 * 90);
         assert_eq!(dated[60].wrapping_sub(dated[59]), 3_000);
         // A retransmission is dated as the first time.
         assert_eq!(track.numbers(10, at(10)).expect("mapped").timestamp, dated[10]);

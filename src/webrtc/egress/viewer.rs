@@ -16,10 +16,18 @@ use crate::webrtc::path::Path;
 use crate::webrtc::session::SessionState;
 use crate::webrtc::socket::Outlet;
 use crate::webrtc::transport::{HEADER, Transport};
+use crate::webrtc::{LayerSelection, SessionError};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// A receiver lays pictures and sound side by side once it has two reports of each.
+const EARLY_REPORTS: u8 = 4;
+const EARLY_INTERVAL: Duration = Duration::from_millis(250);
+/// Sound follows the first picture by so much. A browser's sound card starts after the connection; what
+/// comes before it does waits in a buffer that takes ten seconds to run empty, and all that time the
+/// sound is late.
+const SOUND_HOLD: Duration = Duration::from_millis(400);
 /// Cached pictures are sent within about this many milliseconds, one step each.
 const CATCH_UP_STEPS: usize = 64;
 /// Packets of one step, at least and at most.
@@ -41,6 +49,10 @@ pub(in crate::webrtc) struct Viewer {
     rtcp_sources: Vec<u32>,
     unknown_sources: u16,
     next_report: Instant,
+    /// Reports until they come at [`REPORT_INTERVAL`].
+    early_reports: u8,
+    /// Sound is not sent before.
+    sound_from: Option<Instant>,
 }
 
 /// Where a viewer stands in the pictures.
@@ -73,6 +85,8 @@ impl Viewer {
             rtcp_sources: Vec::new(),
             unknown_sources: UNKNOWN_SOURCES,
             next_report: now,
+            early_reports: 0,
+            sound_from: None,
         }
     }
 
@@ -81,9 +95,9 @@ impl Viewer {
         self.transport.local_ufrag()
     }
 
-    /// The viewer's ICE user fragment.
-    pub(in crate::webrtc) fn remote_ufrag(&self) -> &str {
-        self.transport.remote_ufrag()
+    /// Its transport.
+    pub(in crate::webrtc) fn transport(&mut self) -> &mut Transport {
+        &mut self.transport
     }
 
     /// The stream that is played.
@@ -94,6 +108,18 @@ impl Viewer {
     /// Where the session stands.
     pub(in crate::webrtc) fn state(&self) -> SessionState {
         self.transport.state()
+    }
+
+    /// The viewer wants this encoding from its next keyframe on, which is asked for.
+    pub(in crate::webrtc) fn select_layer(&mut self, selection: LayerSelection) -> Result<(), SessionError> {
+        let layers = self.stream.layers();
+        let LayerSelection::Rid(rid) = selection else { return Ok(()) };
+        let Some(layer) = layers.iter().position(|layer| layer.rid == rid) else {
+            let known: Vec<&str> = layers.iter().map(|layer| layer.rid.as_str()).collect();
+            return Err(SessionError::UnknownLayer { rid, known: known.join(", ") });
+        };
+        self.stream.request_layer_keyframe(u8::try_from(layer).unwrap_or(0));
+        Ok(())
     }
 
     /// Whether cached pictures are still to be sent: call [`Self::catch_up`] once a millisecond.
@@ -109,7 +135,12 @@ impl Viewer {
         data: &[u8],
         outlet: &mut dyn Outlet,
     ) -> bool {
-        self.transport.handle_stun(now, path, data, outlet)
+        let proven = self.transport.handle_stun(now, path, data, outlet);
+        if self.transport.take_restarted() {
+            // W31: what was on the old way may be lost.
+            self.stream.request_keyframe();
+        }
+        proven
     }
 
     /// A DTLS datagram from a proven path.
@@ -195,11 +226,12 @@ impl Viewer {
         self.video = VideoState::Waiting;
     }
 
-    /// Sends a batch that has just arrived.
+    /// Sends a batch that has just arrived. `sound_lag`: see [`FanOut::sound_lag`].
     pub(in crate::webrtc) fn send(
         &mut self,
         now: Instant,
         batch: &Template,
+        sound_lag: Option<i64>,
         outlet: &mut dyn Outlet,
         buffer: &mut Vec<u8>,
     ) {
@@ -211,17 +243,25 @@ impl Viewer {
                 (batch.group_start(), track_mut(&mut self.tracks, MediaKind::Video))
         {
             track.map(start.sequence, start.timestamp, None, now);
+            track.begin_playout(start.timestamp, sound_lag);
             self.video = VideoState::Live;
         }
-        let first_sound = batch.packets.iter().find(|packet| packet.kind == MediaKind::Audio);
+        let sound = self.sound_from.is_none_or(|from| now >= from);
+        let first_sound = batch.packets.iter().find(|packet| sound && packet.kind == MediaKind::Audio);
         if let (Some(first), Some(track)) = (first_sound, track_mut(&mut self.tracks, MediaKind::Audio))
             && !track.is_mapped()
         {
             track.map(first.sequence, first.timestamp, None, now);
+            self.next_report = now;
+            self.early_reports = EARLY_REPORTS;
+            if let Some(video) = track_mut(&mut self.tracks, MediaKind::Video) {
+                video.update_playout(sound_lag);
+            }
         }
         let live = self.video == VideoState::Live;
+        let wanted = |kind| if kind == MediaKind::Audio { sound } else { live };
         for run in 0..batch.runs.len() {
-            self.send_run(now, batch, run, |kind| live || kind == MediaKind::Audio, outlet, buffer);
+            self.send_run(now, batch, run, wanted, outlet, buffer);
         }
     }
 
@@ -269,6 +309,8 @@ impl Viewer {
     /// The handshake is done: begin with the cached pictures, or wait for a keyframe.
     fn join(&mut self, now: Instant, fan_out: Option<&FanOut>) {
         self.next_report = now;
+        let with = |kind| self.tracks.iter().any(|track| track.kind == kind);
+        self.sound_from = with(MediaKind::Video).then_some(now + SOUND_HOLD);
         let Some(history) = fan_out.map(FanOut::history) else { return };
         let (group, generation) = history.group();
         let start = group.first().and_then(|template| template.group_start());
@@ -277,6 +319,7 @@ impl Viewer {
             (start, live, track_mut(&mut self.tracks, MediaKind::Video))
         {
             track.map(start.sequence, start.timestamp, Some((highest + 1, latest.timestamp)), now);
+            track.begin_playout(start.timestamp, history.sound_lag());
             self.video = VideoState::CatchUp { generation, batch: 0, run: 0 };
         } else {
             self.wait_for_keyframe();
@@ -303,11 +346,24 @@ impl Viewer {
         let Some((keys, path)) = self.transport.sending() else { return };
         buffer.clear();
         let mut segment = 0;
+        let mut hinted = false;
         for packet in batch.packets[batch.runs[run].clone()].iter().filter(|packet| wanted(packet.kind)) {
             let Some(track) = track_mut(&mut self.tracks, packet.kind) else { continue };
             let Some(numbers) = track.numbers(packet.sequence, packet.timestamp) else { continue };
+            let extension = track.playout_extension(packet.sequence, packet.timestamp);
+            if extension.is_some() != hinted {
+                // Sizes differ from here on.
+                if !buffer.is_empty() {
+                    outlet.send(path, buffer, Some(segment));
+                }
+                buffer.clear();
+                (segment, hinted) = (0, !hinted);
+            }
             let start = buffer.len();
-            buffer.extend_from_slice(batch.bytes(packet));
+            match extension {
+                None => buffer.extend_from_slice(batch.bytes(packet)),
+                Some(extension) => write_extended(buffer, batch.bytes(packet), &extension),
+            }
             write_header(&mut buffer[start..], track.payload_type, track.ssrc, numbers);
             buffer.resize(buffer.len() + keys.rtp.tag_len(), 0);
             if keys.rtp.seal(&mut buffer[start..], numbers.index).is_err() {
@@ -343,12 +399,17 @@ impl Viewer {
         if !self.resend.take(numbers.index, template.bytes(packet).len(), now) {
             return;
         }
+        let extension = track.playout_extension(sequence, packet.timestamp);
         buffer.clear();
         let index = if let Some(rtx) = &mut track.rtx {
             // RFC 4588 §4: the original sequence number in front of the payload; padding is not repeated.
             let index = rtx.take_index();
-            buffer.extend_from_slice(&[0x80, u8::from(template.marker(packet)) << 7]);
-            buffer.resize(HEADER, 0);
+            let mut header = [0; HEADER];
+            header[..2].copy_from_slice(&[0x80, u8::from(template.marker(packet)) << 7]);
+            match extension {
+                None => buffer.extend_from_slice(&header),
+                Some(extension) => write_extended(buffer, &header, &extension),
+            }
             buffer.extend_from_slice(&(numbers.index as u16).to_be_bytes());
             buffer.extend_from_slice(template.payload(packet));
             write_header(buffer, rtx.payload_type, rtx.ssrc, Numbers { index, ..numbers });
@@ -385,8 +446,9 @@ impl Viewer {
             if let Ok(sealed) = keys.rtcp_out.encrypt_rtcp(&plain) {
                 outlet.send(path, &sealed, None);
             }
-            self.next_report = now + REPORT_INTERVAL;
         }
+        self.next_report = now + if self.early_reports > 0 { EARLY_INTERVAL } else { REPORT_INTERVAL };
+        self.early_reports = self.early_reports.saturating_sub(1);
     }
 }
 
@@ -400,6 +462,15 @@ fn write_header(packet: &mut [u8], payload_type: u8, ssrc: u32, numbers: Numbers
     packet[2..4].copy_from_slice(&(numbers.index as u16).to_be_bytes());
     packet[4..8].copy_from_slice(&numbers.timestamp.to_be_bytes());
     packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+}
+
+/// Writes a packet with an extension behind its header of 12 bytes.
+fn write_extended(buffer: &mut Vec<u8>, packet: &[u8], extension: &[u8]) {
+    let start = buffer.len();
+    buffer.extend_from_slice(&packet[..HEADER]);
+    buffer[start] |= 0x10;
+    buffer.extend_from_slice(extension);
+    buffer.extend_from_slice(&packet[HEADER..]);
 }
 
 fn shifted(origin: SystemTime, nanos: i64) -> SystemTime {

@@ -5,12 +5,14 @@
 
 use super::offer::{Extension, Offer, Section};
 use crate::media::MediaKind;
+use crate::webrtc::transport::Transport;
 use std::fmt::Write;
 
-/// Answers `offer`. `transport` and `candidates` are the lines of our end.
-pub(super) fn answer(offer: &Offer, transport: &str, candidates: &str) -> String {
+/// Answers `offer`. `candidates`: the lines of ours.
+pub(super) fn answer(offer: &Offer, transport: &Transport, candidates: &str) -> String {
     let session: u64 = rand::random::<u64>() >> 2;
-    let mut sdp = format!("v=0\r\no=- {session} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n");
+    let mut sdp =
+        format!("v=0\r\no=- {session} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n{}", transport.session_lines());
     if offer.bundled {
         let mids: Vec<&str> = offer.sections.iter().map(|section| section.mid.as_str()).collect();
         let _ = write!(sdp, "a=group:BUNDLE {}\r\n", mids.join(" ")); // writing to a string does not fail
@@ -20,7 +22,7 @@ pub(super) fn answer(offer: &Offer, transport: &str, candidates: &str) -> String
     }
     for (index, section) in offer.sections.iter().enumerate() {
         // The first section's transport is that of the bundle.
-        write_section(&mut sdp, section, transport, if index == 0 { candidates } else { "" });
+        write_section(&mut sdp, section, &transport.sdp_lines(), if index == 0 { candidates } else { "" });
     }
     sdp
 }

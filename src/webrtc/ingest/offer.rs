@@ -3,12 +3,12 @@
 //! Promises that an [`Offer`] can be served whole (RFC 9725 §4.4: no partial acceptance) and that what it
 //! holds is within the grammar, so that SDP written from it carries nothing foreign.
 
-use super::candidate;
 use super::format::{self, Format};
 use super::sdp::{Lines, is_token, malformed, split};
 use crate::media::MediaKind;
 use crate::stream::MAX_LAYERS;
 use crate::webrtc::SessionError;
+use crate::webrtc::fragment;
 use crate::webrtc::transport::Remote;
 
 /// An offer that can be served.
@@ -77,16 +77,18 @@ impl Offer {
         let bundled = check_bundle(&session, &sections)?;
         // One transport for all sections: what stands there may stand at the session or in each section.
         let all = || std::iter::once(&session).chain(&media);
+        let candidates: Vec<&str> = media.iter().flat_map(|lines| lines.attributes("candidate")).collect();
+        if candidates.len() > fragment::MAX_CANDIDATES {
+            return Err(malformed("more than 64 candidates"));
+        }
         let remote = Remote {
             ice_ufrag: credential(all(), "ice-ufrag", 4)?,
             ice_pwd: credential(all(), "ice-pwd", 22)?,
             fingerprint: fingerprint(all())?,
             passive: is_passive(all())?,
+            lite: session.flag("ice-lite"),
+            candidates: candidates.into_iter().filter_map(fragment::candidate).collect(),
         };
-        let candidates = media.iter().flat_map(|lines| lines.attributes("candidate")).count();
-        if candidates > candidate::MAX_CANDIDATES {
-            return Err(malformed("more than 64 candidates"));
-        }
         Ok(Self { remote, bundled, mixed_extensions: session.flag("extmap-allow-mixed"), sections })
     }
 }

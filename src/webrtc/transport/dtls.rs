@@ -5,10 +5,11 @@
 
 use super::client_hello::{Hello, HelloReader};
 use super::opener::Opener;
+use super::provider::crypto_provider;
 use super::srtp::{Profile, Sealer};
-use crate::webrtc::WebRtcError;
+use crate::webrtc::{IceMode, WebRtcError};
 use bytes::BytesMut;
-use rtc::crypto::{HashAlgorithm, RTCCryptoProvider, default_provider};
+use rtc::crypto::{HashAlgorithm, RTCCryptoProvider};
 use rtc::dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
 use rtc::dtls::crypto::Certificate;
 use rtc::dtls::endpoint::{Endpoint, EndpointEvent};
@@ -29,8 +30,10 @@ const FLIGHT_INTERVAL: Duration = Duration::from_millis(300);
 /// The id of AEAD_AES_128_GCM in `use_srtp` (RFC 7714 §14.2).
 const GCM: u16 = 0x0007;
 
-/// Our certificate and the handshake configurations made from it, once per process.
+/// Who we are in every transport: our certificate, the handshake configurations made from it, and the kind of
+/// ICE agent; once per process.
 pub(in crate::webrtc) struct Identity {
+    ice: IceMode,
     provider: Arc<dyn RTCCryptoProvider>,
     fingerprint: String,
     server_gcm: Arc<HandshakeConfig>,
@@ -42,7 +45,7 @@ impl Identity {
     /// Generates a certificate.
     pub(in crate::webrtc) fn generate() -> Result<Self, WebRtcError> {
         let failed = |error: &dyn std::fmt::Display| WebRtcError::Certificate(error.to_string());
-        let provider = default_provider().map_err(|error| failed(&error))?;
+        let provider = crypto_provider().map_err(|error| failed(&error))?;
         let certificate = Certificate::generate_self_signed(vec!["tidegate".to_owned()], provider.crypto())
             .map_err(|error| failed(&error))?;
         let der = certificate.certificate.first().ok_or_else(|| failed(&"no certificate"))?;
@@ -63,6 +66,7 @@ impl Identity {
         };
         use SrtpProtectionProfile::{Srtp_Aead_Aes_128_Gcm as Gcm, Srtp_Aes128_Cm_Hmac_Sha1_80 as Sha1};
         Ok(Self {
+            ice: IceMode::Lite,
             fingerprint,
             server_gcm: config(vec![Gcm], false)?,
             server_any: config(vec![Gcm, Sha1], false)?,
@@ -71,9 +75,19 @@ impl Identity {
         })
     }
 
+    /// With this kind of ICE agent; without it, lite.
+    pub(in crate::webrtc) fn with_ice(self, ice: IceMode) -> Self {
+        Self { ice, ..self }
+    }
+
     /// SHA-256 of our certificate, as `a=fingerprint` writes it.
     pub(in crate::webrtc) fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// The kind of ICE agent that we are.
+    pub(super) fn ice(&self) -> IceMode {
+        self.ice
     }
 
     /// Cryptography.

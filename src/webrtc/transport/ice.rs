@@ -1,175 +1,276 @@
-//! ICE as a lite agent: it answers the viewer's checks and sends none (RFC 8445 §2.5).
+//! ICE of one session (RFC 8445): credentials, restarts, roles, and whose a STUN message is.
 //!
-//! Promises no answer to a message without the session's password, and an answer no longer than 1.3
-//! times the request.
+//! Lite by default: it answers the peer's checks and sends none. As a full agent it checks the peer's
+//! candidates too. Promises no answer to a message without the session's password, an answer no longer than
+//! 1.3 times the request, and that after a restart the old credentials hold until the new ones have worked.
 
+use super::checks::Checks;
+use super::stun::{self, Kind, Stun, Transaction};
+use crate::webrtc::IceMode;
+use crate::webrtc::path::Path;
 use rand::distr::{Alphanumeric, SampleString};
 use rtc::crypto::RTCCrypto;
-use rtc::stun::attributes::{ATTR_FINGERPRINT, ATTR_MESSAGE_INTEGRITY, ATTR_USE_CANDIDATE, ATTR_USERNAME};
-use rtc::stun::fingerprint::FINGERPRINT;
-use rtc::stun::integrity::MessageIntegrity;
-use rtc::stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message};
-use rtc::stun::xoraddr::XorMappedAddress;
 use std::net::SocketAddr;
+use std::time::Instant;
 
-/// Longest STUN message taken; browsers' are some 100 bytes.
-const MAX_MESSAGE: usize = 512;
+/// Characters of our user fragments; also the head of our transactions, by which answers find their session.
+pub(in crate::webrtc) const FRAGMENT: usize = 8;
+const PASSWORD: usize = 32;
+/// User fragments of the peer's that are over and remembered: a late PATCH must not bring them back.
+const MAX_PAST: usize = 16;
 
-/// The ICE credentials of one session, ours and the viewer's fragment.
+/// User fragments and passwords of both ends.
 #[derive(Clone)]
-pub(super) struct IceLite {
+pub(super) struct Credentials {
     fragment: String,
     password: String,
     remote_fragment: String,
+    remote_password: String,
 }
 
-/// An authentic connectivity check.
-#[derive(Debug)]
-pub(super) struct Check {
-    /// The answer to send back.
-    pub(super) response: Vec<u8>,
-    /// The viewer chose this pair of addresses.
+/// The ICE agent of one session.
+pub(super) struct Ice {
+    active: Credentials,
+    /// After a restart, until its first authentic check.
+    next: Option<Credentials>,
+    past: Vec<String>,
+    full: Option<Full>,
+}
+
+/// What a full agent has besides.
+struct Full {
+    controlling: bool,
+    tie_breaker: u64,
+    checks: Checks,
+    consent: Option<Transaction>,
+}
+
+/// What a STUN message has led to.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// To be sent back.
+    pub(super) reply: Option<Vec<u8>>,
+    /// The path that it came by is proven.
+    pub(super) proven: bool,
+    /// The path is the chosen one.
     pub(super) nominated: bool,
+    /// It is the first of the credentials of a restart.
+    pub(super) restarted: bool,
 }
 
-impl IceLite {
-    /// New credentials: 8 and 32 characters from a generator seeded by the system.
-    pub(super) fn new(remote_fragment: &str) -> Self {
+impl Credentials {
+    /// Ours are new: from a generator seeded by the system.
+    fn new(remote_fragment: &str, remote_password: &str) -> Self {
         let mut random = rand::rng();
         Self {
-            fragment: Alphanumeric.sample_string(&mut random, 8),
-            password: Alphanumeric.sample_string(&mut random, 32),
+            fragment: Alphanumeric.sample_string(&mut random, FRAGMENT),
+            password: Alphanumeric.sample_string(&mut random, PASSWORD),
             remote_fragment: remote_fragment.to_owned(),
+            remote_password: remote_password.to_owned(),
         }
     }
 
-    /// Our user fragment: the demux key.
+    fn transaction(&self) -> Transaction {
+        let mut transaction: Transaction = rand::random();
+        transaction[..FRAGMENT].copy_from_slice(self.fragment.as_bytes());
+        transaction
+    }
+}
+
+impl Ice {
+    /// An agent for a peer with these credentials; `remote_lite`: it sends no checks itself.
+    pub(super) fn new(
+        mode: IceMode,
+        remote_fragment: &str,
+        remote_password: &str,
+        remote_lite: bool,
+    ) -> Self {
+        Self {
+            active: Credentials::new(remote_fragment, remote_password),
+            next: None,
+            past: Vec::new(),
+            // RFC 8445 §6.1.1: a full agent controls a lite one, else the offerer controls.
+            full: (mode == IceMode::Full).then(|| Full {
+                controlling: remote_lite,
+                tie_breaker: rand::random(),
+                checks: Checks::default(),
+                consent: None,
+            }),
+        }
+    }
+
+    /// Our user fragment, the newest: the demux key.
     pub(super) fn fragment(&self) -> &str {
-        &self.fragment
+        &self.newest().fragment
     }
 
-    /// Our password.
+    /// Our password that goes with it.
     pub(super) fn password(&self) -> &str {
-        &self.password
+        &self.newest().password
     }
 
-    /// The viewer's user fragment.
-    pub(super) fn remote_fragment(&self) -> &str {
-        &self.remote_fragment
+    /// Our fragments that the peer may use now.
+    pub(super) fn fragments(&self) -> impl Iterator<Item = &str> {
+        [Some(&self.active), self.next.as_ref()].into_iter().flatten().map(|known| known.fragment.as_str())
     }
 
-    /// Checks a binding request from `peer`; `None` for all that is not one of this session's.
-    pub(super) fn check(&self, data: &[u8], peer: SocketAddr, crypto: &dyn RTCCrypto) -> Option<Check> {
-        if data.len() > MAX_MESSAGE {
+    /// The peer's user fragment and password, the newest.
+    pub(super) fn remote(&self) -> (&str, &str) {
+        (&self.newest().remote_fragment, &self.newest().remote_password)
+    }
+
+    /// Whether the peer's fragment is one that a later restart has replaced.
+    pub(super) fn is_past(&self, remote_fragment: &str) -> bool {
+        self.past.iter().any(|past| past == remote_fragment)
+    }
+
+    /// Whether we only answer checks.
+    pub(super) fn is_lite(&self) -> bool {
+        self.full.is_none()
+    }
+
+    /// The peer restarts with these credentials (RFC 8445 §9). Ours are new, too.
+    pub(super) fn restart(&mut self, remote_fragment: &str, remote_password: &str) {
+        if self.past.len() == MAX_PAST {
+            self.past.remove(0);
+        }
+        self.past.push(self.newest().remote_fragment.clone());
+        self.next = Some(Credentials::new(remote_fragment, remote_password));
+        if let Some(full) = &mut self.full {
+            full.checks = Checks::default();
+        }
+    }
+
+    /// A candidate of the peer's.
+    pub(super) fn add_candidate(&mut self, candidate: SocketAddr) {
+        if let Some(full) = &mut self.full {
+            full.checks.add(candidate);
+        }
+    }
+
+    /// Takes a message; `None` for all that is not this session's.
+    pub(super) fn hear(&mut self, data: &[u8], path: Path, crypto: &dyn RTCCrypto) -> Option<Heard> {
+        let message = Stun::read(data)?;
+        match message.kind {
+            Kind::Request => self.request(message, data.len(), path, crypto),
+            Kind::Success | Kind::Error(_) => self.answer(message, path, crypto),
+        }
+    }
+
+    /// The next check of ours that is due, and where to.
+    pub(super) fn poll_check(&mut self, now: Instant, crypto: &dyn RTCCrypto) -> Option<(Path, Vec<u8>)> {
+        let newest = self.next.as_ref().unwrap_or(&self.active);
+        let full = self.full.as_mut()?;
+        let (path, transaction, nominate) = full.checks.poll(now, || newest.transaction())?;
+        full.request(newest, transaction, nominate, crypto).map(|request| (path, request))
+    }
+
+    /// A check that asks the peer whether it still wants what we send (RFC 7675 §5.1).
+    pub(super) fn consent_check(&mut self, crypto: &dyn RTCCrypto) -> Option<Vec<u8>> {
+        let full = self.full.as_mut()?;
+        let transaction = self.active.transaction();
+        full.consent = Some(transaction);
+        full.request(&self.active, transaction, false, crypto)
+    }
+
+    fn newest(&self) -> &Credentials {
+        self.next.as_ref().unwrap_or(&self.active)
+    }
+
+    /// A check of the peer's.
+    fn request(
+        &mut self,
+        mut message: Stun,
+        size: usize,
+        path: Path,
+        crypto: &dyn RTCCrypto,
+    ) -> Option<Heard> {
+        let meant = |known: &Credentials| {
+            let (ours, theirs) = (known.fragment.as_bytes(), known.remote_fragment.as_bytes());
+            let parts = message.username.strip_prefix(ours).and_then(|rest| rest.strip_prefix(b":"));
+            parts == Some(theirs)
+        };
+        let is_next = self.next.as_ref().is_some_and(meant);
+        if !is_next && !meant(&self.active) {
             return None;
         }
-        let mut request = Message::new();
-        request.unmarshal_binary(data).ok()?;
-        if request.typ != BINDING_REQUEST || request.raw.len() != 20 + request.length as usize {
+        let used = if is_next { self.next.as_ref()? } else { &self.active };
+        if !message.is_authentic(&used.password, crypto) {
             return None;
         }
-        let integrity = request.attributes.0.iter().position(|a| a.typ == ATTR_MESSAGE_INTEGRITY)?;
-        let username = request.attributes.0.iter().position(|a| a.typ == ATTR_USERNAME)?;
-        // RFC 8489 §14.5: what follows the integrity, but for the fingerprint, does not count.
-        let signed = &request.attributes.0[..integrity];
-        let nominated = signed.iter().any(|a| a.typ == ATTR_USE_CANDIDATE);
-        let expected = format!("{}:{}", self.fragment, self.remote_fragment);
-        if username > integrity || signed[username].value != expected.as_bytes() {
-            return None;
+        if let Some(full) = &mut self.full
+            && let Some((peer_controls, tie_breaker)) = message.role
+            && peer_controls == full.controlling
+        {
+            // RFC 8445 §7.3.1.1: the larger tie-breaker controls.
+            if (full.tie_breaker >= tie_breaker) == full.controlling {
+                let reply = message.role_conflict(&used.password, crypto);
+                return Some(Heard { reply, ..Heard::default() });
+            }
+            full.controlling = !full.controlling;
         }
-        if request.contains(ATTR_FINGERPRINT) && FINGERPRINT.check(&request).is_err() {
-            return None;
-        }
-        MessageIntegrity::check(&mut request, self.password.as_bytes(), crypto).ok()?;
-        let mut response = Message::new();
-        let key = MessageIntegrity::new_short_term_integrity_with_provider(self.password.clone(), crypto);
-        response
-            .build(&[
-                Box::new(BINDING_SUCCESS),
-                Box::new(request.transaction_id),
-                Box::new(XorMappedAddress { ip: peer.ip(), port: peer.port() }),
-                Box::new(key),
-                Box::new(FINGERPRINT),
-            ])
-            .ok()?;
+        let reply = message.success(path.peer, &used.password, crypto)?;
         // Amplification: a request too short to be a browser's gets nothing.
-        (response.raw.len() * 10 <= data.len() * 13).then_some(Check { response: response.raw, nominated })
+        if reply.len() * 10 > size * 13 {
+            return None;
+        }
+        let restarted = is_next && self.switch();
+        let mut nominated = message.nominates;
+        if let Some(full) = &mut self.full {
+            nominated &= !full.controlling;
+            full.checks.trigger(path);
+        }
+        Some(Heard { reply: Some(reply), proven: true, nominated, restarted })
+    }
+
+    /// An answer to a check of ours.
+    fn answer(&mut self, mut message: Stun, path: Path, crypto: &dyn RTCCrypto) -> Option<Heard> {
+        let transaction = message.transaction();
+        let of = |known: &Credentials| transaction.starts_with(known.fragment.as_bytes());
+        let is_next = self.next.as_ref().is_some_and(of);
+        let used = if is_next { self.next.as_ref()? } else { &self.active };
+        if !of(used) || !message.is_authentic(&used.remote_password, crypto) {
+            return None;
+        }
+        let full = self.full.as_mut()?;
+        if message.kind != Kind::Success {
+            if message.kind == Kind::Error(487) && full.checks.conflicted(transaction) {
+                full.controlling = !full.controlling;
+                full.tie_breaker = rand::random();
+            }
+            return Some(Heard::default());
+        }
+        let consent = full.consent.take_if(|consent| *consent == transaction).is_some();
+        let answered = full.checks.answered(transaction, path, full.controlling);
+        let nominated = answered == Some(true);
+        if !consent && answered.is_none() {
+            return None;
+        }
+        let restarted = is_next && self.switch();
+        Some(Heard { reply: None, proven: true, nominated, restarted })
+    }
+
+    /// The credentials of the restart have worked: the old ones are over.
+    fn switch(&mut self) -> bool {
+        let Some(next) = self.next.take() else { return false };
+        self.active = next;
+        true
+    }
+}
+
+impl Full {
+    fn request(
+        &self,
+        credentials: &Credentials,
+        transaction: Transaction,
+        nominate: bool,
+        crypto: &dyn RTCCrypto,
+    ) -> Option<Vec<u8>> {
+        let username = format!("{}:{}", credentials.remote_fragment, credentials.fragment);
+        let role = (self.controlling, self.tie_breaker);
+        stun::request(transaction, username, role, nominate, &credentials.remote_password, crypto)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rtc::crypto::default_provider;
-    use rtc::stun::message::{Setter, TransactionId};
-    use rtc::stun::textattrs::TextAttribute;
-
-    fn peer() -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], 5000))
-    }
-
-    fn request(username: String, password: &str, nominate: bool) -> Vec<u8> {
-        let provider = default_provider().expect("a provider");
-        let mut setters: Vec<Box<dyn Setter + '_>> = vec![
-            Box::new(BINDING_REQUEST),
-            Box::new(TransactionId::new()),
-            Box::new(TextAttribute::new(ATTR_USERNAME, username)),
-        ];
-        if nominate {
-            struct UseCandidate;
-            impl Setter for UseCandidate {
-                fn add_to(&self, message: &mut Message) -> rtc::shared::error::Result<()> {
-                    message.add(ATTR_USE_CANDIDATE, &[]);
-                    Ok(())
-                }
-            }
-            setters.push(Box::new(UseCandidate));
-        }
-        setters.push(Box::new(MessageIntegrity::new_short_term_integrity_with_provider(
-            password.to_owned(),
-            provider.crypto(),
-        )));
-        setters.push(Box::new(FINGERPRINT));
-        let mut message = Message::new();
-        message.build(&setters).expect("built");
-        message.raw
-    }
-
-    #[test]
-    fn an_authentic_check_is_answered() {
-        let provider = default_provider().expect("a provider");
-        let ice = IceLite::new("them");
-        for nominate in [false, true] {
-            let request = request(format!("{}:them", ice.fragment()), ice.password(), nominate);
-            let check = ice.check(&request, peer(), provider.crypto()).expect("authentic");
-            assert_eq!(check.nominated, nominate);
-            assert!(check.response.len() * 10 <= request.len() * 13);
-            let mut response = Message::new();
-            response.unmarshal_binary(&check.response).expect("readable");
-            assert_eq!((response.typ, &response.raw[8..20]), (BINDING_SUCCESS, &request[8..20]));
-            MessageIntegrity::check(&mut response, ice.password().as_bytes(), provider.crypto())
-                .expect("signed");
-        }
-    }
-
-    #[test]
-    fn anything_else_gets_no_answer() {
-        let provider = default_provider().expect("a provider");
-        let ice = IceLite::new("them");
-        let good = request(format!("{}:them", ice.fragment()), ice.password(), false);
-        let check = |data: &[u8]| ice.check(data, peer(), provider.crypto()).is_some();
-        assert!(check(&good));
-        assert!(!check(&request(format!("{}:them", ice.fragment()), "wrong", false)));
-        assert!(!check(&request(format!("{}:else", ice.fragment()), ice.password(), false)));
-        // The fingerprint is optional: without its type it is an attribute that does not count.
-        for position in 0..good.len() - 8 {
-            let mut changed = good.clone();
-            changed[position] ^= 0x11;
-            assert!(!check(&changed), "byte {position}");
-            assert!(!check(&good[..position]));
-        }
-        let mut longer = good.clone();
-        longer.extend([0; 4]);
-        assert!(!check(&longer));
-    }
-}
+mod tests;

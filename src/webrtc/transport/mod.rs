@@ -2,14 +2,19 @@
 //!
 //! Sans-I/O: datagrams and time are arguments, an [`Outlet`] takes what goes out. Built from `rtc`'s STUN,
 //! DTLS and SRTP. Promises that no DTLS byte is read from, and none goes to, an address that has not passed
-//! a STUN integrity check of this session; that keys exist only once the peer has shown the certificate of
+//! a STUN integrity check of this session; that after an ICE restart the old way holds until a check has come
+//! by the new one; that keys exist only once the peer has shown the certificate of
 //! its SDP; and that a peer without a valid check for 30 s is gone (RFC 7675 §5.1). Knows no media.
 
+mod checks;
 mod client_hello;
 mod dtls;
 mod ice;
 mod opener;
+mod patch;
+mod provider;
 mod srtp;
+mod stun;
 
 use super::path::Path;
 use super::session::SessionState;
@@ -18,8 +23,11 @@ use super::socket::Outlet;
 pub(super) use dtls::{Dtls, Progress as DtlsProgress};
 use dtls::{Dtls as Association, Progress};
 pub(super) use dtls::{Identity, Keys};
-use ice::IceLite;
+pub(super) use ice::FRAGMENT;
+use ice::Ice;
+pub(super) use patch::Patch;
 pub(super) use srtp::HEADER;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::debug;
@@ -30,6 +38,8 @@ const CONSENT: Duration = Duration::from_secs(30);
 const ICE_TIMEOUT: Duration = Duration::from_secs(10);
 /// … and DTLS must be done.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// As a full agent we ask for consent so often (RFC 7675 §5.1).
+const CONSENT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the peer's SDP says of its end of the transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,40 +52,60 @@ pub(super) struct Remote {
     pub(super) fingerprint: String,
     /// It insists on being the DTLS server (`a=setup:passive`), so we are the client.
     pub(super) passive: bool,
+    /// It sends no checks (`a=ice-lite`).
+    pub(super) lite: bool,
+    /// Its candidates that can be checked.
+    pub(super) candidates: Vec<SocketAddr>,
 }
 
 /// One session's transport.
 pub(super) struct Transport {
     identity: Arc<Identity>,
-    ice: IceLite,
+    ice: Ice,
     dtls: Association,
     is_client: bool,
     path: Option<Path>,
     keys: Option<Box<Keys>>,
     created: Instant,
     last_check: Instant,
+    next_consent: Instant,
+    restarted: bool,
     ended: Option<&'static str>,
 }
 
 impl Transport {
-    /// A transport that waits for the peer's first check.
+    /// A transport that waits for the peer's first check; as a full ICE agent it sends some itself.
     pub(super) fn new(now: Instant, identity: Arc<Identity>, remote: &Remote) -> Self {
+        let mut ice = Ice::new(identity.ice(), &remote.ice_ufrag, &remote.ice_pwd, remote.lite);
+        remote.candidates.iter().for_each(|candidate| ice.add_candidate(*candidate));
         Self {
             dtls: Association::new(identity.clone(), &remote.fingerprint, remote.passive),
-            ice: IceLite::new(&remote.ice_ufrag),
+            ice,
             identity,
             is_client: remote.passive,
             path: None,
             keys: None,
             created: now,
             last_check: now,
+            next_consent: now + CONSENT_INTERVAL,
+            restarted: false,
             ended: None,
         }
     }
 
-    /// Our ICE user fragment: the demux key.
+    /// Our ICE user fragment, the newest: the demux key.
     pub(super) fn local_ufrag(&self) -> &str {
         self.ice.fragment()
+    }
+
+    /// Our ICE user fragments that the peer may use now: two while it restarts.
+    pub(super) fn local_ufrags(&self) -> impl Iterator<Item = &str> {
+        self.ice.fragments()
+    }
+
+    /// The session-level lines of an answer: `a=ice-lite`, unless we are a full agent.
+    pub(super) fn session_lines(&self) -> &'static str {
+        if self.ice.is_lite() { "a=ice-lite\r\n" } else { "" }
     }
 
     /// The lines of an answer's m-section that describe our end (RFC 8839 §5.4, RFC 8122 §5, RFC 8842).
@@ -87,11 +117,6 @@ impl Transport {
             self.ice.password(),
             self.identity.fingerprint()
         )
-    }
-
-    /// The peer's ICE user fragment.
-    pub(super) fn remote_ufrag(&self) -> &str {
-        self.ice.remote_fragment()
     }
 
     /// Where the transport stands.
@@ -128,15 +153,26 @@ impl Transport {
             return false; // W40: after the end no STUN is answered
         }
         let crypto = self.identity.provider().crypto();
-        let Some(check) = self.ice.check(data, path.peer, crypto) else { return false };
-        outlet.send(path, &check.response, None);
-        self.last_check = now;
-        if check.nominated || self.path.is_none() {
+        let Some(heard) = self.ice.hear(data, path, crypto) else { return false };
+        if let Some(reply) = &heard.reply {
+            outlet.send(path, reply, None);
+        }
+        if heard.proven {
+            self.last_check = now;
+        }
+        if heard.proven && (heard.nominated || heard.restarted || self.path.is_none()) {
             self.path = Some(path);
             self.dtls.start(now);
             self.flush_dtls(outlet);
         }
-        true
+        self.restarted |= heard.restarted;
+        self.send_checks(now, outlet);
+        heard.proven
+    }
+
+    /// Whether an ICE restart was completed since the last call: something may have been lost on the way.
+    pub(super) fn take_restarted(&mut self) -> bool {
+        std::mem::take(&mut self.restarted)
     }
 
     /// A DTLS datagram from a proven path. True if this completed the handshake.
@@ -164,6 +200,7 @@ impl Transport {
         if self.ended.is_some() {
             return;
         }
+        self.send_checks(now, outlet);
         let since = |then: Instant| now.saturating_duration_since(then);
         if self.keys.is_none() {
             if !self.dtls.handle_timeout(now) {
@@ -189,6 +226,23 @@ impl Transport {
     /// Ends the session without a word to the peer; [`Self::close`] tells it later.
     pub(super) fn end(&mut self, why: &'static str) {
         self.ended.get_or_insert(why);
+    }
+
+    /// Sends the checks of a full agent that are due.
+    fn send_checks(&mut self, now: Instant, outlet: &mut dyn Outlet) {
+        if self.ice.is_lite() {
+            return;
+        }
+        let crypto = self.identity.provider().crypto();
+        while let Some((path, check)) = self.ice.poll_check(now, crypto) {
+            outlet.send(path, &check, None);
+        }
+        if let Some(path) = self.path.filter(|_| now >= self.next_consent) {
+            self.next_consent = now + CONSENT_INTERVAL;
+            if let Some(check) = self.ice.consent_check(crypto) {
+                outlet.send(path, &check, None);
+            }
+        }
     }
 
     fn flush_dtls(&mut self, outlet: &mut dyn Outlet) {

@@ -115,12 +115,14 @@ impl Sealer {
         self.profile.tag_len()
     }
 
-    /// Encrypts and authenticates `packet`: a header of 12 bytes, the payload, and room for the tag.
+    /// Encrypts and authenticates `packet`: a header without contributing sources, the payload, and room for
+    /// the tag.
     /// `index` is the sequence number with its roll-over counter: 48 bits.
     pub(in crate::webrtc) fn seal(&mut self, packet: &mut [u8], index: u64) -> Result<(), CryptoError> {
         let end = packet.len() - self.tag_len();
         let (body, tag) = packet.split_at_mut(end);
-        let (header, payload) = body.split_at_mut(HEADER);
+        let header = header_len(body).min(body.len());
+        let (header, payload) = body.split_at_mut(header);
         let ssrc = &header[8..12];
         let index = &index.to_be_bytes()[2..];
         match &mut self.cipher {
@@ -136,6 +138,17 @@ impl Sealer {
                 Ok(())
             }
         }
+    }
+}
+
+/// The header's length with its extension, which stays readable (RFC 3550 §5.3.1, RFC 3711 §3.1).
+fn header_len(packet: &[u8]) -> usize {
+    const EXTENSION: u8 = 0x10;
+    match packet {
+        [first, _, _, _, _, _, _, _, _, _, _, _, _, _, high, low, ..] if first & EXTENSION != 0 => {
+            HEADER + 4 + 4 * usize::from(u16::from_be_bytes([*high, *low]))
+        }
+        _ => HEADER,
     }
 }
 

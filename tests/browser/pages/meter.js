@@ -71,7 +71,7 @@ export function watchSound(track) {
 
 /** Times at which `value(entry)` crosses half of its highest value upwards, after at least 300 ms below it. */
 export function onsets(entries, value, floor) {
-  const top = Math.max(...entries.map(value));
+  const top = entries.reduce((most, entry) => Math.max(most, value(entry)), -Infinity);
   const rest = entries.map(value).sort((a, b) => a - b)[Math.floor(entries.length / 2)];
   if (!(top - rest > floor)) return [];
   const threshold = rest + (top - rest) / 2;
@@ -87,12 +87,12 @@ export function onsets(entries, value, floor) {
   return found;
 }
 
-/** Offsets (ms) of each beep from its nearest flash: positive when the sound is late. */
+/** `{ at, offset }` of each flash and its nearest beep in ms: the offset is positive when the sound is late. */
 export function offsets(flashes, beeps) {
   const pairs = [];
   for (const flash of flashes) {
     const near = beeps.reduce((best, beep) => (Math.abs(beep - flash) < Math.abs(best - flash) ? beep : best), Infinity);
-    if (Math.abs(near - flash) < 450) pairs.push(near - flash);
+    if (Math.abs(near - flash) < 450) pairs.push({ at: flash, offset: near - flash });
   }
   return pairs;
 }

@@ -10,7 +10,7 @@
 //! for each subscriber would cost.
 
 use bytes::Bytes;
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::Criterion;
 use std::cell::Cell;
 use std::hint::black_box;
 use std::rc::Rc;
@@ -28,17 +28,8 @@ const GROUP: u64 = 300;
 /// Batches made ahead of the clock.
 const AHEAD: u64 = 256;
 
-criterion_group! {
-    name = benches;
-    config = Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_secs(1))
-        .measurement_time(Duration::from_secs(2));
-    targets = fan_out
-}
-criterion_main!(benches);
-
-fn fan_out(criterion: &mut Criterion) {
+/// Measures.
+pub fn fan_out(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fan_out");
     for (name, subscribers, payload) in [
         ("0_subscribers", 0, PAYLOAD),

@@ -1,0 +1,109 @@
+//! Which sessions there are, as HTTP needs to know it: whose they are, on which path, and what goes with
+//! them. WebRTC knows the rest.
+
+use super::subscription::Subscription;
+use crate::http::problem::Problem;
+use crate::http::rates::{self, SessionRate};
+use crate::media::{Codec, MediaKind, Secret, StreamName, Tracks};
+use crate::webrtc::{SessionError, SessionId, SessionKind};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// All sessions. One that is over is forgotten at the next [`sweep`](Self::sweep); how many there are is
+/// bounded by WebRTC.
+#[derive(Default)]
+pub(in crate::http) struct Sessions(Mutex<HashMap<SessionId, Arc<Entry>>>);
+
+/// One session.
+pub(super) struct Entry {
+    pub(super) kind: SessionKind,
+    pub(super) stream: StreamName,
+    /// The token that was shown with the offer.
+    pub(super) principal: Option<Secret>,
+    /// Cancelled when the session is over.
+    pub(super) ended: CancellationToken,
+    /// How often it may be changed; `None`: as often as one likes.
+    pub(super) rate: Option<SessionRate>,
+    /// Which m-section of the offer is the video's.
+    pub(super) video: Option<usize>,
+    /// What the stream had when the session began.
+    pub(super) codecs: Option<Codecs>,
+    pub(super) subscriptions: Mutex<Vec<Arc<Subscription>>>,
+}
+
+/// The codecs of video and audio.
+pub(super) type Codecs = [Option<Codec>; 2];
+
+pub(super) fn codecs(tracks: &Tracks) -> Codecs {
+    [MediaKind::Video, MediaKind::Audio].map(|kind| tracks.codec(kind))
+}
+
+impl Sessions {
+    pub(super) fn insert(&self, id: SessionId, entry: Entry) {
+        self.0.lock().insert(id, Arc::new(entry));
+    }
+
+    /// The session, if it is a live one of this kind and stream: the path is part of its name.
+    pub(super) fn find(
+        &self,
+        kind: SessionKind,
+        stream: &StreamName,
+        id: &SessionId,
+    ) -> Result<Arc<Entry>, Problem> {
+        let found = self.0.lock().get(id).cloned();
+        let fits =
+            |entry: &Arc<Entry>| entry.kind == kind && entry.stream == *stream && !entry.ended.is_cancelled();
+        found.filter(fits).ok_or_else(|| SessionError::UnknownSession.into())
+    }
+
+    /// Forgets the sessions that are over.
+    pub(in crate::http) fn sweep(&self) {
+        let mut sessions = self.0.lock();
+        sessions.retain(|_, entry| !entry.ended.is_cancelled());
+        if sessions.capacity() > 4 * (sessions.len() + 64) {
+            sessions.shrink_to_fit();
+        }
+    }
+}
+
+impl Entry {
+    /// One more change of this session.
+    pub(super) fn take(&self) -> Result<(), Problem> {
+        self.rate.as_ref().map_or(Ok(()), rates::take)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w20_a_session_is_found_on_its_own_path_only_and_while_it_lives() {
+        let sessions = Sessions::default();
+        let id: SessionId = "0123456789abcdef0123456789abcdef".parse().expect("an id");
+        let [stream, other]: [StreamName; 2] = ["a", "b"].map(|name| name.parse().expect("a name"));
+        let ended = CancellationToken::new();
+        let entry = Entry {
+            kind: SessionKind::Whip,
+            stream: stream.clone(),
+            principal: None,
+            ended: ended.clone(),
+            rate: None,
+            video: None,
+            codecs: None,
+            subscriptions: Mutex::default(),
+        };
+        sessions.insert(id, entry);
+        let found = |kind, stream| sessions.find(kind, stream, &id).is_ok();
+        assert!(found(SessionKind::Whip, &stream));
+        assert!(!found(SessionKind::Whep, &stream) && !found(SessionKind::Whip, &other));
+        sessions.sweep();
+        assert!(found(SessionKind::Whip, &stream));
+        ended.cancel();
+        assert!(!found(SessionKind::Whip, &stream), "before the sweep");
+        sessions.sweep();
+        assert!(sessions.0.lock().is_empty());
+    }
+}

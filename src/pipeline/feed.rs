@@ -1,0 +1,209 @@
+//! One track's way from packets to coded frames: put in order, one layer of several, and depacketised.
+//!
+//! Most codecs have a pipeline. AV1 has none, since GStreamer 1.22 knows no AV1 over RTP: its packets are
+//! put together here, and nothing more is needed.
+
+use super::PipelineError;
+use super::caps::TrackConfig;
+use super::clock::Origin;
+use super::encoded::{Encoded, Unit, rising};
+use super::encoder::{KeyframeClock, force_keyframe};
+use super::graph::Graph;
+use super::layer::{TopLayer, Verdict};
+use crate::media::av1::{Depacketizer, SequenceHeader};
+use crate::media::{Codec, MediaKind, MediaTime, Packet, ReorderBuffer, Reordered, VideoTrack};
+use crate::stream::LayerInfo;
+use gstreamer as gst;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tracing::debug;
+
+/// A hole in the packets is waited for this long: several round trips of retransmission.
+const REORDER_WAIT: Duration = Duration::from_millis(150);
+/// Packets that wait behind a hole at most: a large keyframe.
+const REORDER_PACKETS: usize = 1024;
+
+/// One track on its way.
+#[derive(Debug)]
+pub(super) struct Feed {
+    depacketizing: Depacketizing,
+    reorder: ReorderBuffer,
+    layer: TopLayer,
+    /// Numbers for the depacketiser, without a hole where only the layer changes.
+    sequence: u16,
+    /// The last packet ended an access unit.
+    whole: bool,
+}
+
+/// How packets become frames.
+#[derive(Debug)]
+pub(super) enum Depacketizing {
+    /// A pipeline does it, also after losses.
+    Graph(Graph),
+    /// A pipeline does it, which must not be given anything between a loss and the next keyframe.
+    Gated { graph: Graph, open: bool },
+    /// A pipeline does it, decodes, and encodes again.
+    Transcoding { graph: Graph, keyframes: KeyframeClock, timestamp: Option<u32> },
+    /// AV1.
+    Av1(Av1Units),
+}
+
+impl Feed {
+    pub(super) fn new(depacketizing: Depacketizing) -> Self {
+        Self {
+            depacketizing,
+            reorder: ReorderBuffer::new(REORDER_WAIT, REORDER_PACKETS),
+            layer: TopLayer::default(),
+            sequence: 0,
+            whole: true,
+        }
+    }
+
+    /// Takes a packet that arrived at `now`; it waits for [`Self::pump`].
+    pub(super) fn take(&mut self, now: Instant, packet: &Packet, layers: &[LayerInfo]) {
+        match self.layer.judge(packet.layer, packet.keyframe, layers) {
+            Verdict::Ignore => return,
+            Verdict::Follow => {}
+            Verdict::Switch => {
+                debug!(layer = packet.layer, "Another layer is read.");
+                // What has not come of the other layer is not waited for; a keyframe needs none of it.
+                self.reorder = ReorderBuffer::new(REORDER_WAIT, REORDER_PACKETS);
+                if !self.whole {
+                    self.lose(1);
+                }
+            }
+        }
+        self.reorder.push(now, packet.clone());
+    }
+
+    /// Hands over what is in order, or given up. True if a keyframe is needed.
+    pub(super) fn pump(&mut self, now: Instant) -> Result<bool, PipelineError> {
+        let mut needs_keyframe = false;
+        while let Some(next) = self.reorder.pop(now) {
+            match next {
+                Reordered::Packet(packet) => needs_keyframe = self.push(&packet)?,
+                Reordered::Lost(packets) => {
+                    debug!(packets, "Packets lost.");
+                    self.lose(packets);
+                }
+            }
+        }
+        Ok(needs_keyframe)
+    }
+
+    /// The layer of which a keyframe is needed for a change.
+    pub(super) fn wanted_layer(&self, layers: &[LayerInfo]) -> Option<u8> {
+        self.layer.wanted(layers)
+    }
+
+    /// When [`Self::pump`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.reorder.deadline()
+    }
+
+    /// Whether the frames are encoded here.
+    pub(super) fn transcodes(&self) -> bool {
+        matches!(self.depacketizing, Depacketizing::Transcoding { .. })
+    }
+
+    /// Pipelines see a loss in the sequence numbers, drop what depends on it and wish for a keyframe.
+    fn lose(&mut self, packets: u64) {
+        self.sequence = self.sequence.wrapping_add(packets as u16);
+        self.whole = true;
+        match &mut self.depacketizing {
+            Depacketizing::Graph(_) | Depacketizing::Transcoding { .. } => {}
+            Depacketizing::Gated { open, .. } => *open = false,
+            Depacketizing::Av1(units) => units.depacketizer.lost(),
+        }
+    }
+
+    fn push(&mut self, packet: &Packet) -> Result<bool, PipelineError> {
+        self.whole = packet.marker;
+        self.sequence = self.sequence.wrapping_add(1);
+        let sequence = self.sequence;
+        match &mut self.depacketizing {
+            Depacketizing::Graph(graph) => graph.push(rtp(packet, sequence)?).map(|()| false),
+            Depacketizing::Gated { graph, open } => {
+                *open |= packet.keyframe;
+                if *open {
+                    graph.push(rtp(packet, sequence)?)?;
+                }
+                Ok(!*open)
+            }
+            Depacketizing::Transcoding { graph, keyframes, timestamp } => {
+                if timestamp.replace(packet.timestamp) != Some(packet.timestamp)
+                    && keyframes.is_due(packet.pts)
+                {
+                    graph.send(force_keyframe());
+                }
+                graph.push(rtp(packet, sequence)?).map(|()| false)
+            }
+            Depacketizing::Av1(units) => units.push(packet),
+        }
+    }
+}
+
+/// AV1 packets into coded frames.
+#[derive(Debug)]
+pub(super) struct Av1Units {
+    depacketizer: Depacketizer,
+    output: mpsc::Sender<Encoded>,
+    sequence_header: Option<SequenceHeader>,
+    last: Option<MediaTime>,
+}
+
+impl Av1Units {
+    /// Whose frames go to `output`.
+    pub(super) fn new(output: mpsc::Sender<Encoded>) -> Self {
+        Self { depacketizer: Depacketizer::default(), output, sequence_header: None, last: None }
+    }
+
+    fn push(&mut self, packet: &Packet) -> Result<bool, PipelineError> {
+        let Some(unit) = self.depacketizer.push(packet) else {
+            return Ok(self.depacketizer.needs_keyframe());
+        };
+        let lost = |_| PipelineError::OutputLost { file: "AV1 packets to frames" };
+        if self.sequence_header.replace(unit.sequence_header) != Some(unit.sequence_header) {
+            let config = TrackConfig::Video(track(&unit.sequence_header));
+            self.output.try_send(Encoded::Configured(config)).map_err(lost)?;
+        }
+        let (kind, pts) = (MediaKind::Video, rising(&mut self.last, packet.pts));
+        let unit = Unit { kind, pts, keyframe: unit.keyframe, data: unit.data };
+        self.output.try_send(Encoded::Unit(unit)).map_err(lost)?;
+        Ok(false)
+    }
+}
+
+fn track(header: &SequenceHeader) -> VideoTrack {
+    VideoTrack {
+        codec: Codec::Av1,
+        resolution: Some(header.resolution),
+        frame_rate: None,
+        codec_data: header.record(),
+        fmtp: String::new(),
+        reordered: false,
+    }
+}
+
+/// The packet with a header again, RFC 3550 §5.1. The payload is shared.
+fn rtp(packet: &Packet, sequence: u16) -> Result<gst::Buffer, PipelineError> {
+    const VERSION: u8 = 2 << 6;
+    let payload_type = match packet.kind {
+        MediaKind::Video => 96,
+        MediaKind::Audio => 111,
+    };
+    let mut header = [0u8; 12];
+    header[0] = VERSION;
+    header[1] = payload_type | if packet.marker { 0x80 } else { 0 };
+    header[2..4].copy_from_slice(&sequence.to_be_bytes());
+    header[4..8].copy_from_slice(&packet.timestamp.to_be_bytes());
+    header[8..12].copy_from_slice(&1u32.to_be_bytes());
+    let mut buffer = gst::Buffer::from_slice(header);
+    if let Some(buffer) = buffer.get_mut() {
+        buffer.append_memory(gst::Memory::from_slice(packet.payload.clone()));
+        let time = Origin::INTERNAL.place(packet.pts)?;
+        buffer.set_pts(time);
+        buffer.set_dts(time);
+    }
+    Ok(buffer)
+}

@@ -1,0 +1,141 @@
+//! Where a restream's frames come from: the frame lane while its video is H.264, else the compatible lane.
+
+use crate::media::{
+    Carriage, Codec, Epoch, Frame, MediaKind, NoCarriage, Output, PacketBatch, VideoTranscoding,
+};
+use crate::stream::{CompatibleFrame, LaneKind, LaneWatch, Media, Stream, Subscriber};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The frames of one connection. Begins with the frame lane, and goes over to the compatible lane, where a
+/// bridge transcodes, with the first epoch that needs it; that one then carries everything.
+#[derive(Debug)]
+pub(super) struct Source {
+    reader: Reader,
+    transcoding: VideoTranscoding,
+}
+
+#[derive(Debug)]
+enum Reader {
+    Frames(Subscriber<Frame>),
+    Compatible(Subscriber<CompatibleFrame>),
+}
+
+impl Source {
+    pub(super) fn new(stream: &Arc<Stream>, transcoding: VideoTranscoding) -> Self {
+        let known = stream.epoch::<Frame>().map(|epoch| carriage(&epoch, transcoding));
+        let reader = match known {
+            Some(Ok(Carriage::Transcoded)) => Reader::Compatible(stream.subscribe()),
+            _ => Reader::Frames(stream.subscribe()),
+        };
+        Self { reader, transcoding }
+    }
+
+    /// The next frame; `None` when the stream has ended, an error when its video can't be sent on. Cancel
+    /// safe.
+    pub(super) async fn recv(&mut self) -> Result<Option<Frame>, NoCarriage> {
+        loop {
+            let frame = match &mut self.reader {
+                Reader::Frames(frames) => frames.recv().await.map(|frame| (*frame).clone()),
+                Reader::Compatible(frames) => return Ok(frames.recv().await.map(|frame| frame.0.clone())),
+            };
+            let Some(frame) = frame else { return Ok(None) };
+            if self.fits(&frame.epoch)? {
+                return Ok(Some(frame));
+            }
+        }
+    }
+
+    /// The cached group of pictures if it has begun not longer ago than `longest`, as at the start of a
+    /// show; else nothing.
+    pub(super) fn fresh_backlog(&mut self, longest: Duration) -> Result<VecDeque<Frame>, NoCarriage> {
+        let mut backlog = VecDeque::new();
+        let count = match &self.reader {
+            Reader::Frames(frames) => frames.backlog(),
+            Reader::Compatible(frames) => frames.backlog(),
+        };
+        for _ in 0..count {
+            let frame = match &mut self.reader {
+                Reader::Frames(frames) => frames.try_recv().map(|frame| (*frame).clone()),
+                Reader::Compatible(frames) => frames.try_recv().map(|frame| frame.0.clone()),
+            };
+            let Some(frame) = frame else { break };
+            if !self.fits(&frame.epoch)? {
+                return Ok(VecDeque::new());
+            }
+            backlog.push_back(frame);
+        }
+        let age = match (backlog.front(), backlog.back()) {
+            (Some(first), Some(last)) => last.dts.since(first.dts),
+            _ => Duration::ZERO,
+        };
+        Ok(if age <= longest { backlog } else { VecDeque::new() })
+    }
+
+    /// Whether frames of this epoch can be sent. If they must be transcoded, the other lane is read from
+    /// here on.
+    fn fits(&mut self, epoch: &Epoch) -> Result<bool, NoCarriage> {
+        let Reader::Frames(frames) = &self.reader else { return Ok(true) };
+        let transcode = carriage(epoch, self.transcoding)? == Carriage::Transcoded;
+        if transcode {
+            let stream = frames.stream().clone();
+            self.reader = Reader::Compatible(stream.subscribe());
+        }
+        Ok(!transcode)
+    }
+}
+
+/// Waits until `stream` has media that can be sent on, and calls `refused` whenever there is other. False
+/// if the stream ended, or its publisher left, before. Where everything is transcoded nothing is waited for.
+pub(super) async fn carried(
+    stream: &Arc<Stream>,
+    transcoding: VideoTranscoding,
+    mut refused: impl FnMut(NoCarriage),
+) -> bool {
+    if transcoding == VideoTranscoding::OnDemand {
+        return true;
+    }
+    let mut lanes = stream.watch_lanes();
+    let state = *lanes.borrow_and_update();
+    match state.native {
+        Some(LaneKind::Packets) => {
+            carried_by::<PacketBatch>(stream, transcoding, lanes, state, &mut refused).await
+        }
+        Some(LaneKind::Frames) => carried_by::<Frame>(stream, transcoding, lanes, state, &mut refused).await,
+        Some(LaneKind::Compatible) | None => false,
+    }
+}
+
+async fn carried_by<T: Media>(
+    stream: &Arc<Stream>,
+    transcoding: VideoTranscoding,
+    mut lanes: watch::Receiver<LaneWatch>,
+    state: LaneWatch,
+    refused: &mut impl FnMut(NoCarriage),
+) -> bool {
+    let mut media = stream.subscribe::<T>();
+    let mut last: Option<NoCarriage> = None;
+    loop {
+        let other = |now: &LaneWatch| (now.native, now.generation) != (state.native, state.generation);
+        let item = tokio::select! {
+            _ = lanes.wait_for(other) => return false,
+            item = media.recv() => item,
+        };
+        let Some(item) = item else { return false };
+        match carriage(item.epoch(), transcoding) {
+            Ok(_) => return true,
+            Err(reason) => {
+                if last.replace(reason) != Some(reason) {
+                    refused(reason);
+                }
+            }
+        }
+    }
+}
+
+fn carriage(epoch: &Epoch, transcoding: VideoTranscoding) -> Result<Carriage, NoCarriage> {
+    let codec = epoch.tracks.codec(MediaKind::Video).unwrap_or(Codec::H264);
+    transcoding.carriage(codec, Output::Restream)
+}

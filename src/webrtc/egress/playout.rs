@@ -1,0 +1,123 @@
+//! How a viewer's picture is told to wait for its sound, from the first second on.
+//!
+//! A receiver holds sound back for longer than pictures: against jitter, for the sound card, and because
+//! encoders deliver sound later. A browser notices from sender reports and moves the picture by some ten
+//! milliseconds a second; until then both are apart by a tenth of a second and more. So the pictures after
+//! the first one carry the least delay to be shown with (the header extension `playout-delay`), and nothing
+//! is delayed here.
+
+use crate::media::MediaTime;
+use std::time::{Duration, Instant};
+
+/// The extension's name: <https://webrtc.googlesource.com/src/+/main/docs/native-code/rtp-hdrext/playout-delay>.
+pub(super) const URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+/// Bytes that [`write`] puts behind the header of 12 bytes.
+pub(super) const EXTENSION: usize = 8;
+/// Packets that carry the hint: losing some does no harm.
+const PACKETS: u64 = 32;
+/// How much longer a browser holds sound back than pictures, when both arrive at the same time.
+const SOUND_BUFFER: Duration = Duration::from_millis(60);
+/// No picture is asked to wait longer.
+const LONGEST: Duration = Duration::from_millis(500);
+/// A change that is worth telling.
+const WORTH: Duration = Duration::from_millis(25);
+/// The least delays of the last one to two spans count.
+const SPAN: Duration = Duration::from_secs(1);
+
+/// The hint of one viewer's video track.
+#[derive(Debug)]
+pub(super) struct PlayoutHint {
+    id: u8,
+    told: Option<Duration>,
+    wanted: Option<Duration>,
+    /// The first picture is shown at once: its packets have this timestamp.
+    first: Option<u32>,
+    /// The sequences whose packets carry the hint.
+    range: std::ops::Range<u64>,
+}
+
+impl PlayoutHint {
+    /// A hint under the negotiated identifier, 1 to 14.
+    pub(super) fn new(id: u8) -> Self {
+        Self { id, told: None, wanted: None, first: None, range: 0..0 }
+    }
+
+    /// The negotiated identifier.
+    pub(super) fn id(&self) -> u8 {
+        self.id
+    }
+
+    /// The picture dated `first` begins, and sound comes `lag` later than pictures.
+    pub(super) fn begin(&mut self, first: u32, lag: i64) {
+        self.wanted = Some(wait(lag));
+        self.first = Some(first);
+        self.range = 0..0;
+    }
+
+    /// Sound now comes `lag` nanoseconds later than pictures.
+    pub(super) fn update(&mut self, lag: i64) {
+        let wait = wait(lag);
+        if self.told.is_some_and(|told| told.abs_diff(wait) >= WORTH) {
+            self.wanted = Some(wait);
+        }
+    }
+
+    /// Whether the packet carries the hint; always the same for one packet.
+    pub(super) fn covers(&mut self, sequence: u64, timestamp: u32) -> bool {
+        if self.wanted.is_some() && self.first.is_none_or(|first| first != timestamp) {
+            self.told = self.wanted.take();
+            self.range = sequence..sequence + PACKETS;
+        }
+        self.range.contains(&sequence)
+    }
+
+    /// The element for the packets that [`Self::covers`] names (RFC 8285 §4.2): two numbers of 12 bits in
+    /// steps of 10 ms, the least and the greatest delay.
+    pub(super) fn extension(&self) -> [u8; EXTENSION] {
+        const GREATEST: u32 = 1000;
+        let least = self.told.map_or(0, |told| (told.as_millis() / 10) as u32).min(GREATEST);
+        let [_, high, middle, low] = (least << 12 | GREATEST).to_be_bytes();
+        [0xbe, 0xde, 0, 1, self.id << 4 | 2, high, middle, low]
+    }
+}
+
+fn wait(lag: i64) -> Duration {
+    let nanos = SOUND_BUFFER.as_nanos() as i64 + lag;
+    Duration::from_nanos(nanos.max(0) as u64).min(LONGEST)
+}
+
+/// The least time that a track's packets lately took from their instant on the timeline to us.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Transit {
+    anchor: Option<Instant>,
+    present: Option<(Instant, i64)>,
+    before: Option<i64>,
+}
+
+impl Transit {
+    /// Times are counted from `anchor`, which is the same for all tracks.
+    pub(super) fn new(anchor: Instant) -> Self {
+        Self { anchor: Some(anchor), present: None, before: None }
+    }
+
+    /// A packet of `pts` arrived at `now`.
+    pub(super) fn note(&mut self, pts: MediaTime, now: Instant) {
+        let Some(anchor) = self.anchor else { return };
+        let nanos = now.saturating_duration_since(anchor).as_nanos() as i64 - pts.as_nanos();
+        match &mut self.present {
+            Some((since, least)) if now.saturating_duration_since(*since) < SPAN => {
+                *least = nanos.min(*least);
+            }
+            present => {
+                self.before = present.map(|(_, least)| least);
+                *present = Some((now, nanos));
+            }
+        }
+    }
+
+    /// The least, in nanoseconds from the anchor.
+    pub(super) fn least(&self) -> Option<i64> {
+        let (_, present) = self.present?;
+        Some(self.before.map_or(present, |before| before.min(present)))
+    }
+}

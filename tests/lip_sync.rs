@@ -1,0 +1,71 @@
+//! Sound and picture of a WHEP viewer are together from its first second on, and stay so.
+//!
+//! Several viewers come one after the other, and what is printed is the median of |beep − flash| in each
+//! second since the POST. `LIP_SYNC_SECONDS` makes the last viewer stay longer than 8 s (600: ten minutes).
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{Browser, Ffmpeg, Server, Source, json_number, machine, seconds};
+use serde_json::{Value, json};
+
+/// Viewers of one stream.
+const VIEWERS: usize = 3;
+/// Seconds that each stays.
+const STAY: u64 = 8;
+/// Milliseconds between sound and picture.
+const LIMIT: f64 = 40.0;
+
+#[tokio::test]
+async fn from_whip() {
+    let _machine = machine().await;
+    let server = Server::start().await;
+    let _publisher = Browser::publish(&server.url("/show/whip"), json!({ "source": "flash" })).await;
+    stays_together(&server, "WHIP").await;
+}
+
+#[tokio::test]
+async fn from_rtmp() {
+    let _machine = machine().await;
+    let server = Server::start().await;
+    let _publisher = Ffmpeg::publish(Source::Baseline, &server.rtmp_url("show"));
+    stays_together(&server, "RTMP").await;
+}
+
+async fn stays_together(server: &Server, source: &str) {
+    let long: u64 =
+        std::env::var("LIP_SYNC_SECONDS").ok().and_then(|count| count.parse().ok()).unwrap_or(STAY);
+    let mut offsets: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+    for viewer in 1..=VIEWERS {
+        let stay = if viewer == VIEWERS { long } else { STAY };
+        let options = json!({ "endpoint": server.url("/show/whep"), "seconds": stay, "offset": true, "fromStart": true });
+        let viewed = Browser::start("view_whep", options).event("result", seconds(stay + 40)).await;
+        println!("{source}, viewer {viewer}: {}", viewed["offset"]["timed"]);
+        for [at, offset] in timed(&viewed) {
+            offsets.entry(at as u64).or_default().push(offset.abs());
+        }
+    }
+    for (second, all) in &offsets {
+        println!("{source}, second {second}: median |offset| {:.0} ms of {}", median(all), all.len());
+    }
+    let within = |from: u64, to: u64| {
+        median(&offsets.range(from..to).flat_map(|(_, all)| all.clone()).collect::<Vec<_>>())
+    };
+    let last = offsets.keys().next_back().copied().unwrap_or(0);
+    assert!(offsets.values().map(Vec::len).sum::<usize>() >= VIEWERS * 5, "too few flashes: {offsets:?}");
+    assert!(within(0, 4) <= LIMIT, "in the first seconds: {offsets:?}");
+    assert!(within(last.saturating_sub(4), last + 1) <= LIMIT, "in the last seconds: {offsets:?}");
+}
+
+/// `[seconds since the POST, milliseconds]` of each pair.
+fn timed(viewed: &Value) -> Vec<[f64; 2]> {
+    let pairs = viewed["offset"]["timed"].as_array().unwrap_or_else(|| panic!("no offsets: {viewed}"));
+    pairs.iter().map(|pair| [json_number(pair, "/0"), json_number(pair, "/1")]).collect()
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,189 @@
+//! REL-06 for WHEP: a viewer that takes nothing any more costs the gateway little and the others nothing.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{
+    MediaKind, Pictures, Programme, Publishing, RtcClient, RtcEvent, RtcOptions, Server, eventually, machine,
+    seconds,
+};
+
+/// What may be kept for one slow viewer.
+const KEPT: u64 = 2 << 20;
+/// Within which it is dropped or downgraded.
+const LIMIT: Duration = seconds(10);
+
+#[tokio::test]
+async fn rel06_viewers_that_fall_silent_are_dropped_within_10_s() {
+    let _machine = machine().await;
+    let server = Server::start().await;
+    let (_publisher, media) = publish(&server).await;
+    let witness = Witness::start(&server).await;
+    let mut stalled = Vec::new();
+    for _ in 0..5 {
+        let mut viewer = view(&server, RtcOptions::default()).await;
+        viewer.packet(MediaKind::Video).await;
+        stalled.push(viewer);
+    }
+    let before = resident(&server);
+    for viewer in &stalled {
+        viewer.set_frozen(true).await;
+    }
+    // A request more than the limit: dropped at the limit, seen a little later.
+    let forgotten = async {
+        for viewer in &stalled {
+            eventually("the silent viewer is dropped", LIMIT + seconds(1), || async {
+                (viewer.trickle().await.status() == 404).then_some(())
+            })
+            .await;
+        }
+    };
+    forgotten.await;
+    let grown = resident(&server).saturating_sub(before);
+    assert!(grown < KEPT * stalled.len() as u64, "{grown} bytes more");
+    witness.saw_all(&media).await;
+}
+
+#[tokio::test]
+async fn rel06_a_tcp_viewer_that_reads_nothing_is_dropped_or_skips() {
+    let _machine = machine().await;
+    let server = Server::start().await;
+    let (_publisher, media) = publish(&server).await;
+    let witness = Witness::start(&server).await;
+    let options = RtcOptions { tcp: true, ..RtcOptions::default() };
+    let mut viewer = view(&server, options).await;
+    viewer.packet(MediaKind::Video).await;
+    let before = resident(&server);
+    viewer.set_reading(false).await;
+    // The kernels' buffers are full long before; what the server adds is its own.
+    let dropped = async {
+        loop {
+            let queued = unacknowledged(server.webrtc);
+            let kept = resident(&server).saturating_sub(before) + queued;
+            assert!(kept < KEPT, "{kept} bytes are kept, {queued} of them in the socket");
+            if viewer.trickle().await.status() == 404 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let outcome = tokio::time::timeout(LIMIT + seconds(2), dropped).await;
+    if outcome.is_err() {
+        // Not dropped: then it has missed the time between, and goes on live.
+        let live = media.sent();
+        viewer.set_reading(true).await;
+        let mut pictures = Pictures::default();
+        viewer
+            .wait_for("a live picture", seconds(5), |event| {
+                let RtcEvent::Media(packet) = event else { return None };
+                let picture = (packet.kind == MediaKind::Video).then(|| pictures.push(&packet)).flatten()?;
+                (picture.number() >= Some(live)).then_some(())
+            })
+            .await;
+    }
+    witness.saw_all(&media).await;
+}
+
+#[tokio::test]
+async fn rel06_a_viewer_whose_network_comes_back_goes_on_or_is_told() {
+    let _machine = machine().await;
+    let server = Server::start().await;
+    let (_publisher, media) = publish(&server).await;
+    let mut viewer = view(&server, RtcOptions::default()).await;
+    viewer.packet(MediaKind::Video).await;
+    // Shorter than the limit: it must be served again.
+    viewer.set_frozen(true).await;
+    tokio::time::sleep(seconds(4)).await;
+    let live = media.sent();
+    viewer.set_frozen(false).await;
+    let mut pictures = Pictures::default();
+    let mut decodable = false;
+    viewer
+        .wait_for("live pictures that can be decoded", seconds(10), |event| {
+            let RtcEvent::Media(packet) = event else { return None };
+            let picture = (packet.kind == MediaKind::Video).then(|| pictures.push(&packet)).flatten()?;
+            decodable |= picture.is_decodable_start() && picture.number() >= Some(live.saturating_sub(60));
+            (decodable && picture.number() > Some(live)).then_some(())
+        })
+        .await;
+}
+
+/// A viewer that must not miss a picture.
+struct Witness(tokio::task::JoinHandle<()>, tokio::sync::oneshot::Sender<u32>);
+
+impl Witness {
+    async fn start(server: &Server) -> Self {
+        let mut viewer = view(server, RtcOptions::default()).await;
+        viewer.packet(MediaKind::Video).await;
+        let (stop, mut stopped) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(async move {
+            let mut pictures = Pictures::default();
+            let (mut last, mut until): (Option<u32>, _) = (None, None);
+            while let Some(event) = viewer.next().await {
+                let RtcEvent::Media(packet) = event else { continue };
+                let Some(picture) =
+                    (packet.kind == MediaKind::Video).then(|| pictures.push(&packet)).flatten()
+                else {
+                    continue;
+                };
+                let number = picture.number().expect("a number");
+                if let Some(last) = last {
+                    assert!(picture.complete && number == last + 1, "{number} after {last}: {picture:?}");
+                }
+                last = Some(number);
+                until = until.or_else(|| stopped.try_recv().ok());
+                if until.is_some_and(|until| number >= until) {
+                    return;
+                }
+            }
+            panic!("the witness was closed");
+        });
+        Self(task, stop)
+    }
+
+    /// Panics unless it has seen every picture until now.
+    async fn saw_all(self, media: &Publishing) {
+        let Self(task, stop) = self;
+        stop.send(media.sent()).expect("the witness watches");
+        tokio::time::timeout(seconds(5), task).await.expect("pictures come").expect("no picture is missing");
+    }
+}
+
+/// A connected publisher of `show`.
+async fn publish(server: &Server) -> (RtcClient, Publishing) {
+    let mut publisher = RtcClient::publish(server, "show", RtcOptions::default()).await;
+    let media = Publishing::start(publisher.sender(), Programme::default());
+    publisher.connected().await;
+    eventually("the first picture is sent", seconds(5), || async { (media.sent() > 0).then_some(()) }).await;
+    (publisher, media)
+}
+
+/// A connected viewer of `show`.
+async fn view(server: &Server, options: RtcOptions) -> RtcClient {
+    let mut viewer = RtcClient::view(server, "show", options).await;
+    viewer.connected().await;
+    viewer
+}
+
+/// Resident bytes of the server.
+fn resident(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process.id())).expect("it lives");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+    1024 * line.split_whitespace().next().and_then(|value| value.parse::<u64>().ok()).expect("a number")
+}
+
+/// Bytes in the kernel's send queues of the connections at `port`.
+fn unacknowledged(port: u16) -> u64 {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("procfs");
+    let local = format!(":{port:04X}");
+    table
+        .lines()
+        .filter_map(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let sends = fields.get(1)?.ends_with(&local) && *fields.get(3)? == "01";
+            let queue = u64::from_str_radix(fields.get(4)?.split(':').next()?, 16).ok()?;
+            sends.then_some(queue)
+        })
+        .sum()
+}
