@@ -29,6 +29,8 @@ pub use packet::{Packet, PacketBatch};
 pub use reorder::{ReorderBuffer, Reordered};
 pub use secret::Secret;
 pub use time::MediaTime;
-pub use timeline::{SenderReport, Sequence, SequenceUnwrapper, Timeline, TimestampJump, TimestampUnwrapper};
+pub use timeline::{
+    RtpClock, SenderReport, Sequence, SequenceUnwrapper, Timeline, TimestampJump, TimestampUnwrapper,
+};
 pub use track::{AudioTrack, Tracks, VideoTrack};
 pub use transcoding::{Carriage, NoCarriage, Output, VideoTranscoding};

@@ -13,23 +13,49 @@ const TOLERANCE_NANOS: i64 = 15_000_000;
 /// Two measurements of one error differ by less than this.
 const AGREEMENT_NANOS: i64 = 5_000_000;
 
+/// An RTP clock of one publisher: each track has one, and each encoding of a simulcast track its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RtpClock {
+    /// The sound's.
+    Audio,
+    /// That of one encoding of the pictures; 0 without simulcast.
+    Video(u8),
+}
+
+impl From<MediaKind> for RtpClock {
+    fn from(kind: MediaKind) -> Self {
+        match kind {
+            MediaKind::Audio => Self::Audio,
+            MediaKind::Video => Self::Video(0),
+        }
+    }
+}
+
 /// Places the tracks of one publisher on one [`MediaTime`] timeline.
 ///
 /// The origin is the arrival of the first media. A track's first packet lies where it arrived, all
-/// others by their RTP timestamps. When sender reports of both tracks are there, audio is moved against
-/// video, once; later, only when the clocks have drifted apart by more than 15 ms. Video never moves.
+/// others by their RTP timestamps. When sender reports are there, audio is moved against video, and each
+/// encoding of a simulcast track against the one that came first: once; later, only when the clocks have
+/// drifted apart by more than 15 ms. The encoding that came first never moves.
 #[derive(Debug)]
 pub struct Timeline {
     origin: Instant,
     wall_origin: SystemTime,
-    video: Option<TrackClock>,
-    audio: Option<TrackClock>,
-    video_report: Option<SenderReport>,
-    audio_report: Option<SenderReport>,
+    /// The video that came first: the others are moved against it.
+    reference: Option<RtpClock>,
+    /// One for each clock that has sent a packet or a report.
+    tracks: Vec<Track>,
+    rejected_reports: u64,
+}
+
+#[derive(Debug)]
+struct Track {
+    id: RtpClock,
+    clock: Option<TrackClock>,
+    report: Option<SenderReport>,
     aligned: bool,
     /// An error that waits for a second measurement.
     suspected: Option<i64>,
-    rejected_reports: u64,
 }
 
 /// A sender's statement of what its media clock showed at an instant of its wall clock.
@@ -64,17 +90,7 @@ impl Timeline {
     /// A timeline whose [`MediaTime::ZERO`] is `origin`, the arrival of the first media; `wall_origin` is
     /// the wall-clock time of that instant.
     pub fn new(origin: Instant, wall_origin: SystemTime) -> Self {
-        Self {
-            origin,
-            wall_origin,
-            video: None,
-            audio: None,
-            video_report: None,
-            audio_report: None,
-            aligned: false,
-            suspected: None,
-            rejected_reports: 0,
-        }
+        Self { origin, wall_origin, reference: None, tracks: Vec::new(), rejected_reports: 0 }
     }
 
     /// The wall-clock time of [`MediaTime::ZERO`].
@@ -89,52 +105,61 @@ impl Timeline {
     /// and [`Self::restart`] makes the next packet the track's first.
     pub fn place(
         &mut self,
-        kind: MediaKind,
+        clock: impl Into<RtpClock>,
         rate: u32,
         timestamp: u32,
         now: Instant,
     ) -> Result<MediaTime, TimestampJump> {
-        let arrival = nanos_between(self.origin, now);
-        let known = match kind {
-            MediaKind::Video => &mut self.video,
-            MediaKind::Audio => &mut self.audio,
-        };
-        if let Some(clock) = known {
+        let (id, arrival) = (clock.into(), nanos_between(self.origin, now));
+        let track = self.track(id);
+        if let Some(clock) = &mut track.clock {
             return clock.place(timestamp, now);
         }
         let mut unwrapper = TimestampUnwrapper::default();
         let ticks = unwrapper.unwrap(timestamp);
         let offset_nanos = arrival - MediaTime::from_ticks(ticks, rate).as_nanos();
-        *known = Some(TrackClock { rate, unwrapper, offset_nanos, latest: (ticks, now) });
+        track.clock = Some(TrackClock { rate, unwrapper, offset_nanos, latest: (ticks, now) });
+        if matches!(id, RtpClock::Video(_)) {
+            self.reference.get_or_insert(id);
+        }
         self.align(); // a report may have come before the track's first packet
         Ok(MediaTime::from_nanos(arrival))
     }
 
     /// Takes the latest sender report of a track.
-    pub fn sender_report(&mut self, kind: MediaKind, report: SenderReport) {
+    pub fn sender_report(&mut self, clock: impl Into<RtpClock>, report: SenderReport) {
         if report.ntp == 0 {
             return; // RFC 3550 §6.4.1: a sender without a notion of wall-clock time
         }
-        match kind {
-            MediaKind::Video => self.video_report = Some(report),
-            MediaKind::Audio => self.audio_report = Some(report),
-        }
+        self.track(clock.into()).report = Some(report);
         self.align();
     }
 
     /// Forgets the clock of a track whose sender started anew: its next packet lies where it arrives.
-    pub fn restart(&mut self, kind: MediaKind) {
-        match kind {
-            MediaKind::Video => (self.video, self.video_report) = (None, None),
-            MediaKind::Audio => (self.audio, self.audio_report) = (None, None),
+    pub fn restart(&mut self, clock: impl Into<RtpClock>) {
+        let id = clock.into();
+        let track = self.track(id);
+        (track.clock, track.report) = (None, None);
+        for track in &mut self.tracks {
+            if track.id == id || self.reference == Some(id) {
+                (track.aligned, track.suspected) = (false, None);
+            }
         }
-        self.aligned = false;
-        self.suspected = None;
+    }
+
+    fn track(&mut self, id: RtpClock) -> &mut Track {
+        let known = self.tracks.iter().position(|track| track.id == id);
+        let index = known.unwrap_or_else(|| {
+            let (clock, report, suspected) = (None, None, None);
+            self.tracks.push(Track { id, clock, report, aligned: false, suspected });
+            self.tracks.len() - 1
+        });
+        &mut self.tracks[index]
     }
 
     /// Whether audio and video have been aligned by sender reports.
     pub fn is_aligned(&self) -> bool {
-        self.aligned
+        self.tracks.iter().any(|track| track.id == RtpClock::Audio && track.aligned)
     }
 
     /// Sender reports that were ignored because they would have moved audio by more than 10 s.
@@ -142,32 +167,46 @@ impl Timeline {
         self.rejected_reports
     }
 
-    /// Moves audio to where the latest reports of both tracks want it, if that is worth a jump.
+    /// Moves each track to where its latest report and that of the reference want it, if that is worth a
+    /// jump.
     fn align(&mut self) {
-        let (Some(video), Some(audio)) = (&self.video, &mut self.audio) else { return };
-        let (Some(video_report), Some(audio_report)) = (self.video_report, self.audio_report) else { return };
-        let wanted = ntp_nanos_between(video_report.ntp, audio_report.ntp);
-        let placed = audio.at(audio_report.timestamp) - video.at(video_report.timestamp);
-        let error = placed - wanted;
-        if error.abs() > ABSURD_NANOS {
-            self.rejected_reports += 1;
-            self.suspected = None;
+        let reference = self.tracks.iter().find(|track| Some(track.id) == self.reference);
+        let Some((id, place, ntp)) = reference.and_then(|track| {
+            let report = track.report?;
+            Some((track.id, track.clock.as_ref()?.at(report.timestamp), report.ntp))
+        }) else {
             return;
+        };
+        for track in self.tracks.iter_mut().filter(|track| track.id != id) {
+            self.rejected_reports += u64::from(!track.align(place, ntp));
+        }
+    }
+}
+
+impl Track {
+    /// Moves the track against the reference, which shows `place` at `ntp`. False if its report is absurd.
+    fn align(&mut self, place: i64, ntp: u64) -> bool {
+        let (Some(clock), Some(report)) = (&mut self.clock, self.report) else { return true };
+        let error = clock.at(report.timestamp) - place - ntp_nanos_between(ntp, report.ntp);
+        if error.abs() > ABSURD_NANOS {
+            self.suspected = None;
+            return false;
         }
         if self.aligned && error.abs() <= TOLERANCE_NANOS {
             self.suspected = None;
-            return;
+            return true;
         }
         // Once aligned, an error must be seen twice: a sender that sets its wall clock between the reports
         // of its tracks shows an error once.
         let confirmed = self.suspected.is_some_and(|before| (error - before).abs() < AGREEMENT_NANOS);
         if self.aligned && !confirmed {
             self.suspected = Some(error);
-            return;
+            return true;
         }
-        audio.offset_nanos -= error;
+        clock.offset_nanos -= error;
         self.aligned = true;
         self.suspected = None;
+        true
     }
 }
 
@@ -358,6 +397,38 @@ mod tests {
         assert_eq!(timeline.place(Audio, 48_000, 959, after(start, 90)), Ok(ms(50)));
         assert_eq!(timeline.place(Video, 90_000, 5_000 + 3_600, after(start, 90)), Ok(ms(40)));
         assert_eq!(timeline.place(Video, 90_000, 5_000 + 1_800, after(start, 91)), Ok(ms(20)));
+    }
+
+    #[test]
+    fn encodings_of_one_picture_agree_after_their_reports() {
+        let (mut timeline, start) = timeline();
+        let (low, high) = (RtpClock::Video(2), RtpClock::Video(0));
+        timeline.place(low, 90_000, 5_000, start).expect("first");
+        timeline.place(Audio, 48_000, 0, after(start, 10)).expect("first");
+        // The same picture takes longer to encode; its clock begins anywhere.
+        timeline.place(high, 90_000, u32::MAX, after(start, 40)).expect("first");
+        timeline.sender_report(high, report(2_000, 179_999));
+        timeline.sender_report(low, report(2_000, 5_000 + 180_000));
+        assert!(!timeline.is_aligned(), "no word of the audio yet");
+        let picture = |timeline: &mut Timeline, number: u32| {
+            let at = after(start, 2_040 + u64::from(number) * 20);
+            let low = timeline.place(low, 90_000, 185_000 + number * 1_800, at).expect("continues");
+            let high = timeline.place(high, 90_000, 179_999 + number * 1_800, at).expect("continues");
+            assert!(near(low, high), "{low:?} {high:?}");
+            low
+        };
+        assert_eq!(picture(&mut timeline, 0), ms(2_000), "what came first never moves");
+        timeline.sender_report(Audio, report(2_000, 96_480));
+        assert!(timeline.is_aligned());
+        let audio = timeline.place(Audio, 48_000, 96_480, after(start, 2_050)).expect("continues");
+        assert!(near(audio, ms(2_000)), "{audio:?}");
+        // An encoding that starts anew is placed by arrival, until its next report.
+        timeline.restart(high);
+        timeline.place(high, 90_000, 7, after(start, 2_090)).expect("first");
+        timeline.sender_report(high, report(2_050, 7));
+        let high = timeline.place(high, 90_000, 7, after(start, 2_090)).expect("continues");
+        assert!(near(high, ms(2_050)), "{high:?}");
+        assert!(timeline.is_aligned(), "the others stay");
     }
 
     #[test]

@@ -19,18 +19,15 @@ mod obu_type {
     pub const PADDING: u8 = 15;
 }
 
-/// `obu_type` of a sequence header.
-pub const OBU_SEQUENCE_HEADER: u8 = obu_type::SEQUENCE_HEADER;
-
-/// The type of an open bitstream unit, from its first byte.
-pub const fn obu_type(header: u8) -> u8 {
-    header >> 3 & 0x0f
+/// The sequence header that an open bitstream unit is, with or without its own size; `None` if it is another.
+pub fn sequence_header(unit: &[u8]) -> Option<SequenceHeader> {
+    let unit = Obu::read(unit).filter(|unit| unit.kind == obu_type::SEQUENCE_HEADER)?;
+    SequenceHeader::parse(unit.payload)
 }
 
-/// The greatest width and height in pixels that a sequence header allows. `unit`: the unit, with its header.
-pub fn sequence_size(unit: &[u8]) -> Option<(u32, u32)> {
-    let unit = Obu::read(unit).filter(|unit| unit.kind == obu_type::SEQUENCE_HEADER)?;
-    SequenceHeader::parse(unit.payload).map(|header| header.resolution)
+/// Whether an open bitstream unit with this first byte is a sequence header.
+pub const fn is_sequence_header(header: u8) -> bool {
+    header >> 3 & 0x0f == obu_type::SEQUENCE_HEADER
 }
 
 /// One open bitstream unit, AV1 specification §5.3.
@@ -61,7 +58,7 @@ impl<'a> Obu<'a> {
             }
             false => rest,
         };
-        Some(Self { kind: obu_type(header), extension, payload })
+        Some(Self { kind: header >> 3 & 0x0f, extension, payload })
     }
 
     /// Appends the unit with its size, as files and decoders want it.

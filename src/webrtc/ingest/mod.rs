@@ -6,7 +6,8 @@
 //! `sdp` splits, `offer` and `format` read and check the client's SDP, and `answer` writes ours. `rtp` reads
 //! packets, `sources` tells whose they are, `source` counts them; `access_unit` knows where decoding can start;
 //! `receiver` turns the packets of one encoding into numbered ones, `loss` asks for those that are missing, and
-//! `publication` places them on one timeline and hands them to the hub in epochs and batches. `feedback` and
+//! `publication` places them on one timeline and hands them to the hub in epochs and batches; `layers` puts the
+//! encodings of simulcast in order. `feedback` and
 //! `twcc` write what the publisher is told; `candidate` reads trickled fragments. The connection itself is
 //! `transport`'s.
 
@@ -14,6 +15,7 @@ mod access_unit;
 mod answer;
 mod feedback;
 mod format;
+mod layers;
 mod loss;
 mod offer;
 mod publication;

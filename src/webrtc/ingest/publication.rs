@@ -5,10 +5,12 @@
 
 use super::access_unit::{self, Picture};
 use super::format::Format;
+use super::layers::Layers;
 use super::offer::Offer;
 use super::receiver::{Incoming, Place};
 use crate::media::{
-    AudioTrack, Codec, Epoch, MediaKind, Packet, PacketBatch, SenderReport, Timeline, Tracks, VideoTrack,
+    AudioTrack, Codec, Epoch, MediaKind, Packet, PacketBatch, RtpClock, SenderReport, Timeline, Tracks,
+    VideoTrack,
 };
 use crate::stream::{Publisher, Stream};
 use bytes::{Bytes, BytesMut};
@@ -38,20 +40,24 @@ pub(super) struct Publication {
     /// The present tracks differ from the epoch's.
     changed: bool,
     pending: Vec<Packet>,
+    /// With simulcast. Until they are in order, [`Packet::layer`] of what waits is the encoding.
+    layers: Option<Layers>,
     /// What is left of the present block.
     block: BytesMut,
 }
 
 impl Publication {
-    pub(super) fn new(publisher: Publisher<PacketBatch>, offer: &Offer) -> Self {
+    pub(super) fn new(now: Instant, publisher: Publisher<PacketBatch>, offer: &Offer) -> Self {
         let mut expected = Tracks::default();
         for section in &offer.sections {
             if let Some(format) = section.formats.first() {
                 add_track(&mut expected, format);
             }
         }
+        let simulcast = offer.sections.iter().find(|section| !section.rids.is_empty());
         Self {
             publisher,
+            layers: simulcast.map(|section| Layers::new(now, &section.rids)),
             expected,
             timeline: None,
             present: Tracks::default(),
@@ -68,9 +74,22 @@ impl Publication {
         self.publisher.stream()
     }
 
-    /// Takes a packet that arrived at `now`; it waits for [`Self::flush`].
-    pub(super) fn push(&mut self, now: Instant, format: &Format, place: Place, packet: Incoming<'_>) {
+    /// The layer that an encoding is; `None` before the layers are in order.
+    pub(super) fn layer(&self, encoding: usize) -> Option<u8> {
+        self.layers.as_ref().map_or(Some(0), |layers| layers.layer(encoding))
+    }
+
+    /// Takes a packet of an encoding that arrived at `now`; it waits for [`Self::flush`].
+    pub(super) fn push(
+        &mut self,
+        now: Instant,
+        encoding: usize,
+        format: &Format,
+        place: Place,
+        packet: Incoming<'_>,
+    ) {
         let kind = format.codec.kind();
+        let clock = clock(kind, encoding);
         if self.present.codec(kind) != Some(format.codec) {
             // (A change of payload type within one codec changes nothing for readers.)
             if self.epoch.is_some() {
@@ -82,24 +101,37 @@ impl Publication {
         }
         self.first_media.get_or_insert(now);
         let timeline = self.timeline.get_or_insert_with(|| Timeline::new(now, SystemTime::now()));
-        let pts = match timeline.place(kind, format.clock_rate, packet.timestamp, now) {
+        let pts = match timeline.place(clock, format.clock_rate, packet.timestamp, now) {
             Ok(pts) => pts,
             Err(jump) => {
-                self.restart(kind);
+                self.restart(kind, encoding);
                 info!(stream = %self.stream().name(), %kind, %jump, "The sender's clock started anew.");
                 let timeline = self.timeline.get_or_insert_with(|| Timeline::new(now, SystemTime::now()));
-                let Ok(pts) = timeline.place(kind, format.clock_rate, packet.timestamp, now) else { return };
+                let Ok(pts) = timeline.place(clock, format.clock_rate, packet.timestamp, now) else { return };
                 pts
             }
         };
-        if let Some(keyframe) = place.frame {
+        let mut counts = true;
+        let mut layer = 0;
+        if kind == MediaKind::Video
+            && let Some(layers) = &mut self.layers
+        {
+            layers.received(now, encoding, packet.payload.len());
+            counts = layers.is_best(now, encoding);
+            layer = layers.layer(encoding).unwrap_or(encoding as u8);
+        }
+        if let Some(keyframe) = place.frame
+            && counts
+        {
             self.stream().statistics().video_frame(keyframe);
         }
         let Place { sequence, mut keyframe, prefix_from, .. } = place;
         if keyframe && let Some(picture) = access_unit::picture(format.codec, packet.payload) {
-            self.describe(prefix_from, picture);
+            self.describe(encoding, prefix_from, picture);
         }
-        let prefix = |packet: &&mut Packet| packet.kind == kind && packet.sequence == prefix_from;
+        let prefix = |packet: &&mut Packet| {
+            packet.kind == kind && packet.layer == layer && packet.sequence == prefix_from
+        };
         if keyframe && let Some(first) = self.pending.iter_mut().find(prefix) {
             first.keyframe = true;
             keyframe = first.sequence == sequence;
@@ -107,7 +139,7 @@ impl Publication {
         let payload = self.keep(packet.payload);
         self.pending.push(Packet {
             kind,
-            layer: 0,
+            layer,
             sequence,
             timestamp: packet.timestamp,
             pts,
@@ -126,8 +158,17 @@ impl Publication {
         self.block.split().freeze()
     }
 
-    /// Another resolution begins another epoch, with the access unit whose first packet is `first`.
-    fn describe(&mut self, first: u64, picture: Picture) {
+    /// Another resolution begins another epoch, with the access unit whose first packet is `first`; with
+    /// simulcast it belongs to its layer.
+    fn describe(&mut self, encoding: usize, first: u64, picture: Picture) {
+        if let Some(layers) = &mut self.layers {
+            layers.described(encoding, picture.resolution);
+            if let Some(video) = self.present.video.as_mut().filter(|_| self.epoch.is_none()) {
+                video.frame_rate = picture.frame_rate;
+                video.reordered |= picture.reordered;
+            }
+            return;
+        }
         let Some(video) = &self.present.video else { return };
         let mut described = video.clone();
         described.resolution = Some(picture.resolution);
@@ -149,25 +190,35 @@ impl Publication {
     }
 
     /// A sender of a track started anew: what comes next belongs to a new epoch.
-    pub(super) fn restart(&mut self, kind: MediaKind) {
+    pub(super) fn restart(&mut self, kind: MediaKind, encoding: usize) {
         match self.epoch {
             Some(_) => self.release(),
-            None => self.pending.retain(|packet| packet.kind != kind),
+            None => {
+                let one = self.layers.is_some();
+                let layer = self.layer(encoding).unwrap_or(encoding as u8);
+                self.pending.retain(|packet| packet.kind != kind || one && packet.layer != layer);
+            }
         }
         if let Some(timeline) = &mut self.timeline {
-            timeline.restart(kind);
+            timeline.restart(clock(kind, encoding));
         }
         self.changed = true;
     }
 
     /// Takes a track's sender report.
-    pub(super) fn sender_report(&mut self, now: Instant, kind: MediaKind, report: SenderReport) {
+    pub(super) fn sender_report(
+        &mut self,
+        now: Instant,
+        kind: MediaKind,
+        encoding: usize,
+        report: SenderReport,
+    ) {
         if self.first_media.is_none() {
             return; // before any media there is no timeline; another report will come
         }
         let timeline = self.timeline.get_or_insert_with(|| Timeline::new(now, SystemTime::now()));
         let (before, rejected) = (timeline.is_aligned(), timeline.rejected_reports());
-        timeline.sender_report(kind, report);
+        timeline.sender_report(clock(kind, encoding), report);
         let (aligned, absurd) = (timeline.is_aligned() && !before, timeline.rejected_reports() > rejected);
         if aligned || absurd {
             debug!(stream = %self.stream().name(), %kind, aligned, absurd, "Sender report.");
@@ -182,19 +233,58 @@ impl Publication {
         if waiting && now < first_media + PATIENCE && self.pending.len() < MAX_WAITING {
             return;
         }
+        if self.layers.as_ref().is_some_and(|layers| !layers.is_ordered())
+            && self.present.has(MediaKind::Video)
+        {
+            let ripe = self.layers.as_ref().is_some_and(|layers| layers.is_ripe(now));
+            if !ripe && self.pending.len() < MAX_WAITING {
+                return;
+            }
+            self.order_layers();
+            self.tell_layers(now, true);
+        }
+        self.tell_layers(now, false);
         self.release();
     }
 
-    /// When the wait for the other track ends.
+    /// Puts the layers in order, and what waits with them.
+    fn order_layers(&mut self) {
+        let Some(layers) = &mut self.layers else { return };
+        layers.find_order();
+        for packet in self.pending.iter_mut().filter(|packet| packet.kind == MediaKind::Video) {
+            packet.layer = layers.layer(usize::from(packet.layer)).unwrap_or(packet.layer);
+        }
+        // The best layer's keyframe comes first: there readers begin, and all layers' keyframes are for them.
+        self.pending.sort_by_key(|packet| (packet.kind, packet.layer)); // stable
+        if let Some(video) = &mut self.present.video {
+            video.resolution = layers.best_resolution();
+        }
+        debug!(stream = %self.stream().name(), layers = ?self.layers, "Simulcast layers are in order.");
+    }
+
+    fn tell_layers(&mut self, now: Instant, at_once: bool) {
+        if let Some(news) = self.layers.as_mut().and_then(|layers| layers.news(now, at_once)) {
+            self.publisher.set_layers(news);
+        }
+    }
+
+    /// When the wait for the other track, or for the other layers, ends.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let waiting = self.epoch.is_none() && !self.pending.is_empty();
-        waiting.then(|| self.first_media.map(|first| first + PATIENCE)).flatten()
+        if self.pending.is_empty() {
+            return None;
+        }
+        let track = self.first_media.filter(|_| self.epoch.is_none()).map(|first| first + PATIENCE);
+        let layers = self.layers.as_ref().and_then(Layers::deadline);
+        track.max(layers)
     }
 
     /// Writes all that waits, under the epoch that it belongs to.
     fn release(&mut self) {
         if self.pending.is_empty() {
             return;
+        }
+        if self.layers.as_ref().is_some_and(|layers| !layers.is_ordered()) {
+            self.order_layers(); // it can't wait: an epoch ends
         }
         let epoch = match &self.epoch {
             Some(epoch) if !self.changed => epoch.clone(),
@@ -224,6 +314,13 @@ impl Publication {
         self.changed = false;
         self.epoch = Some(epoch.clone());
         epoch
+    }
+}
+
+fn clock(kind: MediaKind, encoding: usize) -> RtpClock {
+    match kind {
+        MediaKind::Audio => RtpClock::Audio,
+        MediaKind::Video => RtpClock::Video(encoding as u8), // there are MAX_LAYERS at most
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Receiver {
     pub(super) encoding: usize,
     pub(super) ssrc: u32,
     pub(super) keyframe: KeyframeWish,
+    /// The latest packet.
+    pub(super) heard: Instant,
     unwrapper: SequenceUnwrapper,
     numbering: Numbering,
     losses: Losses,
@@ -83,9 +85,11 @@ impl Receiver {
         ssrc: u32,
         repairs: bool,
         wishes: KeyframeWishes,
+        now: Instant,
     ) -> Self {
         Self {
             kind,
+            heard: now,
             encoding,
             ssrc,
             keyframe: KeyframeWish {
@@ -103,6 +107,7 @@ impl Receiver {
 
     /// Takes a packet; `None` if it was there before, comes far too late or holds only padding.
     pub(super) fn receive(&mut self, now: Instant, codec: Codec, packet: &Incoming<'_>) -> Option<Place> {
+        self.heard = now;
         let Sequence::New(unwrapped) = self.unwrapper.unwrap(packet.sequence) else { return None };
         if self.repairs {
             self.losses.arrived(now, unwrapped);
@@ -169,6 +174,11 @@ impl KeyframeWish {
         self.served = wishes;
     }
 
+    /// Something may have been lost that is not known: a new keyframe is needed.
+    pub(super) fn need(&mut self) {
+        self.missing = true;
+    }
+
     /// Whether to ask for a keyframe now: one is wanted, by readers of `layer` or because none has come yet,
     /// and the last request is a second ago. It counts as asked then.
     pub(super) fn take(&mut self, now: Instant, wishes: &KeyframeWishes, layer: u8) -> bool {
@@ -220,7 +230,7 @@ mod tests {
     use super::*;
 
     fn receiver(kind: MediaKind) -> Receiver {
-        Receiver::new(kind, 0, 1, true, KeyframeWishes::default())
+        Receiver::new(kind, 0, 1, true, KeyframeWishes::default(), Instant::now())
     }
 
     fn incoming(sequence: u16, timestamp: u32, marker: bool, payload: &[u8]) -> Incoming<'_> {

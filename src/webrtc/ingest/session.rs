@@ -28,6 +28,8 @@ use tracing::{debug, info};
 
 /// A publisher from which nothing came for so long is gone.
 const SILENCE: Duration = Duration::from_secs(8);
+/// An encoding from which nothing came for so long is not asked for keyframes: it begins with one.
+const SILENT_ENCODING: Duration = Duration::from_secs(2);
 /// Between two receiver reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two messages to the publisher's congestion control, while packets come.
@@ -101,7 +103,7 @@ impl IngestSession {
             next_arrivals: now + ARRIVALS_INTERVAL,
             next_handshake: now + HANDSHAKE_TICK,
             outgoing: Vec::new(),
-            publication: Some(Publication::new(publisher, &offer)),
+            publication: Some(Publication::new(now, publisher, &offer)),
             offer,
         };
         Ok((session, answer))
@@ -134,11 +136,9 @@ impl IngestSession {
         if authentic {
             self.heard = now;
         }
-        if self.transport.take_restarted()
-            && let Some(publication) = &self.publication
-        {
-            // W31: what was on the old way may be lost.
-            publication.stream().request_keyframe();
+        if self.transport.take_restarted() {
+            // Packets may have been lost on the old path.
+            self.receivers.iter_mut().for_each(|receiver| receiver.keyframe.need());
         }
         authentic
     }
@@ -196,17 +196,20 @@ impl IngestSession {
         for report in feedback::sender_reports(&plain) {
             let declares =
                 |section: &&Section| section.sources.iter().any(|(media, _)| *media == report.ssrc);
-            let kind = match self.sources.get(report.ssrc) {
+            let track = match self.sources.get(report.ssrc) {
                 Some(source) => {
                     source.sender_report(now, report.ntp);
                     let Role::Media(receiver) = source.role else { continue };
-                    self.receivers.get(receiver).map(|receiver| receiver.kind)
+                    self.receivers.get(receiver).map(|receiver| (receiver.kind, receiver.encoding))
                 }
-                None => self.offer.sections.iter().find(declares).map(|section| section.kind),
+                None => {
+                    let mut sections = self.offer.sections.iter().filter(|section| section.rids.is_empty());
+                    sections.find(declares).map(|section| (section.kind, 0))
+                }
             };
-            if let Some(kind) = kind {
+            if let Some((kind, encoding)) = track {
                 let report = SenderReport { ntp: report.ntp, timestamp: report.timestamp };
-                publication.sender_report(now, kind, report);
+                publication.sender_report(now, kind, encoding, report);
             }
         }
     }
@@ -316,7 +319,8 @@ impl IngestSession {
             return self.sources.may_replace(now, role).then_some(role);
         }
         let repairs = section.formats.iter().any(|format| format.knows("nack"));
-        let receiver = Receiver::new(kind, encoding, ssrc, repairs, *self.keyframe_requests.borrow());
+        let wishes = *self.keyframe_requests.borrow();
+        let receiver = Receiver::new(kind, encoding, ssrc, repairs, wishes, now);
         let Some(known) = known else {
             debug!(stream = %self.name, %kind, encoding, ssrc, "A source began.");
             self.receivers.push(receiver);
@@ -328,7 +332,7 @@ impl IngestSession {
         }
         info!(stream = %self.name, %kind, encoding, ssrc, "The publisher's track has a new source.");
         if let Some(publication) = &mut self.publication {
-            publication.restart(kind);
+            publication.restart(kind, encoding);
         }
         self.receivers[known] = receiver;
         Some(role)
@@ -345,13 +349,17 @@ impl IngestSession {
         if place.keyframe {
             receiver.keyframe.granted(*self.keyframe_requests.borrow());
         }
-        publication.push(now, format, place, packet);
+        publication.push(now, receiver.encoding, format, place, packet);
     }
 
     fn ask_for_keyframes(&mut self, now: Instant) {
         let wishes = *self.keyframe_requests.borrow();
+        let Some(publication) = &self.publication else { return };
         for receiver in self.receivers.iter_mut().filter(|receiver| receiver.kind == MediaKind::Video) {
-            if !receiver.keyframe.take(now, &wishes, 0) {
+            // Whoever wishes for a layer before the layers are in order wishes for all of them.
+            let layer = publication.layer(receiver.encoding).unwrap_or_default();
+            let silent = now.saturating_duration_since(receiver.heard) > SILENT_ENCODING;
+            if silent || !receiver.keyframe.take(now, &wishes, layer) {
                 continue;
             }
             debug!(stream = %self.name, encoding = receiver.encoding, "Asking the publisher for a keyframe.");

@@ -1,6 +1,6 @@
 //! AV1 in RTP payloads (the AV1 RTP payload format §4.4).
 
-use crate::media::av1::{OBU_SEQUENCE_HEADER, obu_type, sequence_size};
+use crate::media::av1::{self, is_sequence_header};
 
 /// OBU elements looked at in one payload.
 const MAX_ELEMENTS: usize = 8;
@@ -14,7 +14,7 @@ pub(super) fn begins_sequence(payload: &[u8]) -> bool {
 
 /// Width and height in the sequence header of a payload.
 pub(super) fn size(payload: &[u8]) -> Option<(u32, u32)> {
-    sequence_size(sequence_header(payload)?)
+    av1::sequence_header(sequence_header(payload)?).map(|header| header.resolution)
 }
 
 fn sequence_header(payload: &[u8]) -> Option<&[u8]> {
@@ -30,7 +30,7 @@ fn sequence_header(payload: &[u8]) -> Option<&[u8]> {
             (element, rest) = rest.split_at_checked(length)?;
         }
         let whole = number > 1 || !continues;
-        if whole && element.first().is_some_and(|header| obu_type(*header) == OBU_SEQUENCE_HEADER) {
+        if whole && element.first().is_some_and(|header| is_sequence_header(*header)) {
             return Some(element);
         }
         if rest.is_empty() {
