@@ -38,7 +38,7 @@ fn encoder(codec: Codec) -> &'static str {
              ! video/x-av1,stream-format=obu-stream,alignment=tu"
         }
         Codec::H264 => {
-            "x264enc tune=zerolatency speed-preset=superfast aud=false key-int-max=60 bitrate=2000 \
+            "x264enc tune=zerolatency speed-preset=superfast threads=1 aud=false key-int-max=60 bitrate=2000 \
              option-string=scenecut=0 ! h264parse ! rtph264pay mtu=1200 config-interval=-1"
         }
         _ => panic!("no video"),
