@@ -94,9 +94,9 @@ fn bad_offer(seed: u64, publishes: bool) -> Vec<u8> {
         _ => String::new(),
     };
     let mut bad = bad.into_bytes();
-    // What is missing does not come back by noise; what is too much or in a wrong direction might go. Half of
+    // What is missing does not come back by noise; what is too much, in a wrong direction or not bundled might go. Half of
     // them stay as they are, so that each fault is met alone, too.
-    let firm = !matches!(kind, 5 | 6 | 14..=17);
+    let firm = !matches!(kind, 4..=6 | 14..=17);
     if firm && random.below(2) == 0 {
         for _ in 0..=random.below(8) {
             noise(&mut bad, &mut random);

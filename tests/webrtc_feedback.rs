@@ -68,7 +68,6 @@ async fn e08_a_decoder_takes_all_from_the_first_picture_on() {
 
 #[tokio::test]
 async fn e09_viewers_ask_the_publisher_at_most_once_a_second() {
-    let _machine = machine().await;
     for answers_requests in [true, false] {
         let server = Server::start().await;
         let programme = Programme { group: 600, answers_requests, ..Programme::default() };
@@ -106,7 +105,6 @@ async fn e09_viewers_ask_the_publisher_at_most_once_a_second() {
 
 #[tokio::test]
 async fn e10_a_nack_is_answered_by_rtx_and_not_forwarded() {
-    let _machine = machine().await;
     let server = Server::start().await;
     let (mut publisher, _media) = publish(&server, Programme::default()).await;
     let mut viewer = view(&server, RtcOptions::default()).await;
@@ -124,7 +122,6 @@ async fn e10_a_nack_is_answered_by_rtx_and_not_forwarded() {
 
 #[tokio::test]
 async fn e10_a_nack_without_rtx_is_answered_by_the_same_packet() {
-    let _machine = machine().await;
     let server = Server::start().await;
     let (mut publisher, _media) = publish(&server, Programme::default()).await;
     let options = RtcOptions { rtx: false, ..RtcOptions::default() };

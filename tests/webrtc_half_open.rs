@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    Fate, MediaKind, Programme, Publishing, RtcClient, RtcOffer, RtcOptions, Server, ServerBuilder,
-    eventually, is_dtls, seconds,
+    Fate, MediaKind, Programme, Publishing, RtcClient, RtcOffer, RtcOptions, Server, eventually, is_dtls,
+    seconds,
 };
 use reqwest::{Client, Response};
 
@@ -13,12 +13,12 @@ const PER_SOURCE: usize = 50;
 
 #[tokio::test]
 async fn w18_half_open_sessions_are_limited_for_each_source_and_freed() {
-    let server = server().start().await;
-    let mut publisher = RtcClient::publish(&server, "live", RtcOptions::default()).await;
+    let server = Server::builder().limited().env("TIDEGATE_LIMITS_EXEMPT", "127.0.0.0/8").start().await;
+    let mut publisher = RtcClient::publish(&server, "show", RtcOptions::default()).await;
     let _media = Publishing::start(publisher.sender(), Programme::default());
     publisher.connected().await;
     let mut viewer = eventually("the stream is live", seconds(5), || async {
-        RtcClient::try_view(&server, "live", RtcOptions::default()).await.ok()
+        RtcClient::try_view(&server, "show", RtcOptions::default()).await.ok()
     })
     .await;
     viewer.connected().await;
@@ -27,13 +27,13 @@ async fn w18_half_open_sessions_are_limited_for_each_source_and_freed() {
     for number in 0..PER_SOURCE {
         let response = match number % 2 {
             0 => post(&server, &server.client, &format!("/half-{number}/whip"), true).await,
-            _ => post(&server, &server.client, "/live/whep", false).await,
+            _ => post(&server, &server.client, "/show/whep", false).await,
         };
         assert_eq!(response.status(), 201, "number {number}");
         let location = response.headers()["location"].to_str().expect("ASCII");
         urls.push(response.url().join(location).expect("a URL"));
     }
-    for (path, publishes) in [("/one-more/whip", true), ("/live/whep", false)] {
+    for (path, publishes) in [("/one-more/whip", true), ("/show/whep", false)] {
         let response = post(&server, &server.client, path, publishes).await;
         assert_eq!(response.status(), 503, "{path}");
         let wait: u64 = response.headers()["retry-after"].to_str().expect("ASCII").parse().expect("seconds");
@@ -44,7 +44,7 @@ async fn w18_half_open_sessions_are_limited_for_each_source_and_freed() {
     // Another source is let in.
     let elsewhere = Client::builder().no_proxy().local_address("127.0.0.2".parse().ok()).build();
     let elsewhere = elsewhere.expect("a client");
-    let response = post(&server, &elsewhere, "/live/whep", false).await;
+    let response = post(&server, &elsewhere, "/show/whep", false).await;
     assert_eq!(response.status(), 201);
     // So is one more of this source as soon as another's place is free.
     assert_eq!(server.client.delete(urls[0].clone()).send().await.expect("an answer").status(), 200);
@@ -69,7 +69,7 @@ async fn w18_half_open_sessions_are_limited_for_each_source_and_freed() {
 
 #[tokio::test]
 async fn handshakes_that_never_end_are_forgotten() {
-    let server = server().start().await;
+    let server = Server::start().await;
     let stuck = RtcClient::publish(&server, "stuck", RtcOptions::default()).await;
     // ICE goes on for ever, DTLS never begins.
     stuck.filter_outgoing(|data| if is_dtls(data) { Fate::Drop } else { Fate::Pass }).await;
@@ -79,11 +79,6 @@ async fn handshakes_that_never_end_are_forgotten() {
     .await;
     let mut next = RtcClient::publish(&server, "stuck", RtcOptions::default()).await;
     next.connected().await;
-}
-
-/// A server that lets one address come as often as it likes.
-fn server() -> ServerBuilder {
-    Server::builder().env("TIDEGATE_LIMITS_POSTS_PER_SECOND", "off")
 }
 
 /// POSTs an offer of a client that never says anything else.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{
     BindingRequest, Fate, MediaKind, Pictures, Programme, Publishing, RtcClient, RtcEvent, RtcOptions,
-    Server, credentials, eventually, is_dtls, is_stun, machine, seconds, transaction,
+    Server, credentials, eventually, is_dtls, is_stun, seconds, transaction,
 };
 use tokio::net::UdpSocket;
 
@@ -17,7 +17,6 @@ const BRIEFLY: Duration = Duration::from_millis(300);
 
 #[tokio::test]
 async fn another_stack_publishes_and_views() {
-    let _machine = machine().await;
     let server = Server::start().await;
     let mut publisher = RtcClient::publish(&server, "show", RtcOptions::default()).await;
     let _media = Publishing::start(publisher.sender(), Programme::default());

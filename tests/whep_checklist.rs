@@ -227,7 +227,7 @@ async fn w40_a_session_without_consent_ends() {
     let session = viewer.session.clone().expect("a session");
     eventually("the session is gone", seconds(40), || async {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let patched = session.patch(fragment(CANDIDATE), &session.etag).await;
+        let patched = session.patch(checklist::WITHOUT_CREDENTIALS.to_owned(), &session.etag).await;
         (patched.status() == 404).then_some(())
     })
     .await;
@@ -331,7 +331,12 @@ async fn e05_candidates_are_trickled_and_ice_is_restarted() {
     let events = viewer.collect(seconds(2)).await;
     assert!(events.iter().any(|event| matches!(event, RtcEvent::Media(_))));
     assert!(!events.iter().any(|event| matches!(event, RtcEvent::Disconnected | RtcEvent::Closed)));
-    assert_eq!(viewer.trickle().await.status(), 204, "with the new entity tag");
+    // The new entity tag is good, the old one and the old credentials are stale.
+    let late = format!("m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n{CANDIDATE}\r\n");
+    assert_eq!(viewer.patch(late.clone()).await.status(), 204);
+    assert_eq!(viewer.trickle().await.status(), 412);
+    let session = viewer.session.clone().expect("a session");
+    assert_eq!(session.patch(late, &before).await.status(), 412);
 }
 
 #[tokio::test]

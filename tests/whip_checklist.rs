@@ -458,14 +458,14 @@ async fn w40_after_the_end_no_stun_is_answered() {
 async fn w40_a_session_without_consent_ends() {
     let server = Server::start().await;
     let mut publisher = RtcClient::publish(&server, "show", RtcOptions::default()).await;
-    let _media = Publishing::start(publisher.sender(), Programme::default());
     publisher.connected().await;
-    // It sends media, but no checks: RFC 7675 §5.1 gives it 30 s.
+    // Neither checks nor media: RFC 7675 §5.1 gives it 30 s. Media alone are a sign of life: FFmpeg sends one
+    // check only.
     publisher.set_checking(false).await;
     let session = publisher.session.clone().expect("a session");
     eventually("the session is gone", seconds(40), || async {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let get = session.patch(fragment(CANDIDATE), &session.etag).await;
+        let get = session.patch(checklist::WITHOUT_CREDENTIALS.to_owned(), &session.etag).await;
         (get.status() == 404).then_some(())
     })
     .await;

@@ -38,10 +38,12 @@ pub struct Config {
     pub http_cors_origins: Option<Vec<String>>,
     /// Where RTMP publishers connect.
     pub rtmp_listen: SocketAddr,
-    /// The UDP address of all WebRTC sessions.
+    /// The address of all WebRTC sessions, UDP and TCP.
     pub webrtc_listen: SocketAddr,
     /// Addresses under which `webrtc_listen` is reached from outside (NAT); empty: the interfaces' own.
     pub webrtc_external_addresses: Vec<IpAddr>,
+    /// `webrtc.tcp`: WebRTC by TCP as well, on the same port number.
+    pub webrtc_tcp: bool,
     /// `webrtc.ice`: the gateway sends connectivity checks itself.
     pub webrtc_full_ice: bool,
     /// Threads for WebRTC sessions.
@@ -113,6 +115,7 @@ impl Config {
             rtmp_listen: SocketAddr::new(any, 1935),
             webrtc_listen: SocketAddr::new(any, 8189),
             webrtc_external_addresses: Vec::new(),
+            webrtc_tcp: true,
             webrtc_full_ice: false,
             webrtc_workers: std::thread::available_parallelism().map_or(1, usize::from).min(64),
             limits_half_open_per_source: 50,

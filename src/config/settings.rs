@@ -38,6 +38,7 @@ const SECRET: &str = "8 to 256 letters, digits or characters of \"-._~\"";
 const SWITCH: &str = "true or false";
 
 const TURN_SECRET: &str = "1 to 256 printable ASCII characters";
+const COUNT: &str = "a number from 1 to 100000, or \"off\"";
 const RATE: &str = "a number from 1 to 1000000, or \"off\"";
 
 const DEFINITIONS: &[Definition] = &[
@@ -59,6 +60,7 @@ const DEFINITIONS: &[Definition] = &[
         expected: "a list of IP addresses, such as [\"203.0.113.7\"] (in the environment: between commas)",
         set: |c, v| put(&mut c.webrtc_external_addresses, v.list()),
     },
+    Definition { key: "webrtc.tcp", expected: SWITCH, set: |c, v| put(&mut c.webrtc_tcp, v.parse()) },
     Definition {
         key: "webrtc.ice",
         expected: "\"lite\" or \"full\"",
@@ -78,13 +80,13 @@ const DEFINITIONS: &[Definition] = &[
     },
     Definition {
         key: "limits.half_open_per_source",
-        expected: "a number from 1 to 100000",
-        set: |c, v| put(&mut c.limits_half_open_per_source, v.parse().filter(|n| (1..=100_000).contains(n))),
+        expected: COUNT,
+        set: |c, v| put(&mut c.limits_half_open_per_source, v.count()),
     },
     Definition {
         key: "limits.half_open",
-        expected: "a number from 1 to 100000",
-        set: |c, v| put(&mut c.limits_half_open, v.parse().filter(|n| (1..=100_000).contains(n))),
+        expected: COUNT,
+        set: |c, v| put(&mut c.limits_half_open, v.count()),
     },
     Definition {
         key: "webrtc.ice_servers",
@@ -296,6 +298,14 @@ impl Value {
         let text = self.text()?;
         let fits = |c: char| c.is_ascii_graphic() || c == ' ';
         ((1..=256).contains(&text.len()) && text.chars().all(fits)).then_some(text)
+    }
+
+    /// The most that there may be; without bound if it is switched off.
+    fn count(&self) -> Option<usize> {
+        match self.text()? {
+            "0" | "off" => Some(usize::MAX),
+            number => number.parse().ok().filter(|count| (1..=100_000).contains(count)),
+        }
     }
 
     /// A rate, or `None` for one that is switched off.

@@ -118,6 +118,7 @@ impl Gateway {
                 listen: config.webrtc_listen,
                 external_addresses: config.webrtc_external_addresses.clone(),
                 workers: config.webrtc_workers,
+                tcp: config.webrtc_tcp,
                 ice: if config.webrtc_full_ice { IceMode::Full } else { IceMode::Lite },
                 half_open_per_source: config.limits_half_open_per_source,
                 half_open: config.limits_half_open,

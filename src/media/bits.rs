@@ -50,6 +50,21 @@ impl<'a> BitReader<'a> {
     }
 }
 
+/// ITU-T H.264 §7.4.1, H.265 §7.4.2: drops the 3 of each 0 0 3.
+pub(super) fn without_emulation_prevention(data: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(data.len());
+    let mut zeros = 0;
+    for &byte in data {
+        if zeros >= 2 && byte == 3 {
+            zeros = 0;
+            continue;
+        }
+        zeros = if byte == 0 { zeros + 1 } else { 0 };
+        payload.push(byte);
+    }
+    payload
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

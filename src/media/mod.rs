@@ -7,6 +7,7 @@ mod codec;
 mod epoch;
 mod frame;
 pub mod h264;
+pub mod h265;
 mod ice_server;
 mod name;
 mod packet;
@@ -16,6 +17,8 @@ mod time;
 mod timeline;
 mod track;
 mod transcoding;
+pub mod vp8;
+pub mod vp9;
 
 pub use codec::{Codec, MediaKind};
 pub use epoch::Epoch;

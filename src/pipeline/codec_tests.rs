@@ -237,7 +237,7 @@ fn keyframes(frames: &[Frame]) -> Vec<usize> {
     pictures.enumerate().filter(|(_, frame)| frame.keyframe).map(|(index, _)| index).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn vp9_av1_and_h265_reach_the_frame_lane_as_they_are() {
     for codec in [Codec::Vp9, Codec::Av1, Codec::H265] {
         let pictures = packets(codec, MediaTime::from_millis(500), 4, (1280, 720));
@@ -258,7 +258,7 @@ async fn vp9_av1_and_h265_reach_the_frame_lane_as_they_are() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn parts_of_each_codec_say_where_a_decoder_can_start() {
     for codec in [Codec::Vp9, Codec::Av1, Codec::H265] {
         let frames = bridged(codec, &packets(codec, MediaTime::ZERO, 5, (640, 360))).await;
@@ -282,7 +282,7 @@ async fn parts_of_each_codec_say_where_a_decoder_can_start() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn vp8_becomes_h264_with_a_keyframe_every_two_seconds() {
     let pictures = packets(Codec::Vp8, MediaTime::from_millis(500), 5, (1280, 720));
     assert!(pictures[0][0].keyframe);
@@ -295,7 +295,7 @@ async fn vp8_becomes_h264_with_a_keyframe_every_two_seconds() {
     assert_pictures_in_time(&observe(&frames).await, 149);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn after_a_loss_every_codec_goes_on_at_a_keyframe_that_is_asked_for() {
     for codec in [Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H265] {
         let mut pictures = packets(codec, MediaTime::ZERO, 4, (1280, 720));
@@ -374,7 +374,7 @@ fn sound(frames: &[Frame]) -> Vec<(MediaTime, Bytes)> {
     sound.map(|frame| (frame.pts, frame.data.clone())).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn other_video_becomes_compatible_in_step_with_sound_that_is_untouched() {
     let with_sound = coded(MediaTime::from_millis(500), 4, 0);
     for codec in [Codec::Vp9, Codec::Av1, Codec::H265] {
@@ -456,7 +456,7 @@ async fn where_nothing_is_transcoded_vp8_has_no_frames_and_vp9_no_compatible_one
     live.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn the_best_active_layer_is_read_and_changed_at_its_keyframe() {
     let layer = |number: u8, size| {
         let mut pictures = packets(Codec::H264, MediaTime::ZERO, 7, size);
@@ -520,7 +520,7 @@ async fn the_best_active_layer_is_read_and_changed_at_its_keyframe() {
     assert_eq!(sizes, [((1280, 720), 0, true), ((640, 360), 4000, true), ((1280, 720), 6000, true)]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn single_nal_units_are_enough() {
     // RFC 6184 §6.2: packetisation mode 0, each NAL unit a packet, whatever its size.
     let coded = coded(MediaTime::ZERO, 3, 0);

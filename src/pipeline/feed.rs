@@ -18,8 +18,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::debug;
 
-/// A hole in the packets is waited for this long: several round trips of retransmission.
-const REORDER_WAIT: Duration = Duration::from_millis(150);
+/// A hole in the picture's packets is waited for this long: all requests for a packet that are made (ingest's
+/// five, 60 ms apart), and the round trip of the last.
+pub(super) const PICTURE_WAIT: Duration = Duration::from_millis(400);
+/// A hole in the sound is waited for this long: it may be overtaken, but few ask for it again.
+pub(super) const SOUND_WAIT: Duration = Duration::from_millis(150);
 /// Packets that wait behind a hole at most: a large keyframe.
 const REORDER_PACKETS: usize = 1024;
 
@@ -27,6 +30,7 @@ const REORDER_PACKETS: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Feed {
     depacketizing: Depacketizing,
+    wait: Duration,
     reorder: ReorderBuffer,
     layer: TopLayer,
     /// Numbers for the depacketiser, without a hole where only the layer changes.
@@ -49,10 +53,12 @@ pub(super) enum Depacketizing {
 }
 
 impl Feed {
-    pub(super) fn new(depacketizing: Depacketizing) -> Self {
+    /// A feed that waits so long for a hole to be filled.
+    pub(super) fn new(depacketizing: Depacketizing, wait: Duration) -> Self {
         Self {
             depacketizing,
-            reorder: ReorderBuffer::new(REORDER_WAIT, REORDER_PACKETS),
+            wait,
+            reorder: ReorderBuffer::new(wait, REORDER_PACKETS),
             layer: TopLayer::default(),
             sequence: 0,
             whole: true,
@@ -67,7 +73,7 @@ impl Feed {
             Verdict::Switch => {
                 debug!(layer = packet.layer, "Another layer is read.");
                 // What has not come of the other layer is not waited for; a keyframe needs none of it.
-                self.reorder = ReorderBuffer::new(REORDER_WAIT, REORDER_PACKETS);
+                self.reorder = ReorderBuffer::new(self.wait, REORDER_PACKETS);
                 if !self.whole {
                     self.lose(1);
                 }

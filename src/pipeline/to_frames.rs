@@ -9,7 +9,7 @@ use super::assembler::{EpochAssembler, Step};
 use super::bridge::Told;
 use super::encoded::{Encoded, QUEUE, VOAACENC_DELAY, collect};
 use super::encoder::{self, KeyframeClock, Progress};
-use super::feed::{Av1Units, Depacketizing, Feed};
+use super::feed::{Av1Units, Depacketizing, Feed, PICTURE_WAIT, SOUND_WAIT};
 use super::graph::{Graph, fail, failure};
 use super::{PipelineError, Pipelines};
 use crate::media::{Codec, Epoch, Frame, MediaKind, MediaTime, Output, PacketBatch, VideoTranscoding};
@@ -299,7 +299,8 @@ impl Session {
             }
             None => None,
         };
-        let (video, audio) = (depacketizing.map(Feed::new), audio.map(Feed::new));
+        let video = depacketizing.map(|way| Feed::new(way, PICTURE_WAIT));
+        let audio = audio.map(|way| Feed::new(way, SOUND_WAIT));
         let epochs = EpochAssembler::new(video.is_some(), audio.is_some());
         let progress = Progress::new(video.as_ref().is_some_and(Feed::transcodes));
         let source = source.clone();

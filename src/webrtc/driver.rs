@@ -6,6 +6,7 @@
 
 use super::directory::WorkerId;
 use super::egress::Plan;
+use super::exits::Exits;
 use super::handover::Parcel;
 use super::socket::{self, Socket};
 use super::worker::{Shared, Ticket, Worker};
@@ -104,7 +105,8 @@ async fn serve(parts: &mut Parts) -> std::io::Result<()> {
     };
     let socket = Rc::new(Socket::new(socket)?);
     let mut receiver = socket.receiver();
-    let worker = Rc::new(RefCell::new(Worker::new(*number, socket.clone(), shared.clone())));
+    let exits = Exits::new(socket.clone(), shared.connections.clone());
+    let worker = Rc::new(RefCell::new(Worker::new(*number, exits, shared.clone())));
     loop {
         let deadline = worker.borrow().next_deadline(Instant::now());
         tokio::select! {

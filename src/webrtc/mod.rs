@@ -1,4 +1,4 @@
-//! WebRTC: one UDP port for all sessions; WHIP publishers come in by `ingest`, WHEP viewers go out by
+//! WebRTC: one port for all sessions, UDP and TCP; WHIP publishers come in by `ingest`, WHEP viewers go out by
 //! `egress`.
 //!
 //! [`WebRtc`] is the door: offers in, answers out. Behind it are threads (`driver`), at most one a core, each
@@ -12,6 +12,7 @@ mod demux;
 mod directory;
 mod driver;
 mod egress;
+mod exits;
 mod fragment;
 mod handover;
 mod ingest;
@@ -19,6 +20,7 @@ mod path;
 mod placement;
 mod session;
 mod socket;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -37,6 +39,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -44,6 +47,8 @@ use worker::{Shared, Ticket};
 
 /// Commands that may wait for the worker; more callers wait in line.
 const COMMANDS: usize = 256;
+/// Ports tried, when any will do.
+const ANY_PORT: usize = 16;
 /// How long a viewer's request waits for the first packet of a stream whose bridge has just been started.
 const FIRST_PACKET: Duration = Duration::from_secs(5);
 const FIRST_PACKET_STEP: Duration = Duration::from_millis(20);
@@ -57,6 +62,8 @@ pub struct WebRtcSettings {
     pub external_addresses: Vec<IpAddr>,
     /// Threads for sessions, from 1; each is started when it is needed.
     pub workers: usize,
+    /// Peers may come by TCP, too, to the same port number.
+    pub tcp: bool,
     /// How much of ICE we do.
     pub ice: IceMode,
     /// Sessions on their way, without a connectivity check yet, of one source address …
@@ -81,6 +88,7 @@ impl WebRtcSettings {
             listen,
             external_addresses: Vec::new(),
             workers: std::thread::available_parallelism().map_or(1, usize::from).min(64),
+            tcp: true,
             ice: IceMode::Lite,
             half_open_per_source: 50,
             half_open: 500,
@@ -94,6 +102,14 @@ pub enum WebRtcError {
     /// The UDP port can't be had.
     #[error("UDP {listen} can't be bound: {source}")]
     Bind {
+        /// The address asked for.
+        listen: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The TCP port of the same number can't be had.
+    #[error("TCP {listen} can't be bound for WebRTC (webrtc.tcp = false does without): {source}")]
+    BindTcp {
         /// The address asked for.
         listen: SocketAddr,
         /// The system's reason.
@@ -130,6 +146,9 @@ pub struct WebRtc {
     placement: Arc<Placement>,
     admission: Arc<Admission>,
     workers: Mutex<Workers>,
+    /// Accepts TCP connections; `None` without, and after the end.
+    acceptor: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    closing: CancellationToken,
 }
 
 /// The threads.
@@ -151,14 +170,16 @@ struct Idle {
 }
 
 impl WebRtc {
-    /// Binds the UDP port and starts the first worker.
+    /// Binds the port and starts the first worker. To be called within a tokio runtime, which accepts TCP
+    /// connections.
     pub fn start(settings: WebRtcSettings, hub: Hub) -> Result<Arc<Self>, WebRtcError> {
         let listen = settings.listen;
         let bind = |source| WebRtcError::Bind { listen, source };
-        let socket = socket::bind(listen).map_err(bind)?;
+        let (socket, listener) = bind_ports(listen, settings.tcp)?;
         let local = socket.local_addr().map_err(bind)?;
-        let candidates = candidates::host_candidates(local, &settings.external_addresses)
+        let offered = candidates::host_candidates(local, &settings.external_addresses)
             .map_err(WebRtcError::Interfaces)?;
+        let candidates: Vec<SocketAddr> = offered.iter().map(|offered| offered.address).collect();
         let identity = Arc::new(transport::Identity::generate()?.with_ice(settings.ice));
         let count = settings.workers.max(1);
         let (entrances, parcels) = handover::Entrances::new(count);
@@ -168,11 +189,12 @@ impl WebRtc {
             local,
             shared: Shared {
                 hub,
-                candidate_lines: candidates::sdp_lines(&candidates).into(),
+                candidate_lines: candidates::sdp_lines(&candidates, settings.tcp).into(),
                 candidates: candidates.into(),
                 identity,
                 directory: Arc::default(),
                 entrances,
+                connections: Arc::default(),
             },
             placement: Placement::new(count),
             admission: Admission::new(settings.half_open_per_source, settings.half_open),
@@ -181,12 +203,24 @@ impl WebRtc {
                 idle,
                 closing: false,
             }),
+            acceptor: Mutex::new(None),
+            closing: CancellationToken::new(),
         };
         webrtc.worker(0).map_err(|error| match error {
             StartError::Thread(error) => WebRtcError::Thread(error),
             StartError::Closing => WebRtcError::Thread(std::io::Error::other("closing")),
         })?;
-        info!(%local, candidates = ?webrtc.shared.candidates, workers = count, "WebRTC listens.");
+        if let Some(listener) = listener {
+            let acceptor = tcp::Acceptor {
+                listener,
+                connections: webrtc.shared.connections.clone(),
+                directory: webrtc.shared.directory.clone(),
+                entrances: webrtc.shared.entrances.clone(),
+            };
+            *webrtc.acceptor.lock() = Some(tokio::spawn(acceptor.run(webrtc.closing.clone())));
+        }
+        let offers = candidates::description(&offered, settings.tcp, settings.ice == IceMode::Full);
+        info!(%local, workers = count, "WebRTC offers {offers}.");
         Ok(Arc::new(webrtc))
     }
 
@@ -297,6 +331,12 @@ impl WebRtc {
         for worker in running {
             let _ = tokio::task::spawn_blocking(move || worker.thread.join()).await;
         }
+        // Last, for what the workers have said is still on its way.
+        self.closing.cancel();
+        let acceptor = self.acceptor.lock().take();
+        if let Some(acceptor) = acceptor {
+            let _ = acceptor.await;
+        }
     }
 
     /// Lets a session of `remote` in, with the entity tag of its ICE session. The token is cancelled when
@@ -354,6 +394,26 @@ impl WebRtc {
         })?;
         commands.send(command(done)).await.map_err(|_| SessionError::Closing)?;
         answer.await.unwrap_or(Err(SessionError::Closing))
+    }
+}
+
+/// Binds the UDP port and, if it is wanted, the TCP port of the same number.
+fn bind_ports(listen: SocketAddr, tcp: bool) -> Result<(UdpSocket, Option<TcpListener>), WebRtcError> {
+    // Any free UDP port may be one that is taken for TCP: then it is another.
+    let mut attempts = if listen.port() == 0 { ANY_PORT } else { 1 };
+    loop {
+        attempts -= 1;
+        let bind = |source| WebRtcError::Bind { listen, source };
+        let socket = socket::bind(listen).map_err(bind)?;
+        if !tcp {
+            return Ok((socket, None));
+        }
+        let local = socket.local_addr().map_err(bind)?;
+        match socket::listen(local) {
+            Ok(listener) => return Ok((socket, Some(listener))),
+            Err(source) if attempts == 0 => return Err(WebRtcError::BindTcp { listen: local, source }),
+            Err(_) => {}
+        }
     }
 }
 

@@ -19,7 +19,6 @@ pub(super) enum Protocol {
     /// The one UDP port.
     Udp,
     /// A TCP connection with frames of RFC 4571 (RFC 6544: the peer is active, we are passive).
-    #[allow(dead_code)] // until TCP is accepted
     Tcp(ConnectionId),
 }
 

@@ -13,6 +13,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use tokio::io::Interest;
+use tokio::net::TcpListener;
 use tracing::debug;
 
 /// Kernel buffers for bursts: some 100 ms of 300 viewers at 2.5 Mbit/s.
@@ -49,6 +50,20 @@ pub(super) fn bind_another(local: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_reuse_port(true)?;
     socket.bind(&local.into())?;
     Ok(socket.into())
+}
+
+/// Listens for TCP connections.
+pub(super) fn listen(local: SocketAddr) -> io::Result<TcpListener> {
+    let socket = RawSocket::new(Domain::for_address(local), Type::STREAM, Some(Protocol::TCP))?;
+    if local.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?; // connections of a gateway before us may linger
+    socket.set_nonblocking(true)?;
+    socket.bind(&local.into())?;
+    socket.listen(1024)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// A socket with large buffers.
@@ -223,7 +238,8 @@ impl Outlet for Rc<Socket> {
     }
 }
 
-fn canonical(address: SocketAddr) -> SocketAddr {
+/// `address` as peers write it: IPv4 stays IPv4 on a socket for both.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

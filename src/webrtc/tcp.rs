@@ -13,7 +13,7 @@ use super::path::{ConnectionId, Path, Protocol};
 use super::socket::canonical;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -39,6 +39,8 @@ const MAX_WAITING: usize = 2 << 20;
 const STALLED: Duration = Duration::from_secs(10);
 /// Longest frame taken: as long as datagrams get on any network between us.
 const MAX_FRAME: usize = 2048;
+/// Bytes read at a time.
+const READ: usize = 16 << 10;
 /// RFC 4571 §2: each frame follows its length.
 const LENGTH: usize = 2;
 /// After a failed accept.
@@ -173,7 +175,8 @@ impl Acceptor {
         for outgoing in self.connections.outgoing.read().values() {
             outgoing.over.cancel();
         }
-        let _ = timeout(Duration::from_millis(500), async { while tasks.join_next().await.is_some() {} }).await;
+        let _ =
+            timeout(Duration::from_millis(500), async { while tasks.join_next().await.is_some() {} }).await;
         tasks.shutdown().await;
     }
 }
@@ -205,29 +208,26 @@ async fn read(
     let mut worker: Option<WorkerId> = None;
     let mut proven = false;
     loop {
-        if !proven && worker.is_some() {
-            proven = directory.by_path(path).is_some();
-        }
+        proven = proven || directory.by_path(path).is_some();
         let patience = if proven { SILENCE } else { FIRST_CHECK.saturating_sub(began.elapsed()) };
+        frames.bytes.reserve(READ);
         match timeout(patience, stream.read_buf(&mut frames.bytes)).await {
-            Err(_) if worker.is_some() && directory.by_path(path).is_some() && !proven => continue,
+            Err(_) if !proven && directory.by_path(path).is_some() => continue,
             Err(_) => return "nothing came, or no check that passed",
             Ok(Err(_) | Ok(0)) => return "closed by the peer",
             Ok(Ok(_)) => {}
         }
         loop {
             match frames.next() {
-                Err(()) => return "a frame is too long",
+                Err(TooLong) => return "a frame is too long",
                 Ok(None) => break,
                 Ok(Some(frame)) => {
-                    let Some(worker) = worker.or_else(|| first(frame, directory)) else {
+                    let Some(owner) = worker.or_else(|| first(frame, directory)) else {
                         return "the first frame is no check of a session";
                     };
-                    hand_over.push(worker, path, frame);
+                    worker = Some(owner);
+                    hand_over.push(owner, path, frame);
                 }
-            }
-            if worker.is_none() {
-                worker = frames.last().and_then(|frame| first(frame, directory));
             }
         }
         frames.discard();
@@ -237,7 +237,9 @@ async fn read(
 
 /// The worker of the session that a first frame is for.
 fn first(frame: &[u8], directory: &Directory) -> Option<WorkerId> {
-    (Datagram::classify(frame) == Some(Datagram::Stun)).then(|| local_fragment(frame)).flatten()
+    (Datagram::classify(frame) == Some(Datagram::Stun))
+        .then(|| local_fragment(frame))
+        .flatten()
         .and_then(|fragment| directory.by_fragment(fragment))
 }
 
@@ -281,32 +283,32 @@ async fn write(mut stream: OwnedWriteHalf, outgoing: &Outgoing) -> &'static str 
 struct Frames {
     bytes: Vec<u8>,
     taken: usize,
-    last: std::ops::Range<usize>,
 }
 
+/// A frame's length is beyond the bound.
+#[derive(Debug, PartialEq, Eq)]
+struct TooLong;
+
 impl Frames {
-    /// The next whole frame; an error if its length is beyond the bound.
-    fn next(&mut self) -> Result<Option<&[u8]>, ()> {
+    /// The next whole frame.
+    fn next(&mut self) -> Result<Option<&[u8]>, TooLong> {
         let Some(length) = self.bytes.get(self.taken..self.taken + LENGTH) else { return Ok(None) };
         let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
         if length > MAX_FRAME {
-            return Err(());
+            return Err(TooLong);
         }
         let start = self.taken + LENGTH;
         let Some(frame) = self.bytes.get(start..start + length) else { return Ok(None) };
-        self.last = start..start + length;
         self.taken = start + length;
         Ok(Some(frame))
-    }
-
-    /// The frame that was taken last.
-    fn last(&self) -> Option<&[u8]> {
-        self.bytes.get(self.last.clone())
     }
 
     /// Forgets what was taken.
     fn discard(&mut self) {
         self.bytes.drain(..self.taken);
-        (self.taken, self.last) = (0, 0..0);
+        self.taken = 0;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,3 +150,53 @@ async fn garbage_and_foreign_checks_get_no_answer() {
     assert!(silence.is_err(), "{silence:?}");
     webrtc.shutdown().await;
 }
+
+#[tokio::test]
+async fn sessions_that_nobody_shows_up_for_are_bounded_for_each_source() {
+    let (hub, _reaper) = Hub::new(Duration::from_secs(60));
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let settings = WebRtcSettings { half_open_per_source: 2, half_open: 3, ..WebRtcSettings::new(listen) };
+    let webrtc = WebRtc::start(settings, hub.clone()).expect("started");
+    let (publisher, epoch) = publish(&hub);
+    publisher.write(keyframe(&epoch));
+    let other = SocketAddr::from(([192, 0, 2, 1], 1));
+    let first = webrtc.whep(&name(), OFFER, remote()).await.expect("room");
+    webrtc.whep(&name(), OFFER, remote()).await.expect("room");
+    let refused = webrtc.whep(&name(), OFFER, remote()).await.expect_err("too many of this source");
+    assert_eq!(refused, SessionError::Overloaded);
+    webrtc.whep(&name(), OFFER, other).await.expect("room for others");
+    let refused = webrtc.whep(&name(), OFFER, other).await.expect_err("too many in all");
+    assert_eq!(refused, SessionError::Overloaded);
+    webrtc.close(Whep, &first.session).await.expect("known");
+    webrtc.whep(&name(), OFFER, remote()).await.expect("room again");
+    webrtc.shutdown().await;
+}
+
+#[tokio::test]
+async fn viewers_of_one_stream_are_served_by_several_workers_and_found_there() {
+    let (hub, _reaper) = Hub::new(Duration::from_secs(60));
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let settings = WebRtcSettings { workers: 2, half_open_per_source: 500, ..WebRtcSettings::new(listen) };
+    let webrtc = WebRtc::start(settings, hub.clone()).expect("started");
+    let (publisher, epoch) = publish(&hub);
+    publisher.write(keyframe(&epoch));
+    let mut sessions = Vec::new();
+    for _ in 0..80 {
+        sessions.push(webrtc.whep(&name(), OFFER, remote()).await.expect("accepted").session);
+    }
+    let worker = |session: &SessionId| webrtc.shared.directory.by_session(*session);
+    let on = |number| sessions.iter().filter(|session| worker(session) == Some(number)).count();
+    assert!(on(0) >= 64 && on(1) > 0 && on(0) + on(1) == 80, "{} and {}", on(0), on(1));
+    for session in &sessions {
+        assert_eq!(webrtc.patch(Whep, session, "*", "").await, Ok(Patched::Trickled));
+    }
+    assert_eq!(publisher.stream().statistics().snapshot().whep_readers, 80);
+    hub.close();
+    let gone = async {
+        while sessions.iter().any(|session| worker(session).is_some()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), gone).await.expect("all are told of the stream's end");
+    webrtc.shutdown().await;
+}

@@ -7,12 +7,13 @@ use super::demux::{Datagram, Demux};
 use super::directory::{Directory, WorkerId};
 use super::driver::Outcome;
 use super::egress::{FanOut, Plan, Viewer};
+use super::exits::Exits;
 use super::handover::{Entrances, HandOver};
 use super::ingest::IngestSession;
 use super::path::Path;
 use super::placement::Seat;
 use super::session::SessionState;
-use super::socket::Socket;
+use super::tcp::Connections;
 use super::transport::{Identity, Patch};
 use super::{LayerSelection, Patched, SessionError, SessionId, SessionKind};
 use crate::media::{PacketBatch, StreamName};
@@ -76,12 +77,13 @@ pub(super) struct Shared {
     pub(super) identity: Arc<Identity>,
     pub(super) directory: Arc<Directory>,
     pub(super) entrances: Entrances,
+    pub(super) connections: Arc<Connections>,
 }
 
 /// The sessions of one thread.
 pub(super) struct Worker {
     number: WorkerId,
-    socket: Rc<Socket>,
+    exits: Exits,
     hub: Hub,
     candidate_lines: Arc<str>,
     identity: Arc<Identity>,
@@ -101,12 +103,12 @@ pub(super) struct Worker {
 
 impl Worker {
     /// No sessions yet.
-    pub(super) fn new(number: WorkerId, socket: Rc<Socket>, shared: Shared) -> Self {
+    pub(super) fn new(number: WorkerId, exits: Exits, shared: Shared) -> Self {
         let now = Instant::now();
         let Shared { hub, candidate_lines, identity, directory, entrances, .. } = shared;
         Self {
             number,
-            socket,
+            exits,
             hub,
             candidate_lines,
             identity,
@@ -233,15 +235,15 @@ impl Worker {
             return;
         };
         let mut proven = false;
-        let Self { sessions, fan_outs, socket, buffer, catching_up, .. } = self;
+        let Self { sessions, fan_outs, exits, buffer, catching_up, .. } = self;
         match sessions.get_mut(&id) {
             None => {}
             Some(Session::Viewer(viewer, fan_out)) => {
                 let fan_out = fan_outs.get(fan_out);
                 let handled = guarded(id, || match kind {
-                    Datagram::Stun => proven = viewer.handle_stun(now, path, data, socket),
-                    Datagram::Dtls => viewer.handle_dtls(now, data, fan_out, socket),
-                    Datagram::Rtcp => viewer.handle_rtcp(now, data, fan_out, socket, buffer),
+                    Datagram::Stun => proven = viewer.handle_stun(now, path, data, exits),
+                    Datagram::Dtls => viewer.handle_dtls(now, data, fan_out, exits),
+                    Datagram::Rtcp => viewer.handle_rtcp(now, data, fan_out, exits, buffer),
                     Datagram::Rtp => {}
                 });
                 if viewer.is_catching_up() && !catching_up.contains(&id) {
@@ -256,8 +258,8 @@ impl Worker {
                 ingest.touched = true;
                 let session = &mut ingest.session;
                 let handled = guarded(id, || match kind {
-                    Datagram::Stun => proven = session.handle_stun(now, path, data, socket),
-                    Datagram::Dtls => session.handle_dtls(now, data, socket),
+                    Datagram::Stun => proven = session.handle_stun(now, path, data, exits),
+                    Datagram::Dtls => session.handle_dtls(now, data, exits),
                     Datagram::Rtcp => session.handle_rtcp(now, data),
                     Datagram::Rtp => session.handle_rtp(now, data),
                 });
@@ -311,7 +313,7 @@ impl Worker {
             if !std::mem::take(&mut ingest.touched) {
                 continue;
             }
-            let flushed = guarded(id, || ingest.session.flush(now, &mut self.socket));
+            let flushed = guarded(id, || ingest.session.flush(now, &mut self.exits));
             if flushed.is_none() || matches!(ingest.session.state(), SessionState::Ended(_)) {
                 self.end(now, id, "a fault of ours");
             }
@@ -320,7 +322,7 @@ impl Worker {
 
     /// Gives a batch of a stream to its viewers.
     fn fan_out(&mut self, now: Instant, id: FanOutId, batch: &PacketBatch, lost: u64) {
-        let Self { fan_outs, sessions, socket, buffer, .. } = self;
+        let Self { fan_outs, sessions, exits, buffer, .. } = self;
         let Some(fan_out) = fan_outs.get_mut(&id) else { return };
         let (template, change) = fan_out.take(now, batch, lost);
         let sound_lag = fan_out.sound_lag();
@@ -329,7 +331,7 @@ impl Worker {
             let Some(Session::Viewer(viewer, _)) = sessions.get_mut(viewer_id) else { continue };
             let sent = guarded(*viewer_id, || {
                 change.tell(viewer, &batch.epoch);
-                viewer.send(now, &template, sound_lag, socket, buffer);
+                viewer.send(now, &template, sound_lag, exits, buffer);
             });
             if sent.is_none() || matches!(viewer.state(), SessionState::Ended(_)) {
                 over.push(*viewer_id);
@@ -371,12 +373,12 @@ impl Worker {
             return;
         }
         self.next_tick = now + TICK;
-        let Self { sessions, fan_outs, socket, .. } = self;
+        let Self { sessions, fan_outs, exits, .. } = self;
         let mut over = Vec::new();
         for (id, session) in sessions.iter_mut() {
             let Session::Viewer(viewer, fan_out) = session else { continue };
             let fan_out = fan_outs.get(fan_out);
-            let handled = guarded(*id, || viewer.handle_timeout(now, fan_out, socket));
+            let handled = guarded(*id, || viewer.handle_timeout(now, fan_out, exits));
             if handled.is_none() || matches!(viewer.state(), SessionState::Ended(_)) {
                 over.push(*id);
             }
@@ -391,7 +393,7 @@ impl Worker {
             if late > 0 {
                 warn!(late, "Messages from WebRTC peers were dropped: this worker does not keep up.");
             }
-            let dropped = self.socket.take_dropped();
+            let dropped = self.exits.take_dropped();
             if dropped > 0 {
                 warn!(dropped, "Messages to WebRTC peers were dropped: the kernel's send buffer was full.");
             }
@@ -399,11 +401,11 @@ impl Worker {
     }
 
     fn catch_up(&mut self, now: Instant) {
-        let Self { catching_up, sessions, fan_outs, socket, buffer, .. } = self;
+        let Self { catching_up, sessions, fan_outs, exits, buffer, .. } = self;
         catching_up.retain(|id| {
             let Some(Session::Viewer(viewer, fan_out)) = sessions.get_mut(id) else { return false };
             let Some(fan_out) = fan_outs.get(fan_out) else { return false };
-            let sent = guarded(*id, || viewer.catch_up(now, fan_out, socket, buffer));
+            let sent = guarded(*id, || viewer.catch_up(now, fan_out, exits, buffer));
             sent.is_some() && viewer.is_catching_up()
         });
     }
@@ -416,7 +418,7 @@ impl Worker {
                 continue;
             }
             ingest.cared = now;
-            let handled = guarded(id, || ingest.session.handle_timeout(now, &mut self.socket));
+            let handled = guarded(id, || ingest.session.handle_timeout(now, &mut self.exits));
             if handled.is_none() || matches!(ingest.session.state(), SessionState::Ended(_)) {
                 self.end(now, id, "a fault of ours");
             }
@@ -435,11 +437,11 @@ impl Worker {
     /// Ends a session and tells its peer. False if there is none.
     pub(super) fn close(&mut self, now: Instant, id: SessionId, why: &'static str) -> bool {
         if let Some(Session::Ingest(ingest)) = self.sessions.get_mut(&id) {
-            guarded(id, || ingest.session.close(now, why, &mut self.socket));
+            guarded(id, || ingest.session.close(now, why, &mut self.exits));
         }
         self.ingests.retain(|known| *known != id);
         self.catching_up.retain(|known| *known != id);
-        self.demux.remove(id);
+        let paths = self.demux.remove(id);
         self.tickets.remove(&id);
         match self.sessions.remove(&id) {
             None => return false,
@@ -447,11 +449,12 @@ impl Worker {
                 if let Some(fan_out) = self.fan_outs.get_mut(&fan_out) {
                     fan_out.remove(id, now);
                 }
-                guarded(id, || viewer.close(now, why, &mut self.socket));
+                guarded(id, || viewer.close(now, why, &mut self.exits));
                 info!(session = ?id, stream = %viewer.stream().name(), why, "Viewer left.");
             }
             Some(Session::Ingest(_)) => debug!(session = ?id, why, "WHIP session removed."),
         }
+        paths.into_iter().for_each(|path| self.exits.close(path));
         true
     }
 
@@ -483,19 +486,23 @@ impl Ingest {
 }
 
 /// Reads a stream for its viewers on this worker.
-async fn read_stream(worker: Rc<RefCell<Worker>>, id: FanOutId, mut reader: Subscriber<PacketBatch>) {
+async fn read_stream(worker: Rc<RefCell<Worker>>, id: FanOutId, reader: Subscriber<PacketBatch>) {
+    feed(reader, |batch, lost| worker.borrow_mut().fan_out(Instant::now(), id, batch, lost)).await;
+    worker.borrow_mut().stream_ended(Instant::now(), id);
+}
+
+/// Gives each batch to `fan_out`, with the items lost so far, until the stream ends or `fan_out` panics.
+async fn feed(mut reader: Subscriber<PacketBatch>, mut fan_out: impl FnMut(&PacketBatch, u64)) {
     let stream: Arc<Stream> = reader.stream().clone();
     while let Some(batch) = reader.recv().await {
         let lost = reader.lost();
-        let fan_out = || worker.borrow_mut().fan_out(Instant::now(), id, &batch, lost);
-        if catch_unwind(AssertUnwindSafe(fan_out)).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| fan_out(&batch, lost))).is_err() {
             // Its viewers would see a picture that stands still; closed, they come again.
             error!(stream = %stream.name(), "The fan-out of a stream panicked; its viewers are closed.");
-            break;
+            return;
         }
     }
     debug!(stream = %stream.name(), "The viewers' stream ended.");
-    worker.borrow_mut().stream_ended(Instant::now(), id);
 }
 
 /// Runs what belongs to one session; `None` if it panicked.
@@ -506,4 +513,24 @@ fn guarded<T>(session: SessionId, act: impl FnOnce() -> T) -> Option<T> {
         error!(?session, "A WebRTC session panicked and is closed.");
     }
     done.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Tracks;
+    use crate::stream::{Source, SourceKind};
+    use std::time::SystemTime;
+
+    #[tokio::test]
+    async fn a_panic_in_a_fan_out_ends_the_reading_so_that_its_viewers_are_closed() {
+        let (hub, _reaper) = Hub::new(Duration::from_secs(60));
+        let source = Source { kind: SourceKind::Whip, remote: None };
+        let publisher = hub.publish::<PacketBatch>("a".parse().expect("a name"), source).expect("free");
+        let reader = publisher.stream().subscribe::<PacketBatch>();
+        let epoch = publisher.begin_epoch(Tracks::default(), SystemTime::UNIX_EPOCH);
+        publisher.write(PacketBatch { epoch, packets: Vec::new() });
+        let fed = feed(reader, |_, _| panic!("a fault in a fan-out"));
+        tokio::time::timeout(Duration::from_secs(5), fed).await.expect("it ends although the stream goes on");
+    }
 }

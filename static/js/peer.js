@@ -7,6 +7,8 @@ import { SignallingSession } from './signalling.js';
 const DISCONNECTED_SECONDS = 5;
 /** Seconds that a server has to answer the DELETE before the connection is closed without it. */
 const DELETE_SECONDS = 2;
+/** Seconds that a connection may take before it is tried by way of the TURN servers, if there are any. */
+const DIRECT_SECONDS = 2;
 
 /**
  * A peer connection with its session. Events: `connected`; `ended` with `detail.byServer` (the far side closed it, or
@@ -15,6 +17,10 @@ const DELETE_SECONDS = 2;
 export class Peer extends EventTarget {
   #session;
   #timer = 0;
+  #relayTimer = 0;
+  #answer = '';
+  #restarting = false;
+  #adaptOffer = same;
   #over = false;
 
   constructor(key) {
@@ -35,6 +41,7 @@ export class Peer extends EventTarget {
    * Throws a Problem, or an `AbortError` when `signal` says so.
    */
   async negotiate(endpoint, { signal, adaptOffer = same, adaptAnswer = same } = {}) {
+    this.#adaptOffer = adaptOffer;
     const offer = await this.pc.createOffer();
     await this.pc.setLocalDescription({ type: 'offer', sdp: adaptOffer(offer.sdp) });
     // Sent at once: candidates gathered later are trickled, and the answer holds all of the server's.
@@ -43,7 +50,9 @@ export class Peer extends EventTarget {
       await this.#session.close();
       throw new DOMException('closed while it was opened', 'AbortError');
     }
-    await this.pc.setRemoteDescription({ type: 'answer', sdp: adaptAnswer(answer) });
+    this.#answer = adaptAnswer(answer);
+    await this.pc.setRemoteDescription({ type: 'answer', sdp: this.#answer });
+    this.#useServers(this.#session.iceServers);
     const transport = this.pc.getTransceivers().find((transceiver) => transceiver.sender.transport)?.sender.transport;
     transport?.addEventListener('statechange', () => {
       if (transport.state === 'closed') this.#end(true);
@@ -57,6 +66,7 @@ export class Peer extends EventTarget {
   async close() {
     this.#over = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#relayTimer);
     for (const { sender, receiver } of this.pc.getTransceivers()) {
       sender.replaceTrack(null).catch(() => {});
       receiver.track.enabled = false;
@@ -66,6 +76,37 @@ export class Peer extends EventTarget {
     this.pc.close();
   }
 
+  /**
+   * The servers are known only now, with candidates already gathered without them: they count from the next restart
+   * on (JSEP §4.1.18), which is due when the direct way does not work.
+   */
+  #useServers(iceServers) {
+    if (iceServers.length === 0) return;
+    const configuration = this.pc.getConfiguration();
+    this.pc.setConfiguration({ ...configuration, iceServers });
+    const wait = configuration.iceTransportPolicy === 'relay' ? 0 : DIRECT_SECONDS;
+    this.#relayTimer = setTimeout(() => {
+      if (this.pc.connectionState !== 'connected') this.#restart();
+    }, wait * 1000);
+  }
+
+  /** New ICE credentials and candidates for the same session. A restart that fails leaves everything as it was. */
+  async #restart() {
+    if (this.#over || this.#restarting || this.pc.signalingState !== 'stable') return;
+    this.#restarting = true;
+    try {
+      const offer = await this.pc.createOffer({ iceRestart: true });
+      await this.pc.setLocalDescription({ type: 'offer', sdp: this.#adaptOffer(offer.sdp) });
+      const fragment = await this.#session.restart(this.pc.localDescription.sdp);
+      this.#answer = withFragment(this.#answer, fragment);
+      await this.pc.setRemoteDescription({ type: 'answer', sdp: this.#answer });
+    } catch {
+      if (this.pc.signalingState === 'have-local-offer') await this.pc.setLocalDescription({ type: 'rollback' }).catch(() => {});
+    } finally {
+      this.#restarting = false;
+    }
+  }
+
   #connectionChanged() {
     clearTimeout(this.#timer);
     switch (this.pc.connectionState) {
@@ -73,6 +114,8 @@ export class Peer extends EventTarget {
         this.dispatchEvent(new Event('connected'));
         break;
       case 'disconnected':
+        // The network may have changed under us: another path is looked for while there is hope.
+        this.#restart();
         this.#timer = setTimeout(() => this.#end(false), DISCONNECTED_SECONDS * 1000);
         break;
       case 'failed':
@@ -90,6 +133,22 @@ export class Peer extends EventTarget {
     this.close();
     this.dispatchEvent(new CustomEvent('ended', { detail: { byServer } }));
   }
+}
+
+/** The answer with the ICE credentials and candidates of a server's fragment (RFC 8840). */
+function withFragment(answer, fragment) {
+  const line = (name) => fragment.match(new RegExp(`^a=${name}:.*$`, 'm'))?.[0].trim() ?? '';
+  const candidates = fragment.match(/^a=(candidate:.*|end-of-candidates)$/gm)?.map((found) => found.trim()) ?? [];
+  const kept = answer
+    .split(/\r?\n/)
+    .filter((text) => candidates.length === 0 || !/^a=(candidate:|end-of-candidates)/.test(text))
+    .map((text) => text.replace(/^a=ice-ufrag:.*$/, line('ice-ufrag')).replace(/^a=ice-pwd:.*$/, line('ice-pwd')));
+  if (candidates.length > 0) {
+    // All media are bundled: the first section carries them.
+    const end = kept.findIndex((text, index) => text.startsWith('m=') && kept.slice(0, index).some((other) => other.startsWith('m=')));
+    kept.splice(end < 0 ? kept.length - 1 : end, 0, ...candidates);
+  }
+  return kept.join('\r\n');
 }
 
 function same(sdp) {

@@ -1,6 +1,7 @@
 // The HTTP half of WHIP (RFC 9725) and WHEP, which is the same for both: POST an offer, trickle candidates with
 // PATCH, end with DELETE. Media and peer connections are none of its business.
 
+import { iceServers } from './links.js';
 import { Problem, request } from './problem.js';
 
 /** Adds whatever this client's ICE agent gathers after the offer is sent. RFC 8840. */
@@ -12,6 +13,9 @@ export class SignallingSession {
   #headers;
   #waiting = [];
   #credentials = '';
+  #restarting = false;
+  /** STUN and TURN servers that the server told of, for an RTCConfiguration. */
+  iceServers = [];
 
   /** `key` is sent as bearer token when there is one. */
   constructor(key) {
@@ -39,6 +43,7 @@ export class SignallingSession {
     // RFC 9725 §4.2: Location may be relative, to the address that answered (after a 307, not the one asked).
     this.#url = new URL(location, response.url || new URL(endpoint, document.baseURI)).href;
     this.#etag = response.headers.get('etag');
+    this.iceServers = iceServers(response.headers.get('link'));
     const answer = await response.text();
     this.#trickleNow();
     return answer;
@@ -50,6 +55,27 @@ export class SignallingSession {
     if (!candidate?.candidate || candidate.candidate.includes('.local ')) return;
     this.#waiting.push(candidate);
     if (this.#url) this.#trickleNow();
+  }
+
+  /**
+   * Restarts ICE with the credentials of a new offer: gives the server's fragment (RFC 9725 §4.3.3). What is gathered
+   * meanwhile waits for the new entity tag.
+   */
+  async restart(offer) {
+    if (!this.#url) throw new Problem(0, 'There is no session.', '', null);
+    this.#credentials = iceCredentials(offer);
+    this.#waiting = [];
+    this.#restarting = true;
+    try {
+      const headers = { ...this.#headers, 'Content-Type': FRAGMENT, 'If-Match': '*' };
+      const response = await request(this.#url, { method: 'PATCH', headers, body: fragment(this.#credentials, []) });
+      if (response.status !== 200) throw new Problem(response.status, 'The server did not restart.', '', null);
+      this.#etag = response.headers.get('etag');
+      return await response.text();
+    } finally {
+      this.#restarting = false;
+      this.#trickleNow();
+    }
   }
 
   /** Ends the session. Safe to call in any state and while the page goes away; never throws. */
@@ -68,7 +94,7 @@ export class SignallingSession {
 
   /** A lost candidate is no fault: the server learns addresses from the connectivity checks, too. */
   #trickleNow() {
-    if (this.#waiting.length === 0 || !this.#url) return;
+    if (this.#waiting.length === 0 || !this.#url || this.#restarting) return;
     const body = fragment(this.#credentials, this.#waiting.splice(0));
     const headers = { ...this.#headers, 'Content-Type': FRAGMENT };
     if (this.#etag) headers['If-Match'] = this.#etag;

@@ -15,6 +15,9 @@ pub fn fragment(candidate: &str) -> String {
 /// A candidate that nobody answers at.
 pub const CANDIDATE: &str = "a=candidate:1 1 udp 2130706431 192.0.2.1 50000 typ host";
 
+/// A fragment of whatever ICE session is the present one.
+pub const WITHOUT_CREDENTIALS: &str = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n";
+
 /// W01: only `application/sdp`, with whatever parameters.
 pub async fn w01(endpoint: &Endpoint) {
     for kind in ["", "text/plain", "application/json", "application/sdpx", "application/sdp-fragment"] {
@@ -343,10 +346,10 @@ pub async fn w35(endpoint: &Endpoint) {
     assert_eq!(endpoint.patch(&session, &session.etag, fragment(&all)).await.status(), 204);
 }
 
-/// W38: PATCHes that overlap.
+/// W38: PATCHes that overlap. No more than 20 a second are taken of one session.
 pub async fn w38(endpoint: &Endpoint) {
     let session = endpoint.open().await;
-    let patches = (0..16).map(|number| {
+    let patches = (0..8).map(|number| {
         let candidate = format!("a=candidate:{number} 1 udp 1000 192.0.2.{number} 50000 typ host");
         endpoint.patch(&session, &session.etag, fragment(&candidate))
     });
@@ -355,7 +358,7 @@ pub async fn w38(endpoint: &Endpoint) {
     }
     // Restarts that overlap with each other and with trickling: each gets a clear answer, one of the
     // restarts is the last, and its tag is the good one.
-    let mixed = (0..8).map(|number| async move { number });
+    let mixed = (0..6).map(|number| async move { number });
     let session = &session;
     let answers = futures_util::future::join_all(mixed.map(|number| async move {
         let number = number.await;
@@ -377,7 +380,7 @@ pub async fn w38(endpoint: &Endpoint) {
     }
     tags.sort();
     tags.dedup();
-    assert_eq!(tags.len(), 4, "each restart has its tag");
+    assert_eq!(tags.len(), 3, "each restart has its tag");
     let mut good = 0;
     for tag in &tags {
         // A fragment without credentials is of the present ICE session.

@@ -94,7 +94,9 @@ pub fn free_tcp_port() -> u16 {
 
 /// A UDP port that was free a moment ago.
 pub fn free_udp_port() -> u16 {
-    free_port(|port| UdpSocket::bind(("0.0.0.0", port)).is_ok())
+    // WebRTC takes the TCP port of the same number as well.
+    let by_tcp = |port| TcpListener::bind(("0.0.0.0", port)).is_ok();
+    free_port(|port| UdpSocket::bind(("0.0.0.0", port)).is_ok() && by_tcp(port))
 }
 
 /// Below the ports that the system gives to outgoing connections, one of which could take it at once.

@@ -55,7 +55,10 @@ pub async fn packets(input: &str, kind: &str) -> Vec<(f64, f64, bool)> {
 
 /// What ffmpeg complains about while it decodes the whole input; empty when nothing.
 pub async fn decode_errors(input: &str) -> String {
-    run("ffmpeg", ["-v", "error", "-nostdin", "-i", input, "-f", "null", "-"]).await.1
+    // The times are the input's, and no matter of decoding: two frames may share a tick of the nominal rate.
+    let times = ["-fps_mode", "passthrough", "-enc_time_base:v", "1:90000"];
+    let args = ["-v", "error", "-nostdin", "-i", input].into_iter().chain(times).chain(["-f", "null", "-"]);
+    run("ffmpeg", args).await.1
 }
 
 /// stdout and stderr of a program.

@@ -27,6 +27,7 @@ pub struct ServerBuilder {
     demo: bool,
     guarded: bool,
     limited: bool,
+    dual_stack: bool,
     args: Vec<String>,
     env: Vec<(String, String)>,
 }
@@ -150,6 +151,12 @@ impl ServerBuilder {
         self
     }
 
+    /// With WebRTC by IPv6 as well as by IPv4.
+    pub fn dual_stack(mut self) -> Self {
+        self.dual_stack = true;
+        self
+    }
+
     /// One more argument.
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
@@ -165,19 +172,24 @@ impl ServerBuilder {
     /// Starts it and waits until `/healthz` answers.
     pub async fn start(self) -> Server {
         let (http, rtmp, webrtc) = (free_tcp_port(), free_tcp_port(), free_udp_port());
+        let any = if self.dual_stack { "[::]" } else { "0.0.0.0" };
         let state = tempfile::tempdir().expect("a temporary folder");
         let mut command = Command::new(Server::binary());
         command
             .args(["--http-listen", &format!("127.0.0.1:{http}")])
             .args(["--rtmp-listen", &format!("127.0.0.1:{rtmp}")])
             // Browsers gather no loopback candidates: they come from an interface's address.
-            .args(["--webrtc-listen", &format!("0.0.0.0:{webrtc}")])
+            .args(["--webrtc-listen", &format!("{any}:{webrtc}")])
             .arg("--state-dir")
             .arg(state.path())
+            .env_remove("TIDEGATE_BIN") // ours, not a setting of the program
             .env("TIDEGATE_AUTH_ADMIN_TOKEN", ADMIN_TOKEN)
             .envs(self.env);
         if !self.limited {
             command.env("TIDEGATE_LIMITS_EXEMPT", "0.0.0.0/0,::/0");
+            command
+                .env("TIDEGATE_LIMITS_HALF_OPEN", "off")
+                .env("TIDEGATE_LIMITS_HALF_OPEN_PER_SOURCE", "off");
         }
         if !self.guarded {
             command.arg("--open");

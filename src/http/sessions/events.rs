@@ -125,13 +125,16 @@ impl Feed {
     /// What is to be told next; `None` when there will be nothing more.
     async fn next(&mut self) -> Option<String> {
         loop {
-            if self.reader.is_cancelled() {
+            // Sessions end soon after the gateway begins to shut down: that is told all the same.
+            let farewell = self.closing.is_cancelled() && !self.has_told_reconnect();
+            if self.reader.is_cancelled() && !farewell {
                 return None;
             }
             let text = self.news(Instant::now());
             if !text.is_empty() {
                 return Some(text);
             }
+            let reconnects = !self.has_told_reconnect();
             let over = async {
                 // The stream is over: the session ends, too.
                 if self.lanes.changed().await.is_err() {
@@ -139,13 +142,17 @@ impl Feed {
                 }
             };
             tokio::select! {
-                () = self.reader.cancelled() => return None,
-                () = self.closing.cancelled(), if !self.told.as_ref().is_some_and(|told| told.reconnect) => {}
+                () = self.reader.cancelled() => {}
+                () = self.closing.cancelled(), if reconnects => {}
                 () = over => {}
                 Ok(()) = self.layers.changed() => {}
                 _ = self.ticks.tick() => {}
             }
         }
+    }
+
+    fn has_told_reconnect(&self) -> bool {
+        self.told.as_ref().is_some_and(|told| told.reconnect)
     }
 
     /// What this reader doesn't know yet.

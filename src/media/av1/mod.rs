@@ -19,6 +19,20 @@ mod obu_type {
     pub const PADDING: u8 = 15;
 }
 
+/// `obu_type` of a sequence header.
+pub const OBU_SEQUENCE_HEADER: u8 = obu_type::SEQUENCE_HEADER;
+
+/// The type of an open bitstream unit, from its first byte.
+pub const fn obu_type(header: u8) -> u8 {
+    header >> 3 & 0x0f
+}
+
+/// The greatest width and height in pixels that a sequence header allows. `unit`: the unit, with its header.
+pub fn sequence_size(unit: &[u8]) -> Option<(u32, u32)> {
+    let unit = Obu::read(unit).filter(|unit| unit.kind == obu_type::SEQUENCE_HEADER)?;
+    SequenceHeader::parse(unit.payload).map(|header| header.resolution)
+}
+
 /// One open bitstream unit, AV1 specification §5.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Obu<'a> {
@@ -47,7 +61,7 @@ impl<'a> Obu<'a> {
             }
             false => rest,
         };
-        Some(Self { kind: header >> 3 & 0x0f, extension, payload })
+        Some(Self { kind: obu_type(header), extension, payload })
     }
 
     /// Appends the unit with its size, as files and decoders want it.

@@ -1,7 +1,7 @@
 //! Sequence parameter sets: what a gateway must know of a picture without decoding it.
 
 use super::{H264Error, NAL_SPS, nal_type};
-use crate::media::bits::BitReader;
+use crate::media::bits::{BitReader, without_emulation_prevention};
 
 /// A sequence parameter set (ITU-T H.264 §7.3.2.1.1), as far as a gateway needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -215,21 +215,6 @@ fn skip_scaling_list(reader: &mut BitReader<'_>, size: usize) -> Option<()> {
 
 pub(super) fn has_chroma_format(profile: u8) -> bool {
     matches!(profile, 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135)
-}
-
-/// ITU-T H.264 §7.4.1: drops the 3 of each 0 0 3.
-fn without_emulation_prevention(data: &[u8]) -> Vec<u8> {
-    let mut payload = Vec::with_capacity(data.len());
-    let mut zeros = 0;
-    for &byte in data {
-        if zeros >= 2 && byte == 3 {
-            zeros = 0;
-            continue;
-        }
-        zeros = if byte == 0 { zeros + 1 } else { 0 };
-        payload.push(byte);
-    }
-    payload
 }
 
 #[cfg(test)]

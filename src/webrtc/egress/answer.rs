@@ -1,6 +1,6 @@
 //! The SDP answer to a viewer, written by us (RFC 8829 §5.3, draft-ietf-wish-whep).
 //!
-//! One bundle, ICE-lite, all candidates at once. A section for which the stream has no track is answered
+//! One bundle, all candidates at once. A section for which the stream has no track is answered
 //! `inactive`; one that carries neither pictures nor sound, and a second one of a kind, is refused.
 
 use super::offer::{Offer, OfferedCodec, Section, parameter};

@@ -92,7 +92,7 @@ impl LayerChoice {
                 Trouble::Loss => true,
                 Trouble::Estimate(bits) => layers[usize::from(*layer)].bitrate <= bits,
             };
-            if let Some(layer) = worse.clone().find(fits).or_else(|| worse.last()) {
+            if let Some(layer) = worse.clone().find(fits).or_else(|| worse.clone().next_back()) {
                 let failed =
                     self.rose.take().is_some_and(|rose| now.saturating_duration_since(rose) < PROVEN);
                 self.rise_after = if failed { (self.rise_after * 2).min(LAST_RISE) } else { FIRST_RISE };

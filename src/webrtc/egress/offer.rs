@@ -13,6 +13,7 @@ const MAX_BYTES: usize = 64 << 10;
 const MAX_LINES: usize = 2000;
 const MAX_LINE: usize = 4 << 10;
 const MAX_SECTIONS: usize = 4;
+const MAX_CANDIDATES: usize = 64;
 const MAX_FORMATS: usize = 128;
 const MAX_EXTENSIONS: usize = 32;
 
@@ -98,7 +99,7 @@ impl Offer {
         }
         for (number, (section, media)) in sections.iter().zip(descriptions).enumerate() {
             section.check_direction(number, media, &description)?;
-            section.check_multiplexing(number, media)?;
+            section.check_transport(number, media)?;
         }
         let candidates = descriptions
             .iter()
@@ -172,16 +173,19 @@ impl Section {
         self.extensions.iter().find(|(_, known)| known == uri).map(|(id, _)| *id)
     }
 
-    /// RTP and RTCP share a port (RFC 9725 §4.4.1).
-    fn check_multiplexing(&self, number: usize, media: &MediaDescription) -> Result<(), SessionError> {
+    /// Media are encrypted, with feedback (RFC 8826 §4.3), and RTP and RTCP share a port (RFC 9725 §4.4.1).
+    fn check_transport(&self, number: usize, media: &MediaDescription) -> Result<(), SessionError> {
         let multiplexed = ["rtcp-mux", "rtcp-mux-only"].iter().any(|key| media.has_attribute(key));
-        if self.kind.is_none() || !self.enabled || multiplexed {
+        if self.kind.is_none() || !self.enabled {
             return Ok(());
         }
-        Err(SessionError::UnacceptableOffer(format!(
-            "m-section {number} ({}) needs a=rtcp-mux: RTP and RTCP share a port here",
-            self.media
-        )))
+        let why = match (self.protocol.ends_with("RTP/SAVPF"), multiplexed) {
+            (true, true) => return Ok(()),
+            (false, _) => "must have the profile UDP/TLS/RTP/SAVPF",
+            (true, false) => "needs a=rtcp-mux: RTP and RTCP share a port here",
+        };
+        let media = &self.media;
+        Err(SessionError::UnacceptableOffer(format!("m-section {number} ({media}) {why}")))
     }
 
     /// The names of the codecs, each once, without repair formats.
@@ -231,16 +235,20 @@ fn check_bounds(text: &str) -> Result<(), String> {
     if text.len() > MAX_BYTES {
         return Err(format!("it has more than {MAX_BYTES} bytes"));
     }
-    let (mut lines, mut sections) = (0, 0);
+    let (mut lines, mut sections, mut candidates) = (0, 0, 0);
     for line in text.split('\n') {
         lines += 1;
         sections += usize::from(line.starts_with("m="));
+        candidates += usize::from(line.starts_with("a=candidate:"));
         if line.len() > MAX_LINE {
             return Err(format!("line {lines} has more than {MAX_LINE} bytes"));
         }
     }
     if lines > MAX_LINES {
         return Err(format!("it has more than {MAX_LINES} lines"));
+    }
+    if candidates > MAX_CANDIDATES {
+        return Err(format!("it has more than {MAX_CANDIDATES} candidates"));
     }
     if sections > MAX_SECTIONS {
         return Err(format!("it has more than {MAX_SECTIONS} m-sections"));

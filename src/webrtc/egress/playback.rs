@@ -104,7 +104,7 @@ impl Viewer {
         if !self.is_connected() || self.paused {
             return;
         }
-        let mut live = self.video == VideoState::Live;
+        let live = self.video == VideoState::Live;
         let wanted = self.layers.wanted();
         if let Some(track) = self.track_mut(MediaKind::Video)
             && (!live || track.layer() != wanted)
@@ -113,7 +113,6 @@ impl Viewer {
             track.map(begin(start), None, now);
             track.begin_playout(start.timestamp, sound_lag);
             self.video = VideoState::Live;
-            live = true;
         }
         let sound = self.sound_from.is_none_or(|from| now >= from);
         if let Some(track) = self.track_mut(MediaKind::Audio)
@@ -128,11 +127,13 @@ impl Viewer {
             }
         }
         let layer = self.track_mut(MediaKind::Video).map_or(0, |track| track.layer());
-        let wanted = |packet: &TemplatePacket| match packet.kind {
-            MediaKind::Audio => sound,
-            MediaKind::Video => live && packet.layer == layer,
-        };
         for run in 0..batch.runs.len() {
+            // A run that the path refuses ends the pictures until a keyframe.
+            let live = self.video == VideoState::Live;
+            let wanted = |packet: &TemplatePacket| match packet.kind {
+                MediaKind::Audio => sound,
+                MediaKind::Video => live && packet.layer == layer,
+            };
             self.send_run(now, batch, run, wanted, outlet, buffer);
         }
     }
@@ -169,6 +170,9 @@ impl Viewer {
                 }
                 let wanted = |packet: &TemplatePacket| packet.is_video_of(layer);
                 self.send_run(now, template, position.run, wanted, outlet, buffer);
+                if self.video == VideoState::Waiting {
+                    return;
+                }
                 left = left.saturating_sub(run.len());
             }
             position.run += 1;

@@ -116,7 +116,14 @@ fn plan(offer: &str, tracks: &Tracks) -> (Publisher<PacketBatch>, Result<Plan, S
     let candidates = [SocketAddr::from(([192, 0, 2, 1], 8189)), SocketAddr::from(([127, 0, 0, 1], 8189))];
     let identity = Arc::new(Identity::generate().expect("a certificate"));
     let plan = Offer::parse(offer).and_then(|offer| {
-        prepare(Instant::now(), &offer, publisher.stream().clone(), tracks, &sdp_lines(&candidates), identity)
+        prepare(
+            Instant::now(),
+            &offer,
+            publisher.stream().clone(),
+            tracks,
+            &sdp_lines(&candidates, false),
+            identity,
+        )
     });
     (publisher, plan)
 }
@@ -312,11 +319,11 @@ type Fit = (Codec, &'static str, &'static [(&'static str, &'static str)], Option
 
 #[test]
 fn e04_each_codec_is_answered_with_the_format_that_fits_the_stream_or_not_at_all() {
-    const H264: (&str, &str) = ("H264", "packetization-mode=0;profile-level-id=42e01f");
+    const H264: &[(&str, &str)] = &[("H264", "packetization-mode=0;profile-level-id=42e01f")];
     let fits: [Fit; 9] = [
-        (Codec::H264, "packetization-mode=0;profile-level-id=42e01f", &[H264], Some(50)),
+        (Codec::H264, "packetization-mode=0;profile-level-id=42e01f", H264, Some(50)),
         (Codec::H264, "profile-level-id=42e01f", &[("H264", "packetization-mode=1")], Some(50)),
-        (Codec::H264, "packetization-mode=1;profile-level-id=42e01f", &[H264], None),
+        (Codec::H264, "packetization-mode=1;profile-level-id=42e01f", H264, None),
         (Codec::Vp8, "", &[("VP9", ""), ("VP8", "")], Some(51)),
         (Codec::Vp9, "profile-id=2", &[("VP9", ""), ("VP9", "profile-id=2")], Some(51)),
         (Codec::Av1, "", &[("AV1", "profile=1"), ("AV1", "level-idx=5;profile=0;tier=0")], Some(51)),

@@ -22,6 +22,10 @@ pub(super) struct Format {
 /// Feedback that we send, as in `a=rtcp-fb`.
 const VIDEO_FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "transport-cc"];
 const AUDIO_FEEDBACK: [&str; 1] = ["transport-cc"];
+/// RFC 7798 §7.1.
+const H265_PARAMETERS: [&str; 3] = ["profile-id", "tier-flag", "level-id"];
+/// The AV1 RTP payload format §7.2.
+const AV1_PARAMETERS: [&str; 3] = ["profile", "level-idx", "tier"];
 /// Formats that are no codecs.
 const REPAIR: [&str; 7] = ["rtx", "red", "ulpfec", "flexfec-03", "flexfec", "telephone-event", "cn"];
 
@@ -48,7 +52,7 @@ impl Format {
 /// The codecs taken, for people.
 pub(super) fn taken(kind: MediaKind) -> &'static str {
     match kind {
-        MediaKind::Video => "H.264 (Baseline, Main, High)",
+        MediaKind::Video => "H.264 (Baseline, Main, High), H.265, VP8, VP9 (profiles 0 and 2) or AV1",
         MediaKind::Audio => "Opus",
     }
 }
@@ -123,11 +127,30 @@ pub(super) fn offered(lines: &Lines<'_>) -> String {
 fn codec(kind: MediaKind, rtpmap: &str, parameters: &str) -> Option<(Codec, u32, String)> {
     match (kind, rtpmap) {
         (MediaKind::Video, "h264/90000") => Some((Codec::H264, 90_000, h264_parameters(parameters)?)),
+        (MediaKind::Video, "h265/90000") => {
+            Some((Codec::H265, 90_000, numbers(parameters, &H265_PARAMETERS)))
+        }
+        (MediaKind::Video, "vp8/90000") => Some((Codec::Vp8, 90_000, String::new())),
+        (MediaKind::Video, "vp9/90000") => {
+            // RFC 9628 §6: without the parameter, profile 0.
+            let profile = parameter(parameters, "profile-id").unwrap_or("0");
+            matches!(profile, "0" | "2").then(|| (Codec::Vp9, 90_000, format!("profile-id={profile}")))
+        }
+        (MediaKind::Video, "av1/90000") => Some((Codec::Av1, 90_000, numbers(parameters, &AV1_PARAMETERS))),
         (MediaKind::Audio, "opus/48000/2") => {
             Some((Codec::Opus, 48_000, "minptime=10;useinbandfec=1;stereo=1".to_owned()))
         }
         _ => None,
     }
+}
+
+/// Those of an offer's numeric parameters that describe the stream.
+fn numbers(offered: &str, names: &[&str]) -> String {
+    let given = names.iter().filter_map(|name| {
+        let value: u8 = parameter(offered, name)?.parse().ok()?;
+        Some(format!("{name}={value}"))
+    });
+    given.collect::<Vec<_>>().join(";")
 }
 
 /// The parameters of an H.264 format that every viewer's decoder knows: Baseline, Main and High.
@@ -157,4 +180,38 @@ fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
         .filter_map(|pair| pair.trim().split_once('='))
         .find(|(key, _)| *key == name)
         .map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::webrtc::ingest::sdp::split;
+
+    fn formats_of(listed: &str, lines: &str) -> Vec<(u8, Codec, String)> {
+        let text = format!("v=0\nm=video 9 UDP/TLS/RTP/SAVPF {listed}\n{lines}");
+        let (_, media) = split(&text).expect("SDP");
+        let formats = formats(MediaKind::Video, listed.split(' '), &media[0]);
+        formats.into_iter().map(|format| (format.payload_type, format.codec, format.fmtp)).collect()
+    }
+
+    #[test]
+    fn all_codecs_are_taken_h264_first_and_the_rest_in_the_clients_order() {
+        let taken = formats_of(
+            "96 98 100 102 45 49 50",
+            "a=rtpmap:96 VP8/90000\na=rtpmap:98 VP9/90000\na=fmtp:98 profile-id=0\na=rtpmap:100 VP9/90000\n\
+             a=fmtp:100 profile-id=2\na=rtpmap:102 H264/90000\na=rtpmap:45 AV1/90000\n\
+             a=fmtp:45 level-idx=5;profile=0;tier=0\na=rtpmap:49 H265/90000\n\
+             a=fmtp:49 level-id=93;profile-id=1;tier-flag=0;tx-mode=SRST\na=rtpmap:50 VP9/90000\n\
+             a=fmtp:50 profile-id=1\n",
+        );
+        let expected = [
+            (102, Codec::H264, "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42000a"),
+            (96, Codec::Vp8, ""),
+            (98, Codec::Vp9, "profile-id=0"),
+            (100, Codec::Vp9, "profile-id=2"),
+            (45, Codec::Av1, "profile=0;level-idx=5;tier=0"),
+            (49, Codec::H265, "profile-id=1;tier-flag=0;level-id=93"),
+        ];
+        assert_eq!(taken, expected.map(|(number, codec, fmtp)| (number, codec, fmtp.to_owned())));
+    }
 }

@@ -338,8 +338,8 @@ mod tests {
         let types: Vec<_> = video.formats.iter().map(|format| (format.payload_type, format.rtx)).collect();
         assert_eq!(
             types,
-            [(103, Some(104)), (107, Some(108)), (114, None)],
-            "mode 1 first, 4:4:4 not at all"
+            [(103, Some(104)), (107, Some(108)), (114, None), (96, Some(97))],
+            "H.264 first, mode 1 before mode 0, 4:4:4 not at all"
         );
         assert_eq!(video.formats[0].feedback, ["nack", "nack pli"]);
         assert!(video.formats[0].fmtp.ends_with("profile-level-id=640c1f"));
@@ -380,11 +380,6 @@ mod tests {
             ("a=sendonly", "a=inactive", "unacceptable: m-section 0 (audio): it is inactive"),
             ("a=rtcp-mux", "a=x", "unacceptable: m-section 0 (audio): a=rtcp-mux is required"),
             (
-                "H264/90000",
-                "H263/90000",
-                "unacceptable: m-section 1 (video): it offers VP8, H263; taken is H.264",
-            ),
-            (
                 "opus/48000/2",
                 "opus/8000/1",
                 "unacceptable: m-section 0 (audio): it offers opus; taken is Opus",
@@ -408,6 +403,12 @@ mod tests {
         }
         let two = browser().replace("m=audio", "m=video").replace("opus/48000/2", "H264/90000");
         assert!(refusal(&two).starts_with("unacceptable: more than one video m-section"));
+        let unknown = browser().replace("H264/90000", "H263/90000").replace("VP8/90000", "theora/90000");
+        assert_eq!(
+            refusal(&unknown),
+            "unacceptable: m-section 1 (video): it offers theora, H263; taken is H.264 (Baseline, Main, High), \
+             H.265, VP8, VP9 (profiles 0 and 2) or AV1"
+        );
         let old = browser().replace("a=ssrc-group:FID 21 22", "a=ssrc-group:SIM 21 22");
         assert!(refusal(&old).contains("ssrc-group:SIM"));
         assert!(refusal("").starts_with("malformed"));

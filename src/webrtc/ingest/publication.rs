@@ -3,11 +3,10 @@
 //! Owns the [`Publisher`] and the [`Timeline`]. Promises that a keyframe's first packet begins a batch and
 //! that no batch mixes epochs. Knows no RTP headers and no network.
 
-use super::access_unit;
+use super::access_unit::{self, Picture};
 use super::format::Format;
 use super::offer::Offer;
 use super::receiver::{Incoming, Place};
-use crate::media::h264::Sps;
 use crate::media::{
     AudioTrack, Codec, Epoch, MediaKind, Packet, PacketBatch, SenderReport, Timeline, Tracks, VideoTrack,
 };
@@ -97,8 +96,8 @@ impl Publication {
             self.stream().statistics().video_frame(keyframe);
         }
         let Place { sequence, mut keyframe, prefix_from, .. } = place;
-        if keyframe && format.codec == Codec::H264 {
-            self.look_at_parameters(prefix_from, packet.payload);
+        if keyframe && let Some(picture) = access_unit::picture(format.codec, packet.payload) {
+            self.describe(prefix_from, picture);
         }
         let prefix = |packet: &&mut Packet| packet.kind == kind && packet.sequence == prefix_from;
         if keyframe && let Some(first) = self.pending.iter_mut().find(prefix) {
@@ -128,14 +127,12 @@ impl Publication {
     }
 
     /// Another resolution begins another epoch, with the access unit whose first packet is `first`.
-    fn look_at_parameters(&mut self, first: u64, payload: &[u8]) {
-        let Some(Ok(parameters)) = access_unit::parameter_set(payload).map(Sps::parse) else { return };
+    fn describe(&mut self, first: u64, picture: Picture) {
         let Some(video) = &self.present.video else { return };
         let mut described = video.clone();
-        described.resolution = Some((parameters.width, parameters.height));
-        described.frame_rate = parameters.frame_rate;
-        // What the stream leaves open is not done in real time: B-frames delay.
-        described.reordered = parameters.max_reorder_frames.is_some_and(|frames| frames > 0);
+        described.resolution = Some(picture.resolution);
+        described.frame_rate = picture.frame_rate;
+        described.reordered = picture.reordered;
         if described == *video {
             return;
         }

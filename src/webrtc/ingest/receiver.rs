@@ -115,10 +115,7 @@ impl Receiver {
         if codec.kind() == MediaKind::Audio {
             return Some(Place { sequence, keyframe: false, prefix_from: sequence, frame: None });
         }
-        let contents = match codec {
-            Codec::H264 => access_unit::contents(packet.payload),
-            _ => Contents::Other, // other codecs' keyframes are not looked for yet
-        };
+        let contents = access_unit::contents(codec, packet.payload);
         Some(self.place_in_access_unit(sequence, contents, packet))
     }
 

@@ -134,6 +134,12 @@ impl IngestSession {
         if authentic {
             self.heard = now;
         }
+        if self.transport.take_restarted()
+            && let Some(publication) = &self.publication
+        {
+            // W31: what was on the old way may be lost.
+            publication.stream().request_keyframe();
+        }
         authentic
     }
 

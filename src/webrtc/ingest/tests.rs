@@ -56,7 +56,7 @@ fn name() -> StreamName {
 
 fn session(hub: &Hub, now: Instant, offer: &str) -> Result<(IngestSession, String), SessionError> {
     let identity = Arc::new(Identity::generate().expect("a certificate"));
-    let candidates = sdp_lines(&[address(SERVER)]);
+    let candidates = sdp_lines(&[address(SERVER)], false);
     IngestSession::new(now, identity, &candidates, hub, name(), offer, address(CLIENT))
 }
 

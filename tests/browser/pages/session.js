@@ -20,10 +20,11 @@ export function connected(peer, timeout = 10000) {
 
 /**
  * POSTs the offer of `peer`, applies the answer, returns the session's URL.
- * Options: token; relay: the port to reach the server's candidates at instead of theirs; turn: take the ICE
+ * Options: token; relay: the port to reach the server's candidates at instead of theirs; tcp: use the server's
+ * TCP candidates only; turn: take the ICE
  * servers of the answer's Link headers before gathering, so that a relay-only peer has candidates at all.
  */
-export async function negotiate(peer, endpoint, { token, relay, turn = false } = {}) {
+export async function negotiate(peer, endpoint, { token, relay, tcp = false, turn = false } = {}) {
   // RFC 9725 §4.6: servers that come with the answer can only be used by an offer that has not been applied.
   const offer = await peer.createOffer();
   if (!turn) {
@@ -32,7 +33,9 @@ export async function negotiate(peer, endpoint, { token, relay, turn = false } =
   }
   const headers = { "content-type": "application/sdp" };
   if (token) headers.authorization = `Bearer ${token}`;
-  const body = turn ? offer.sdp : peer.localDescription.sdp;
+  let body = turn ? offer.sdp : peer.localDescription.sdp;
+  // Nor must the server find a way round the relay.
+  if (relay) body = body.replace(/^a=candidate:.*\r\n/gm, "");
   const response = await fetch(endpoint, { method: "POST", headers, body });
   const answer = await response.text();
   if (response.status !== 201) throw new Error(`POST answered ${response.status}: ${answer}`);
@@ -44,7 +47,8 @@ export async function negotiate(peer, endpoint, { token, relay, turn = false } =
     peer.setConfiguration({ ...peer.getConfiguration(), iceServers });
     await peer.setLocalDescription(offer);
   }
-  await peer.setRemoteDescription({ type: "answer", sdp: relay ? redirected(answer, relay) : answer });
+  const changed = relay ? redirected(answer, relay) : tcp ? withoutUdp(answer) : answer;
+  await peer.setRemoteDescription({ type: "answer", sdp: changed });
   return new URL(location, endpoint).href;
 }
 
@@ -53,6 +57,11 @@ function redirected(sdp, port) {
   const candidate = /^(a=candidate:\S+ \d+ )(\S+)( \d+ \S+ )\d+/;
   const lines = sdp.split("\r\n").filter((line) => !/^a=candidate:\S+ \d+ tcp/i.test(line));
   return lines.map((line) => line.replace(candidate, `$1$2$3${port}`)).join("\r\n");
+}
+
+/** The answer as if UDP were blocked: with its TCP candidates only. */
+function withoutUdp(sdp) {
+  return sdp.split("\r\n").filter((line) => !/^a=candidate:\S+ \d+ udp/i.test(line)).join("\r\n");
 }
 
 /** The ICE servers of a Link header, as RTCConfiguration takes them. */

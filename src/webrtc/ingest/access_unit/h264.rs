@@ -1,4 +1,7 @@
-//! Where H.264 access units begin in RTP payloads (RFC 6184 §5). Reads a few bytes, copies nothing.
+//! H.264 in RTP payloads (RFC 6184 §5).
+
+use super::{Contents, Picture};
+use crate::media::h264::Sps;
 
 const IDR: u8 = 5;
 const SEI: u8 = 6;
@@ -6,17 +9,6 @@ const SPS: u8 = 7;
 const DELIMITER: u8 = 9;
 const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
-
-/// What a payload tells about its access unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Contents {
-    /// A sequence parameter set or the beginning of an IDR picture: decoding can start here.
-    Start,
-    /// Only what may stand before a parameter set: delimiter, supplemental information.
-    Prefix,
-    /// Anything else.
-    Other,
-}
 
 /// Looks into a payload.
 pub(super) fn contents(payload: &[u8]) -> Contents {
@@ -50,9 +42,16 @@ fn nal_units(payload: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     single.into_iter().chain(aggregated)
 }
 
-/// The sequence parameter set in a payload, if it is there whole.
-pub(super) fn parameter_set(payload: &[u8]) -> Option<&[u8]> {
-    nal_units(payload).find(|(kind, _)| *kind == SPS).map(|(_, unit)| unit)
+/// What the sequence parameter set in a payload says, if it is there whole.
+pub(super) fn picture(payload: &[u8]) -> Option<Picture> {
+    let (_, unit) = nal_units(payload).find(|(kind, _)| *kind == SPS)?;
+    let parameters = Sps::parse(unit).ok()?;
+    Some(Picture {
+        resolution: (parameters.width, parameters.height),
+        frame_rate: parameters.frame_rate,
+        // What the stream leaves open is not done in real time: B-frames delay.
+        reordered: parameters.max_reorder_frames.is_some_and(|frames| frames > 0),
+    })
 }
 
 #[cfg(test)]
@@ -84,8 +83,9 @@ mod tests {
     fn cut_off_aggregates_are_no_danger() {
         for cut in [&[0x78][..], &[0x78, 0], &[0x78, 0xff, 0xff, 0x67], &[0x78, 0, 0, 0, 0], &[0x7c]] {
             contents(cut);
-            assert_eq!(parameter_set(cut), None, "{cut:x?}");
+            assert_eq!(picture(cut), None, "{cut:x?}");
         }
-        assert_eq!(parameter_set(&[0x78, 0, 2, 0x67, 0x42, 0, 9]), Some(&[0x67, 0x42][..]));
+        let units: Vec<_> = nal_units(&[0x78, 0, 2, 0x67, 0x42, 0, 9]).collect();
+        assert_eq!(units, [(SPS, &[0x67, 0x42][..])]);
     }
 }
