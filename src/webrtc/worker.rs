@@ -98,6 +98,10 @@ pub(super) struct Worker {
     next_tick: Instant,
     catching_up: Vec<SessionId>,
     ingests: Vec<SessionId>,
+    /// Those that got datagrams since the last flush.
+    touched: Vec<SessionId>,
+    /// When one of the ingests wants to be looked after: too early rather than too late.
+    next_care: Instant,
     reported: Instant,
 }
 
@@ -122,6 +126,8 @@ impl Worker {
             next_tick: now,
             catching_up: Vec::new(),
             ingests: Vec::new(),
+            touched: Vec::new(),
+            next_care: now,
             reported: now,
         }
     }
@@ -170,10 +176,11 @@ impl Worker {
         let (ingest, answer) =
             made.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())))?;
         self.demux.insert(session, ingest.local_ufrag());
-        let ingest = Ingest { session: ingest, cared: now, touched: true };
+        let ingest = Ingest { session: ingest, cared: now, touched: false };
         self.tickets.insert(session, ticket);
         self.sessions.insert(session, Session::Ingest(Box::new(ingest)));
         self.ingests.push(session);
+        self.next_care = now;
         Ok(answer)
     }
 
@@ -235,7 +242,7 @@ impl Worker {
             return;
         };
         let mut proven = false;
-        let Self { sessions, fan_outs, exits, buffer, catching_up, .. } = self;
+        let Self { sessions, fan_outs, exits, buffer, catching_up, touched, .. } = self;
         match sessions.get_mut(&id) {
             None => {}
             Some(Session::Viewer(viewer, fan_out)) => {
@@ -255,7 +262,9 @@ impl Worker {
                 }
             }
             Some(Session::Ingest(ingest)) => {
-                ingest.touched = true;
+                if !std::mem::replace(&mut ingest.touched, true) {
+                    touched.push(id);
+                }
                 let session = &mut ingest.session;
                 let handled = guarded(id, || match kind {
                     Datagram::Stun => proven = session.handle_stun(now, path, data, exits),
@@ -307,13 +316,11 @@ impl Worker {
 
     /// Lets publishers that got datagrams hand their media to the hub.
     fn flush_ingests(&mut self, now: Instant) {
-        for position in 0..self.ingests.len() {
-            let Some(id) = self.ingests.get(position).copied() else { return };
+        while let Some(id) = self.touched.pop() {
             let Some(Session::Ingest(ingest)) = self.sessions.get_mut(&id) else { continue };
-            if !std::mem::take(&mut ingest.touched) {
-                continue;
-            }
+            ingest.touched = false;
             let flushed = guarded(id, || ingest.session.flush(now, &mut self.exits));
+            self.next_care = self.next_care.min(ingest.due().max(now + INGEST_TICK));
             if flushed.is_none() || matches!(ingest.session.state(), SessionState::Ended(_)) {
                 self.end(now, id, "a fault of ours");
             }
@@ -356,13 +363,9 @@ impl Worker {
         if !self.catching_up.is_empty() {
             return now + CATCH_UP_TICK;
         }
-        let ingest = self.ingests.iter().filter_map(|id| match self.sessions.get(id) {
-            Some(Session::Ingest(ingest)) => Some(ingest.due().max(now + INGEST_TICK)),
-            _ => None,
-        });
         let idle = self.sessions.is_empty() && self.fan_outs.is_empty();
         let tick = if idle { now + LOSS_INTERVAL } else { self.next_tick };
-        ingest.chain([tick]).min().unwrap_or(tick)
+        if self.ingests.is_empty() { tick } else { tick.min(self.next_care) }
     }
 
     /// Runs what is due.
@@ -411,18 +414,25 @@ impl Worker {
     }
 
     fn care_for_ingests(&mut self, now: Instant) {
+        if now < self.next_care {
+            return;
+        }
+        let mut next = now + INGEST_CARE;
         for position in 0..self.ingests.len() {
-            let Some(id) = self.ingests.get(position).copied() else { return };
+            let Some(id) = self.ingests.get(position).copied() else { break };
             let Some(Session::Ingest(ingest)) = self.sessions.get_mut(&id) else { continue };
             if ingest.due() > now {
+                next = next.min(ingest.due());
                 continue;
             }
             ingest.cared = now;
             let handled = guarded(id, || ingest.session.handle_timeout(now, &mut self.exits));
+            next = next.min(ingest.due());
             if handled.is_none() || matches!(ingest.session.state(), SessionState::Ended(_)) {
                 self.end(now, id, "a fault of ours");
             }
         }
+        self.next_care = next.max(now + INGEST_TICK);
     }
 
     /// Ends a session that is over by itself; `fault` is said if it does not say why.
