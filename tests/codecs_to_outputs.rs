@@ -45,15 +45,15 @@ async fn reaches_hls_and_restream(codec: &str, over_hls: &str, probed: &str) {
 
 #[tokio::test]
 async fn vp8_is_transcoded_once_for_both() {
-    reaches_hls_and_restream("video/VP8", "avc1.", "h264").await;
+    reaches_hls_and_restream("VP8", "avc1.", "h264").await;
 }
 
 #[tokio::test]
 async fn vp9_goes_into_hls_as_it_is() {
-    reaches_hls_and_restream("video/VP9", "vp09.00.", "vp9").await;
+    reaches_hls_and_restream("VP9", "vp09.00.", "vp9").await;
 }
 
 #[tokio::test]
 async fn av1_goes_into_hls_as_it_is() {
-    reaches_hls_and_restream("video/AV1", "av01.0.", "av1").await;
+    reaches_hls_and_restream("AV1", "av01.0.", "av1").await;
 }

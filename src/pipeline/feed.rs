@@ -26,6 +26,9 @@ pub(super) const SOUND_WAIT: Duration = Duration::from_millis(150);
 /// Packets that wait behind a hole at most: a large keyframe.
 const REORDER_PACKETS: usize = 1024;
 
+/// Nanoseconds from the last picture of one layer to the first of another, at least.
+const APART: i64 = 1_000_000;
+
 /// One track on its way.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -35,6 +38,10 @@ pub(super) struct Feed {
     layer: TopLayer,
     /// Numbers for the depacketiser.
     sequence: u16,
+    /// The time of the last packet handed over.
+    last: Option<MediaTime>,
+    /// After a change of layer: no picture is earlier.
+    not_before: Option<MediaTime>,
 }
 
 /// How packets become frames.
@@ -59,6 +66,8 @@ impl Feed {
             reorder: ReorderBuffer::new(wait, REORDER_PACKETS),
             layer: TopLayer::default(),
             sequence: 0,
+            last: None,
+            not_before: None,
         }
     }
 
@@ -74,6 +83,8 @@ impl Feed {
                 // in an unbroken stream one picture late.
                 self.reorder = ReorderBuffer::new(self.wait, REORDER_PACKETS);
                 self.lose(1);
+                // Layers show the same instants, and two pictures of one instant would become one.
+                self.not_before = self.last.map(|last| last.shifted(APART));
             }
         }
         self.reorder.push(now, packet.clone());
@@ -84,7 +95,11 @@ impl Feed {
         let mut needs_keyframe = false;
         while let Some(next) = self.reorder.pop(now) {
             match next {
-                Reordered::Packet(packet) => needs_keyframe = self.push(&packet)?,
+                Reordered::Packet(mut packet) => {
+                    packet.pts = self.not_before.map_or(packet.pts, |earliest| packet.pts.max(earliest));
+                    self.last = Some(packet.pts);
+                    needs_keyframe = self.push(&packet)?;
+                }
                 Reordered::Lost(packets) => {
                     debug!(packets, "Packets lost.");
                     self.lose(packets);
