@@ -21,6 +21,10 @@ pub trait Media: Clone + Send + Sync + 'static {
     fn epoch(&self) -> &Arc<Epoch>;
     /// Whether a decoder can start here.
     fn starts_group(&self) -> bool;
+    /// Of simulcast video, the encoding that it begins with; 0 is the best.
+    fn layer(&self) -> u8 {
+        0
+    }
     /// Payload bytes.
     fn size(&self) -> usize;
     #[doc(hidden)]
@@ -49,8 +53,10 @@ impl Media for PacketBatch {
         &self.epoch
     }
     fn starts_group(&self) -> bool {
-        self.packets.first().is_some_and(|packet| packet.keyframe && packet.layer == 0)
-            || !self.epoch.tracks.has(MediaKind::Video)
+        self.packets.first().is_some_and(|packet| packet.keyframe) || !self.epoch.tracks.has(MediaKind::Video)
+    }
+    fn layer(&self) -> u8 {
+        self.packets.first().map_or(0, |packet| packet.layer)
     }
     fn size(&self) -> usize {
         self.packets.iter().map(|packet| packet.payload.len()).sum()
@@ -71,6 +77,8 @@ struct State<T> {
     /// `None` once the stream has ended.
     sender: Option<broadcast::Sender<Arc<T>>>,
     cache: VecDeque<Arc<T>>,
+    /// The encoding whose keyframe the cache begins with.
+    cache_layer: u8,
     cache_bytes: usize,
     epoch: Option<Arc<Epoch>>,
 }
@@ -78,7 +86,15 @@ struct State<T> {
 impl<T: Media> Lane<T> {
     pub(super) fn new() -> Self {
         let sender = Some(broadcast::channel(CAPACITY).0);
-        Self { state: Mutex::new(State { sender, cache: VecDeque::new(), cache_bytes: 0, epoch: None }) }
+        Self {
+            state: Mutex::new(State {
+                sender,
+                cache: VecDeque::new(),
+                cache_layer: 0,
+                cache_bytes: 0,
+                epoch: None,
+            }),
+        }
     }
 
     pub(super) fn write(&self, item: T) {
@@ -121,8 +137,11 @@ impl<T: Media> Lane<T> {
 
 impl<T: Media> State<T> {
     fn remember(&mut self, item: &Arc<T>) {
-        if item.starts_group() {
+        // A keyframe of a worse encoding is a start only where there is no better one.
+        let better = self.cache.is_empty() || item.layer() <= self.cache_layer;
+        if item.starts_group() && better {
             self.clear_cache();
+            self.cache_layer = item.layer();
         } else if self.cache.is_empty() {
             return; // useless before a point where decoding can start
         }

@@ -106,32 +106,32 @@ impl Viewer {
         let Some((mapping, sequence)) = track.missing(number) else { return };
         let Some((template, packet)) = fan_out.history().get(mapping.layer, sequence) else { return };
         let Some(numbers) = mapping.numbers(sequence, packet.timestamp) else { return };
-        if !self.resend.take(numbers.index, template.bytes(packet).len(), now) {
-            return;
-        }
+        let copies = self.resend.take(numbers.index, template.bytes(packet).len(), now);
         let extension = track.playout_extension(sequence, packet.timestamp);
-        buffer.clear();
-        let index = if let Some(rtx) = &mut track.rtx {
-            // RFC 4588 §4: the original sequence number in front of the payload; padding is not repeated.
-            let index = rtx.take_index();
-            let mut header = [0; HEADER];
-            header[..2].copy_from_slice(&[0x80, u8::from(template.marker(packet)) << 7]);
-            match extension {
-                None => buffer.extend_from_slice(&header),
-                Some(extension) => write_extended(buffer, &header, &extension),
+        for _ in 0..copies {
+            buffer.clear();
+            let index = if let Some(rtx) = &mut track.rtx {
+                // RFC 4588 §4: the original sequence number in front of the payload; padding is not repeated.
+                let index = rtx.take_index();
+                let mut header = [0; HEADER];
+                header[..2].copy_from_slice(&[0x80, u8::from(template.marker(packet)) << 7]);
+                match &extension {
+                    None => buffer.extend_from_slice(&header),
+                    Some(extension) => write_extended(buffer, &header, extension),
+                }
+                buffer.extend_from_slice(&(numbers.index as u16).to_be_bytes());
+                buffer.extend_from_slice(template.payload(packet));
+                write_header(buffer, rtx.payload_type, rtx.ssrc, Numbers { index, ..numbers });
+                index
+            } else {
+                buffer.extend_from_slice(template.bytes(packet));
+                write_header(buffer, track.payload_type, track.ssrc, numbers);
+                numbers.index
+            };
+            buffer.resize(buffer.len() + keys.rtp.tag_len(), 0);
+            if keys.rtp.seal(buffer, index).is_ok() {
+                outlet.send(path, buffer, None);
             }
-            buffer.extend_from_slice(&(numbers.index as u16).to_be_bytes());
-            buffer.extend_from_slice(template.payload(packet));
-            write_header(buffer, rtx.payload_type, rtx.ssrc, Numbers { index, ..numbers });
-            index
-        } else {
-            buffer.extend_from_slice(template.bytes(packet));
-            write_header(buffer, track.payload_type, track.ssrc, numbers);
-            numbers.index
-        };
-        buffer.resize(buffer.len() + keys.rtp.tag_len(), 0);
-        if keys.rtp.seal(buffer, index).is_ok() {
-            outlet.send(path, buffer, None);
         }
     }
 

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 const RATE: f64 = 500_000.0;
 /// A packet is not sent again sooner: the first repetition may still be on its way.
 const INTERVAL: Duration = Duration::from_millis(15);
-/// Resent packets remembered for [`INTERVAL`].
+/// A viewer that has asked for so many packets within this time loses much.
+const LOSSY: usize = 3;
+const LATELY: Duration = Duration::from_secs(2);
+/// Resent packets remembered.
 const REMEMBERED: usize = 64;
 
 /// The budget of one viewer.
@@ -24,24 +27,34 @@ impl ResendBudget {
         Self { bytes: RATE, filled: now, recent: Vec::new(), next: 0 }
     }
 
-    /// Whether the packet `index` of `size` bytes may be sent again now; if so it is accounted for.
-    pub(super) fn take(&mut self, index: u64, size: usize, now: Instant) -> bool {
+    /// How many copies of the packet `index` of `size` bytes may be sent now, which are accounted for; 0: none.
+    ///
+    /// One copy for a viewer that has lost little. Where copies are lost as well, the next round of requests
+    /// comes too late for a smooth picture, so there are two, and three when it has come.
+    pub(super) fn take(&mut self, index: u64, size: usize, now: Instant) -> u8 {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = now;
         self.bytes = (self.bytes + passed * RATE).min(RATE);
         let soon = |at: Instant| now.saturating_duration_since(at) < INTERVAL;
-        let repeated = self.recent.iter().any(|(known, at)| *known == index && soon(*at));
-        if repeated || self.bytes < size as f64 {
-            return false;
+        let before = self.recent.iter().rev().find(|(known, _)| *known == index);
+        if before.is_some_and(|(_, at)| soon(*at)) || self.bytes < size as f64 {
+            return 0;
         }
-        self.bytes -= size as f64;
+        let lately = |at: Instant| now.saturating_duration_since(at) < LATELY;
+        let lossy = self.recent.iter().filter(|(_, at)| lately(*at)).count() >= LOSSY;
+        let copies = match before {
+            Some(_) => 3,
+            None if lossy => 2,
+            None => 1,
+        };
+        self.bytes -= size as f64 * f64::from(copies);
         if self.recent.len() < REMEMBERED {
             self.recent.push((index, now));
         } else {
             self.recent[self.next] = (index, now);
             self.next = (self.next + 1) % REMEMBERED;
         }
-        true
+        copies
     }
 }
 
@@ -53,20 +66,22 @@ mod tests {
     fn a_packet_is_not_repeated_at_once() {
         let start = Instant::now();
         let mut budget = ResendBudget::new(start);
-        assert!(budget.take(1, 1200, start));
-        assert!(!budget.take(1, 1200, start + INTERVAL / 2));
-        assert!(budget.take(2, 1200, start + INTERVAL / 2));
-        assert!(budget.take(1, 1200, start + INTERVAL));
+        assert_eq!(budget.take(1, 1200, start), 1);
+        assert_eq!(budget.take(1, 1200, start + INTERVAL / 2), 0);
+        assert_eq!(budget.take(2, 1200, start + INTERVAL / 2), 1);
+        assert_eq!(budget.take(1, 1200, start + INTERVAL), 3, "the first copy was lost");
+        assert_eq!(budget.take(3, 1200, start + INTERVAL), 2, "much is lost");
+        assert_eq!(budget.take(4, 1200, start + INTERVAL + LATELY), 1);
     }
 
     #[test]
     fn a_flood_is_cut_and_the_budget_refills() {
         let start = Instant::now();
         let mut budget = ResendBudget::new(start);
-        let taken = (0..10_000).filter(|index| budget.take(*index, 1000, start)).count();
-        assert_eq!(taken, 500);
+        let taken: u32 = (0..10_000).map(|index| u32::from(budget.take(index, 1000, start))).sum();
+        assert!((500..=501).contains(&taken), "{taken}");
         let later = start + Duration::from_millis(100);
-        let taken = (20_000..30_000).filter(|index| budget.take(*index, 1000, later)).count();
+        let taken: u32 = (20_000..30_000).map(|index| u32::from(budget.take(index, 1000, later))).sum();
         assert!((49..=51).contains(&taken), "{taken}");
     }
 }
