@@ -1,7 +1,7 @@
 //! The bridges' promises, kept with real media and a real hub.
 
 use super::fixture::*;
-use super::live::{Live, PATIENCE, next};
+use super::live::{Live, PATIENCE, encoders, next};
 use super::*;
 use crate::media::{Frame, MediaKind, MediaTime, PacketBatch, Tracks};
 use crate::stream::Hub;
@@ -105,6 +105,7 @@ fn assert_packets(batches: &[Arc<PacketBatch>]) {
 
 #[tokio::test]
 async fn media_survive_the_way_to_packets_and_back_in_time() {
+    let _encoders = encoders().await;
     for b_frames in [0, 2] {
         let frames = coded(MediaTime::from_millis(500), 5, b_frames);
         let (batches, tracks) = packetize(&frames).await;
@@ -134,6 +135,7 @@ async fn media_survive_the_way_to_packets_and_back_in_time() {
 
 #[tokio::test]
 async fn a_loss_costs_pictures_up_to_the_next_keyframe_and_a_keyframe_is_asked_for() {
+    let _encoders = encoders().await;
     let frames = coded(MediaTime::ZERO, 5, 0);
     let (mut batches, tracks) = packetize(&frames).await;
     let at = |millis| batches.iter().position(|batch| batch.packets[0].pts >= MediaTime::from_millis(millis));
@@ -179,6 +181,7 @@ async fn a_loss_costs_pictures_up_to_the_next_keyframe_and_a_keyframe_is_asked_f
 
 #[tokio::test]
 async fn a_pipeline_that_fails_is_replaced_in_a_new_epoch() {
+    let _encoders = encoders().await;
     let frames = coded(MediaTime::ZERO, 8, 0);
     let (batches, tracks) = packetize(&frames).await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -206,6 +209,7 @@ async fn a_pipeline_that_fails_is_replaced_in_a_new_epoch() {
 
 #[tokio::test]
 async fn a_new_epoch_of_packets_is_a_new_epoch_of_frames() {
+    let _encoders = encoders().await;
     let frames = coded(MediaTime::ZERO, 4, 0);
     let (batches, tracks) = packetize(&frames).await;
     let live = Live::<PacketBatch>::new(None);
@@ -243,6 +247,7 @@ async fn a_new_epoch_of_packets_is_a_new_epoch_of_frames() {
 
 #[tokio::test]
 async fn sound_alone_crosses_both_bridges() {
+    let _encoders = encoders().await;
     let mut frames = coded(MediaTime::ZERO, 3, 0);
     frames.retain(|frame| frame.kind == MediaKind::Audio);
     let tracks = Tracks { video: None, ..frames[0].epoch.tracks.clone() };
@@ -277,6 +282,7 @@ async fn sound_alone_crosses_both_bridges() {
 
 #[tokio::test]
 async fn the_demo_is_live_and_its_flash_and_beep_are_together() {
+    let _encoders = encoders().await;
     let (hub, _reaper) = Hub::new(Duration::ZERO);
     let (pipelines, cancel) = (Pipelines::load(None).expect("installed"), CancellationToken::new());
     let name: crate::media::StreamName = "demo".parse().expect("a name");

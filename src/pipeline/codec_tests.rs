@@ -4,7 +4,7 @@ use super::clock::Origin;
 use super::demo::painter;
 use super::encoder::force_keyframe;
 use super::fixture::*;
-use super::live::{Live, PATIENCE, next};
+use super::live::{Live, PATIENCE, encoders, next};
 use crate::media::{
     Codec, Frame, MediaKind, MediaTime, Packet, PacketBatch, Tracks, VideoTrack, VideoTranscoding,
 };
@@ -246,6 +246,7 @@ fn keyframes(frames: &[Frame]) -> Vec<usize> {
 
 #[tokio::test]
 async fn vp9_av1_and_h265_reach_the_frame_lane_as_they_are() {
+    let _encoders = encoders().await;
     for codec in [Codec::Vp9, Codec::Av1, Codec::H265] {
         let pictures = packets(codec, MediaTime::from_millis(500), 4, (1280, 720));
         let frames = bridged(codec, &pictures).await;
@@ -267,6 +268,7 @@ async fn vp9_av1_and_h265_reach_the_frame_lane_as_they_are() {
 
 #[tokio::test]
 async fn parts_of_each_codec_say_where_a_decoder_can_start() {
+    let _encoders = encoders().await;
     for codec in [Codec::Vp9, Codec::Av1, Codec::H265] {
         let frames = bridged(codec, &packets(codec, MediaTime::ZERO, 5, (640, 360))).await;
         let (init, parts) = mux(&frames, MediaKind::Video).await;
@@ -291,6 +293,7 @@ async fn parts_of_each_codec_say_where_a_decoder_can_start() {
 
 #[tokio::test]
 async fn vp8_becomes_h264_with_a_keyframe_every_two_seconds() {
+    let _encoders = encoders().await;
     let pictures = packets(Codec::Vp8, MediaTime::from_millis(500), 5, (1280, 720));
     assert!(pictures[0][0].keyframe);
     let frames = bridged(Codec::Vp8, &pictures).await;
@@ -304,6 +307,7 @@ async fn vp8_becomes_h264_with_a_keyframe_every_two_seconds() {
 
 #[tokio::test]
 async fn after_a_loss_every_codec_goes_on_at_a_keyframe_that_is_asked_for() {
+    let _encoders = encoders().await;
     for codec in [Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H265] {
         let mut pictures = packets(codec, MediaTime::ZERO, 4, (1280, 720));
         let rest = pictures.split_off(50);
@@ -383,6 +387,7 @@ fn sound(frames: &[Frame]) -> Vec<(MediaTime, Bytes)> {
 
 #[tokio::test]
 async fn other_video_becomes_compatible_in_step_with_sound_that_is_untouched() {
+    let _encoders = encoders().await;
     let with_sound = coded(MediaTime::from_millis(500), 4, 0);
     for codec in [Codec::Vp9, Codec::Av1, Codec::H265] {
         let mut frames = bridged(codec, &packets(codec, MediaTime::from_millis(500), 4, (1280, 720))).await;
@@ -412,6 +417,7 @@ async fn other_video_becomes_compatible_in_step_with_sound_that_is_untouched() {
 
 #[tokio::test]
 async fn compatible_frames_of_h264_are_the_same_frames() {
+    let _encoders = encoders().await;
     let frames = coded(MediaTime::ZERO, 2, 2);
     let compatible = made_compatible(&frames).await;
     assert_eq!(compatible[0].epoch.tracks, frames[0].epoch.tracks);
@@ -430,6 +436,7 @@ async fn compatible_frames_of_h264_are_the_same_frames() {
 
 #[tokio::test]
 async fn where_nothing_is_transcoded_vp8_has_no_frames_and_vp9_no_compatible_ones() {
+    let _encoders = encoders().await;
     let off = VideoTranscoding::Off;
     let pictures = packets(Codec::Vp8, MediaTime::ZERO, 1, (320, 180));
     let live = Live::<PacketBatch>::with(None, off);
@@ -465,6 +472,7 @@ async fn where_nothing_is_transcoded_vp8_has_no_frames_and_vp9_no_compatible_one
 
 #[tokio::test]
 async fn the_best_active_layer_is_read_and_changed_at_its_keyframe() {
+    let _encoders = encoders().await;
     let layer = |number: u8, size| {
         let mut pictures = packets(Codec::H264, MediaTime::ZERO, 7, size);
         for packet in pictures.iter_mut().flatten() {
@@ -530,6 +538,7 @@ async fn the_best_active_layer_is_read_and_changed_at_its_keyframe() {
 
 #[tokio::test]
 async fn single_nal_units_are_enough() {
+    let _encoders = encoders().await;
     // RFC 6184 §6.2: packetisation mode 0, each NAL unit a packet, whatever its size.
     let coded = coded(MediaTime::ZERO, 3, 0);
     let track = coded[0].epoch.tracks.video.clone().expect("video");

@@ -6,9 +6,16 @@ use crate::stream::{Hub, Media, Publisher, Source, SourceKind, Stream, Subscribe
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Encoders that work in real time want the machine: one such test at a time.
+pub(super) async fn encoders() -> MutexGuard<'static, ()> {
+    static ENCODERS: Mutex<()> = Mutex::const_new(());
+    ENCODERS.lock().await
+}
 
 /// A stream with a publisher and a running bridge.
 pub(super) struct Live<T: Media> {
