@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 
 /// RFC 5764 §4.2.
 const EXPORTER: &str = "EXTRACTOR-dtls_srtp";
-/// Retransmission interval of handshake flights.
-const FLIGHT_INTERVAL: Duration = Duration::from_millis(300);
+/// Retransmission interval of handshake flights. FFmpeg is deaf to what comes before it listens, so it is short.
+const FLIGHT_INTERVAL: Duration = Duration::from_millis(100);
 /// The id of AEAD_AES_128_GCM in `use_srtp` (RFC 7714 §14.2).
 const GCM: u16 = 0x0007;
 
