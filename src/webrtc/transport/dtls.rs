@@ -13,7 +13,6 @@ use rtc::crypto::{HashAlgorithm, RTCCryptoProvider};
 use rtc::dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
 use rtc::dtls::crypto::Certificate;
 use rtc::dtls::endpoint::{Endpoint, EndpointEvent};
-use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc::dtls::state::State;
 use rtc::shared::TransportProtocol;
 use rtc::srtp::context::Context;
@@ -22,6 +21,7 @@ use rtc::srtp::protection_profile::ProtectionProfile;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use webrtc::peer_connection::SrtpProtectionProfile;
 
 /// RFC 5764 §4.2.
 const EXPORTER: &str = "EXTRACTOR-dtls_srtp";
@@ -45,7 +45,7 @@ impl Identity {
     /// Generates a certificate.
     pub(in crate::webrtc) fn generate() -> Result<Self, WebRtcError> {
         let failed = |error: &dyn std::fmt::Display| WebRtcError::Certificate(error.to_string());
-        let provider = crypto_provider().map_err(|error| failed(&error))?;
+        let provider = crypto_provider();
         let certificate = Certificate::generate_self_signed(vec!["tidegate".to_owned()], provider.crypto())
             .map_err(|error| failed(&error))?;
         let der = certificate.certificate.first().ok_or_else(|| failed(&"no certificate"))?;

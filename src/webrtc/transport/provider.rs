@@ -1,24 +1,25 @@
-//! The cryptography of DTLS and SRTP: the default provider of `rtc`, and signatures by peers' keys on P-224.
+//! The cryptography of DTLS and SRTP: AWS-LC as `webrtc` provides it, and signatures by peers' keys on P-224.
 //!
 //! FFmpeg built with GnuTLS makes itself a certificate with such a key, and as the DTLS server, which its
 //! WHIP muxer is, it signs the key exchange with it. Ours are never on that curve.
 
 use p224::ecdsa::signature::hazmat::PrehashVerifier;
 use p224::ecdsa::{DerSignature, VerifyingKey};
-use rtc::crypto::{
+use std::sync::Arc;
+use webrtc::peer_connection::crypto::providers::AwsLcRsProvider;
+use webrtc::peer_connection::crypto::{
     ActiveKeyExchange, AeadAlgorithm, AeadCipher, BlockCipherAlgorithm, CbcAlgorithm, CbcCipher,
     CryptoAlgorithm, CryptoError, HashAlgorithm, HmacAlgorithm, KeyExchangeAlgorithm, Mac, PublicKey,
     PublicKeyEncoding, RTCCrypto, RTCCryptoProvider, RTCRandom, SignatureScheme, SigningKey, StreamCipher,
-    StreamCipherAlgorithm, default_provider,
+    StreamCipherAlgorithm,
 };
-use std::sync::Arc;
 
 /// The octets of an uncompressed point on P-224 (SEC 1 §2.3.3).
 const P224_POINT: usize = 1 + 2 * 28;
 
-/// The cryptography to give to `rtc`. An error if none was compiled in.
-pub(in crate::webrtc) fn crypto_provider() -> Result<Arc<dyn RTCCryptoProvider>, CryptoError> {
-    Ok(Arc::new(WithP224(default_provider()?)))
+/// The cryptography of all sessions.
+pub(in crate::webrtc) fn crypto_provider() -> Arc<dyn RTCCryptoProvider> {
+    Arc::new(WithP224(Arc::new(AwsLcRsProvider::new())))
 }
 
 /// A provider that also verifies ECDSA signatures by keys on P-224.
