@@ -1,7 +1,7 @@
 //! The URL of a STUN or TURN server.
 
+use core::net::Ipv6Addr; // an address is a value: no I/O comes with it
 use std::fmt;
-use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 /// More than a DNS name with scheme, port and transport needs.

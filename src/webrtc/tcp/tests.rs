@@ -1,3 +1,5 @@
+//! Frames, bounds and the end of TCP connections, over a real listener.
+
 use super::super::SessionId;
 use super::super::demux::Demux;
 use super::super::handover::Parcel;
