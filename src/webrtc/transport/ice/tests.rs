@@ -1,3 +1,5 @@
+//! Credentials, checks and restarts of one agent, in memory.
+
 use super::super::stun::{Stun, request};
 use super::*;
 use rtc::crypto::{RTCCryptoProvider, default_provider};

@@ -1,3 +1,5 @@
+//! Fragments against a transport: what is taken, what is refused, and what stays as it was.
+
 use super::super::{Identity, Remote};
 use super::*;
 use std::sync::Arc;
