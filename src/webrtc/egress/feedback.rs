@@ -107,6 +107,9 @@ impl Viewer {
         let Some((template, packet)) = fan_out.history().get(mapping.layer, sequence) else { return };
         let Some(numbers) = mapping.numbers(sequence, packet.timestamp) else { return };
         let copies = self.resend.take(numbers.index, template.bytes(packet).len(), now);
+        if self.resend.is_lossy(now) {
+            track.allow_repairs();
+        }
         let extension = track.playout_extension(sequence, packet.timestamp);
         for _ in 0..copies {
             buffer.clear();

@@ -17,6 +17,9 @@ pub(super) const EXTENSION: usize = 8;
 const PACKETS: u64 = 32;
 /// How much longer a browser holds sound back than pictures, when both arrive at the same time.
 const SOUND_BUFFER: Duration = Duration::from_millis(50);
+/// Where much is lost, pictures wait for the repairs of two more rounds of requests; browsers ask again each
+/// 100 ms.
+const REPAIR: Duration = Duration::from_millis(150);
 /// No picture is asked to wait longer.
 const LONGEST: Duration = Duration::from_millis(500);
 /// A change that is worth telling.
@@ -30,6 +33,10 @@ pub(super) struct PlayoutHint {
     id: u8,
     told: Option<Duration>,
     wanted: Option<Duration>,
+    /// The sound's lag that counts, in nanoseconds.
+    lag: i64,
+    /// What comes on top of it.
+    repair: Duration,
     /// The first picture is shown at once: its packets have this timestamp.
     first: Option<u32>,
     /// The sequences whose packets carry the hint.
@@ -39,7 +46,7 @@ pub(super) struct PlayoutHint {
 impl PlayoutHint {
     /// A hint under the negotiated identifier, 1 to 14.
     pub(super) fn new(id: u8) -> Self {
-        Self { id, told: None, wanted: None, first: None, range: 0..0 }
+        Self { id, told: None, wanted: None, lag: 0, repair: Duration::ZERO, first: None, range: 0..0 }
     }
 
     /// The negotiated identifier.
@@ -52,17 +59,32 @@ impl PlayoutHint {
         if self.told.is_some() {
             return self.update(lag);
         }
-        self.wanted = Some(wait(lag));
+        self.lag = lag;
+        self.wanted = Some(self.wait());
         self.first = Some(first);
         self.range = 0..0;
     }
 
     /// Sound now comes `lag` nanoseconds later than pictures.
     pub(super) fn update(&mut self, lag: i64) {
-        let wait = wait(lag);
+        self.lag = lag;
+        let wait = self.wait();
         if self.told.is_some_and(|told| told.abs_diff(wait) >= WORTH) {
             self.wanted = Some(wait);
         }
+    }
+
+    /// The viewer loses much: from now on its pictures wait for repairs.
+    pub(super) fn allow_repairs(&mut self) {
+        if self.repair.is_zero() {
+            self.repair = REPAIR;
+            self.update(self.lag);
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        let nanos = SOUND_BUFFER.as_nanos() as i64 + self.lag;
+        (Duration::from_nanos(nanos.max(0) as u64) + self.repair).min(LONGEST)
     }
 
     /// Whether the packet carries the hint.
@@ -82,11 +104,6 @@ impl PlayoutHint {
         let [_, high, middle, low] = (least << 12 | GREATEST).to_be_bytes();
         [0xbe, 0xde, 0, 1, self.id << 4 | 2, high, middle, low]
     }
-}
-
-fn wait(lag: i64) -> Duration {
-    let nanos = SOUND_BUFFER.as_nanos() as i64 + lag;
-    Duration::from_nanos(nanos.max(0) as u64).min(LONGEST)
 }
 
 /// The least time that a track's packets lately took from their instant on the timeline to us.

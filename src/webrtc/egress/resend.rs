@@ -27,6 +27,12 @@ impl ResendBudget {
         Self { bytes: RATE, filled: now, recent: Vec::new(), next: 0 }
     }
 
+    /// Whether the viewer has lost much lately.
+    pub(super) fn is_lossy(&self, now: Instant) -> bool {
+        let lately = |at: Instant| now.saturating_duration_since(at) < LATELY;
+        self.recent.iter().filter(|(_, at)| lately(*at)).count() >= LOSSY
+    }
+
     /// How many copies of the packet `index` of `size` bytes may be sent now, which are accounted for; 0: none.
     ///
     /// One copy for a viewer that has lost little. Where copies are lost as well, the next round of requests
@@ -40,11 +46,9 @@ impl ResendBudget {
         if before.is_some_and(|(_, at)| soon(*at)) || self.bytes < size as f64 {
             return 0;
         }
-        let lately = |at: Instant| now.saturating_duration_since(at) < LATELY;
-        let lossy = self.recent.iter().filter(|(_, at)| lately(*at)).count() >= LOSSY;
         let copies = match before {
             Some(_) => 3,
-            None if lossy => 2,
+            None if self.is_lossy(now) => 2,
             None => 1,
         };
         self.bytes -= size as f64 * f64::from(copies);

@@ -170,6 +170,13 @@ impl OutTrack {
         }
     }
 
+    /// See [`PlayoutHint::allow_repairs`].
+    pub(super) fn allow_repairs(&mut self) {
+        if let Some(playout) = &mut self.playout {
+            playout.allow_repairs();
+        }
+    }
+
     /// The header extension that a packet carries.
     pub(super) fn playout_extension(&mut self, sequence: u64, timestamp: u32) -> Option<[u8; EXTENSION]> {
         let playout = self.playout.as_mut()?;
