@@ -183,8 +183,7 @@ impl ServerBuilder {
             .arg("--state-dir")
             .arg(state.path())
             .env_remove("TIDEGATE_BIN") // ours, not a setting of the program
-            .env("TIDEGATE_AUTH_ADMIN_TOKEN", ADMIN_TOKEN)
-            .envs(self.env);
+            .env("TIDEGATE_AUTH_ADMIN_TOKEN", ADMIN_TOKEN);
         if self.limited {
             command.env("TIDEGATE_LIMITS_EXEMPT", "");
         } else {
@@ -193,6 +192,7 @@ impl ServerBuilder {
                 .env("TIDEGATE_LIMITS_HALF_OPEN", "off")
                 .env("TIDEGATE_LIMITS_HALF_OPEN_PER_SOURCE", "off");
         }
+        command.envs(self.env);
         if !self.guarded {
             command.arg("--open");
         }
