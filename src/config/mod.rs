@@ -14,10 +14,11 @@ mod sources;
 pub use credentials::{Credentials, CredentialsError};
 pub use error::ConfigError;
 
-use crate::media::{IceServer, Secret, VideoTranscoding};
+use crate::media::{IceServer, Secret, StreamName, VideoTranscoding};
 use flags::Flags;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use settings::Setting;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -93,6 +94,8 @@ pub struct Config {
     pub restream_egress_allow: Vec<IpNet>,
     /// How long a stream waits for its publisher's return before it ends.
     pub stream_grace: Duration,
+    /// The same for single streams.
+    pub stream_grace_for: BTreeMap<StreamName, Duration>,
     /// The folder for what survives a restart.
     pub state_dir: PathBuf,
     /// A folder with pipeline descriptions that replace the built-in ones of the same name.
@@ -140,7 +143,8 @@ impl Config {
             auth_admin_token: None,
             auth_publish_key: None,
             restream_egress_allow: Vec::new(),
-            stream_grace: Duration::from_secs(5),
+            stream_grace: Duration::from_secs(60),
+            stream_grace_for: BTreeMap::new(),
             state_dir: state_dir.into(),
             pipelines_dir: None,
             log: "warn,tidegate=info".to_owned(),

@@ -19,17 +19,26 @@ pub(super) struct Publishing {
     epoch: Option<Arc<Epoch>>,
     /// The wall clock at the first message of media.
     wall_origin: Option<SystemTime>,
+    /// As the publisher counted them when the epoch began.
+    interruptions: u64,
 }
 
 impl Publishing {
     /// Begins with a name that has just been taken.
     pub(super) fn new(now: Instant, publisher: Publisher<Frame>, message_stream: u32) -> Self {
-        Self { publisher, message_stream, assembly: Assembly::new(now), epoch: None, wall_origin: None }
+        let interruptions = publisher.interruptions();
+        let assembly = Assembly::new(now);
+        Self { publisher, message_stream, assembly, epoch: None, wall_origin: None, interruptions }
     }
 
     /// The message stream on which `publish` came.
     pub(super) fn message_stream(&self) -> u32 {
         self.message_stream
+    }
+
+    /// Whether another publisher has taken the name over.
+    pub(super) fn is_superseded(&self) -> bool {
+        self.publisher.is_superseded()
     }
 
     /// Cancelled when the publisher must go.
@@ -93,6 +102,7 @@ impl Publishing {
             match output {
                 Output::Epoch(tracks) => {
                     let origin = self.wall_origin.unwrap_or_else(SystemTime::now);
+                    self.interruptions = self.publisher.interruptions();
                     self.epoch = Some(self.publisher.begin_epoch(tracks, origin));
                 }
                 Output::Frame(frame) => {
@@ -100,11 +110,23 @@ impl Publishing {
                         warn!(stream = %self.publisher.stream().name(), "A frame came before its epoch.");
                         continue;
                     };
+                    let begins = frame.keyframe
+                        && (frame.kind == MediaKind::Video || !epoch.tracks.has(MediaKind::Video));
+                    let interruptions = self.publisher.interruptions();
+                    let epoch = match begins && interruptions != self.interruptions {
+                        // The pause before may have been filled.
+                        true => self.publisher.begin_epoch(epoch.tracks.clone(), epoch.wall_origin),
+                        false => epoch.clone(),
+                    };
+                    if self.epoch.as_ref().is_some_and(|before| before.id != epoch.id) {
+                        self.interruptions = interruptions;
+                        self.epoch = Some(epoch.clone());
+                    }
                     if frame.kind == MediaKind::Video {
                         self.publisher.stream().statistics().video_frame(frame.keyframe);
                     }
                     self.publisher.write(Frame {
-                        epoch: epoch.clone(),
+                        epoch,
                         kind: frame.kind,
                         pts: frame.pts,
                         dts: frame.dts,

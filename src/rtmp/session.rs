@@ -55,6 +55,8 @@ pub(super) enum SessionError {
     Refused(String),
     #[error("ended by the server")]
     Ended,
+    #[error("another publisher has taken the name over, because this one was silent")]
+    Superseded,
     #[error("connection lost: {0}")]
     Io(#[from] io::Error),
     #[error("the peer does not read")]
@@ -127,7 +129,7 @@ impl Session {
     async fn serve(&mut self, cancel: &CancellationToken) -> Result<(), SessionError> {
         loop {
             while let Some(message) = self.reader.next_message()? {
-                self.handle(message)?;
+                self.handle(message).await?;
                 if self.finished {
                     return Ok(());
                 }
@@ -147,7 +149,7 @@ impl Session {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Err(SessionError::Ended),
-                () = kicked => return Err(SessionError::Ended),
+                () = kicked => return Err(self.dismissed()),
                 count = self.connection.read_buf(input) => {
                     if count? == 0 {
                         return Ok(());
@@ -156,6 +158,14 @@ impl Session {
                 }
                 () = sleep_until(deadline) => self.handle_timeout()?,
             }
+        }
+    }
+
+    /// Why the hub wants this publisher gone.
+    fn dismissed(&self) -> SessionError {
+        match self.publishing.as_ref().is_some_and(Publishing::is_superseded) {
+            true => SessionError::Superseded,
+            false => SessionError::Ended,
         }
     }
 
@@ -179,7 +189,7 @@ impl Session {
         }
     }
 
-    fn handle(&mut self, message: Message) -> Result<(), SessionError> {
+    async fn handle(&mut self, message: Message) -> Result<(), SessionError> {
         match message.kind {
             // Media before `publish` or after its end belongs to nobody.
             kind::AUDIO | kind::VIDEO => match &mut self.publishing {
@@ -188,7 +198,7 @@ impl Session {
             },
             kind::COMMAND | kind::COMMAND_AMF3 => {
                 let command = Command::parse(message.kind, &message.data).map_err(SessionError::Command)?;
-                self.handle_command(message.stream, &command)
+                self.handle_command(message.stream, &command).await
             }
             kind::DATA | kind::DATA_AMF3 => match &mut self.publishing {
                 Some(publishing) => publishing.data(&message).map_err(SessionError::Command),
@@ -216,7 +226,7 @@ impl Session {
         }
     }
 
-    fn handle_command(&mut self, stream: u32, command: &Command) -> Result<(), SessionError> {
+    async fn handle_command(&mut self, stream: u32, command: &Command) -> Result<(), SessionError> {
         debug!(remote = %self.remote, name = %command.name.escape_debug(), "RTMP command.");
         match command.name.as_str() {
             "connect" => self.handle_connect(command),
@@ -229,7 +239,7 @@ impl Session {
                 self.answer(command, Amf0Value::Number(self.message_streams.into()));
                 Ok(())
             }
-            "publish" => self.handle_publish(stream, command),
+            "publish" => self.handle_publish(stream, command).await,
             "play" | "play2" => {
                 let why = "RTMP playback is not offered here; play over HLS or WHEP";
                 self.refuse(stream, "NetStream.Play.StreamNotFound", why)
@@ -286,7 +296,7 @@ impl Session {
         Ok(())
     }
 
-    fn handle_publish(&mut self, stream: u32, command: &Command) -> Result<(), SessionError> {
+    async fn handle_publish(&mut self, stream: u32, command: &Command) -> Result<(), SessionError> {
         const DENIED: &str = "NetStream.Publish.Denied";
         let name = command.text(0).unwrap_or_default();
         let Some(app) = &self.app else {
@@ -305,6 +315,7 @@ impl Session {
             Ok(name) => name,
             Err(refusal) => return self.refuse(stream, DENIED, &refusal.description),
         };
+        self.hub.settle(&name).await;
         let source = Source { kind: SourceKind::Rtmp, remote: Some(self.remote) };
         let publisher = match self.hub.publish::<Frame>(name, source) {
             Ok(publisher) => publisher,
@@ -339,7 +350,7 @@ impl Session {
     fn say_why(&mut self, stream: u32, error: &SessionError) {
         let code = match error {
             SessionError::Media(_) => "NetStream.Publish.Failed",
-            SessionError::Ended => "NetConnection.Connect.Closed",
+            SessionError::Ended | SessionError::Superseded => "NetConnection.Connect.Closed",
             SessionError::Silent | SessionError::PublishTimeout => "NetConnection.Connect.IdleTimeOut",
             SessionError::Command(_) => "NetConnection.Call.Failed",
             // Already told, or nobody is there to be told.
