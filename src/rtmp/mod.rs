@@ -6,6 +6,7 @@
 
 mod amf;
 mod assembly;
+mod capabilities;
 mod chunk;
 mod command;
 mod flv;

@@ -5,6 +5,7 @@
 
 use super::amf;
 use super::assembly::AssemblyError;
+use super::capabilities;
 use super::chunk::{ChunkError, ChunkReader, ChunkWriter, Limits, Message, control_number, kind};
 use super::command::{self, Command, LONGEST_NAME};
 use super::handshake::{self, HandshakeError};
@@ -274,8 +275,15 @@ impl Session {
         // §5.4.5: 2 is a dynamic limit.
         self.writer.write(2, kind::PEER_BANDWIDTH, 0, 0, &[&WINDOW.to_be_bytes(), &[2]]);
         self.writer.set_chunk_size(4096);
-        let properties =
-            amf::object([("fmsVer", amf::text("FMS/3,0,1,123")), ("capabilities", Amf0Value::Number(31.0))]);
+        let [codecs, video, audio, extensions] = capabilities::properties();
+        let properties = amf::object([
+            ("fmsVer", amf::text("FMS/3,0,1,123")),
+            ("capabilities", Amf0Value::Number(31.0)),
+            codecs,
+            video,
+            audio,
+            extensions,
+        ]);
         let information = amf::object([
             ("level", amf::text("status")),
             ("code", amf::text("NetConnection.Connect.Success")),
