@@ -13,7 +13,8 @@ const AUDIO: [&str; 3] = ["mp4a", "Opus", ".mp3"];
 const CAN_DECODE: u8 = 0x01;
 const CAN_FORWARD: u8 = 0x04;
 
-/// `CapsExMask`.
+/// `CapsExMask`: the peer takes a request to connect again.
+pub(super) const RECONNECT: u8 = 0x01;
 const MULTITRACK: u8 = 0x02;
 const MOD_EX: u8 = 0x04;
 const TIMESTAMP_NANO_OFFSET: u8 = 0x08;
@@ -25,7 +26,7 @@ pub(super) fn properties() -> [(&'static str, Amf0Value); 4] {
         ("fourCcList", Amf0Value::StrictArray(codecs.collect())),
         ("videoFourCcInfoMap", information(&VIDEO)),
         ("audioFourCcInfoMap", information(&AUDIO)),
-        ("capsEx", Amf0Value::Number((MULTITRACK | MOD_EX | TIMESTAMP_NANO_OFFSET).into())),
+        ("capsEx", Amf0Value::Number((RECONNECT | MULTITRACK | MOD_EX | TIMESTAMP_NANO_OFFSET).into())),
     ]
 }
 
@@ -46,6 +47,6 @@ mod tests {
         assert!(codes.contains(&amf::text("hvc1")) && codes.contains(&amf::text("Opus")));
         let Amf0Value::Object(map) = map else { panic!("{map:?}") };
         assert_eq!((map.len(), map.get("av01")), (4, Some(&Amf0Value::Number(5.0))));
-        assert_eq!(flags, Amf0Value::Number(14.0));
+        assert_eq!(flags, Amf0Value::Number(15.0));
     }
 }
