@@ -5,9 +5,11 @@
 
 mod payload;
 mod sequence_header;
+mod units;
 
 pub use payload::{Depacketizer, TemporalUnit};
 pub use sequence_header::SequenceHeader;
+pub use units::{Unit, units};
 
 /// `obu_type`, AV1 specification §6.2.2.
 mod obu_type {
