@@ -160,6 +160,7 @@ impl From<SessionError> for Problem {
             E::MalformedOffer(_) => of(StatusCode::BAD_REQUEST, "malformed-offer"),
             E::UnacceptableOffer(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "unacceptable-offer"),
             E::NoCommonCodec { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "no-common-codec"),
+            E::BFrames(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "b-frames"),
             // A publisher that falls silent loses its name after 2 s.
             E::StreamTaken(_) => of(StatusCode::CONFLICT, "stream-taken").retry_after(2),
             E::NotLive(_) => of(StatusCode::CONFLICT, "stream-not-live").retry_after(2),
