@@ -238,7 +238,7 @@ impl Protocol {
 /// Somebody who publishes `show`: real H.264 with a keyframe every 2 s, AAC or Opus.
 enum Publisher {
     Rtmp(Ffmpeg),
-    Whip(RtcClient, Publishing),
+    Whip { client: RtcClient, _media: Publishing },
 }
 
 impl Publisher {
@@ -260,7 +260,7 @@ impl Publisher {
                 let mut client = RtcClient::publish(server, "show", RtcOptions::default()).await;
                 let media = Publishing::start(client.sender(), programme);
                 client.connected().await;
-                Self::Whip(client, media)
+                Self::Whip { client, _media: media }
             }
         }
     }
@@ -269,7 +269,7 @@ impl Publisher {
     async fn vanish(&self) {
         match self {
             Self::Rtmp(ffmpeg) => ffmpeg.process.signal("STOP"),
-            Self::Whip(client, _) => client.set_frozen(true).await,
+            Self::Whip { client, .. } => client.set_frozen(true).await,
         }
     }
 }
