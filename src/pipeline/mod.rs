@@ -27,8 +27,11 @@ mod layer;
 #[cfg(test)]
 mod live;
 mod muxer;
+mod pace;
 mod part;
 mod rtp;
+mod source;
+mod stamps;
 #[cfg(test)]
 mod tests;
 mod to_compatible;
@@ -41,4 +44,5 @@ pub use demo::run_demo;
 pub use description::Pipelines;
 pub use error::PipelineError;
 pub use muxer::{MuxSettings, MuxTrack, Muxer};
+pub use pace::Pace;
 pub use part::{MuxOutput, MuxedPart};
