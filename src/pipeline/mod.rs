@@ -28,6 +28,7 @@ mod layer;
 mod live;
 mod muxer;
 mod pace;
+mod packetise;
 mod part;
 mod rtp;
 mod source;
