@@ -32,6 +32,10 @@ struct StreamView {
     bytes_received: u64,
     video_frames: u64,
     keyframes: u64,
+    /// Timestamps of the publisher that repeated or fell back a little.
+    repaired_timestamps: u64,
+    /// Tracks that the publisher sends and no output has.
+    tracks_left_out: u64,
     readers: ReadersView,
     targets: Vec<TargetView>,
 }
@@ -94,6 +98,8 @@ fn view(app: &App, stream: &Stream) -> StreamView {
         bytes_received: statistics.bytes_received,
         video_frames: statistics.video_frames,
         keyframes: statistics.keyframes,
+        repaired_timestamps: statistics.timestamps_repaired,
+        tracks_left_out: statistics.tracks_left_out,
         readers: ReadersView {
             hls: statistics.hls_readers,
             whep: statistics.whep_readers,
