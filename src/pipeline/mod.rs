@@ -27,9 +27,12 @@ mod layer;
 #[cfg(test)]
 mod live;
 mod muxer;
+mod pace;
 mod packetise;
 mod part;
 mod rtp;
+mod source;
+mod stamps;
 #[cfg(test)]
 mod tests;
 mod to_compatible;
@@ -42,4 +45,5 @@ pub use demo::run_demo;
 pub use description::Pipelines;
 pub use error::PipelineError;
 pub use muxer::{MuxSettings, MuxTrack, Muxer};
+pub use pace::Pace;
 pub use part::{MuxOutput, MuxedPart};
