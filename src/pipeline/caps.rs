@@ -40,7 +40,7 @@ pub(super) fn of_video(track: &VideoTrack, purpose: &'static str) -> Result<gst:
                 .field("bit-depth-chroma", bit_depth)
                 .field("codec_data", codec_data())
         }
-        Codec::Vp8 | Codec::Opus | Codec::Aac => return Err(unsupported()),
+        Codec::Vp8 | Codec::Opus | Codec::Aac | Codec::Mp3 => return Err(unsupported()),
     };
     Ok(match track.resolution {
         Some((width, height)) => caps.field("width", width as i32).field("height", height as i32),

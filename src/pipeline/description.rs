@@ -149,7 +149,7 @@ impl Pipelines {
             Codec::H265 => Some(self.h265_decoder),
             Codec::Vp9 => Some("vp9dec threads=1"),
             Codec::Av1 => Some(self.av1_decoder),
-            Codec::Vp8 | Codec::Opus | Codec::Aac => None,
+            Codec::Vp8 | Codec::Opus | Codec::Aac | Codec::Mp3 => None,
         }
     }
 

@@ -7,6 +7,7 @@
 mod address;
 mod amf;
 mod assembly;
+mod capabilities;
 mod chunk;
 mod command;
 mod connection;

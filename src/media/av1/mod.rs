@@ -3,9 +3,11 @@
 //! Everything read here came over a network: reads are bounded, nothing panics, nothing is allocated from
 //! a declared length.
 
+mod configuration;
 mod payload;
 mod sequence_header;
 
+pub use configuration::{Av1Config, CheckedUnit};
 pub use payload::{Depacketizer, TemporalUnit};
 pub use sequence_header::SequenceHeader;
 

@@ -4,6 +4,7 @@ use super::{PUBLISH_PATIENCE, Session, SessionError, WINDOW};
 use crate::media::{Frame, StreamName};
 use crate::rtmp::address::Application;
 use crate::rtmp::amf;
+use crate::rtmp::capabilities::{self, RECONNECT};
 use crate::rtmp::chunk::{Limits, kind};
 use crate::rtmp::command::{self, Command};
 use crate::rtmp::publishing::Publishing;
@@ -16,8 +17,6 @@ use tracing::debug;
 const MESSAGE_STREAMS: u32 = 16;
 /// Payload of the chunks that we send.
 const CHUNK_SIZE: u32 = 4096;
-/// Enhanced RTMP v2, `capsEx`: the peer takes a request to connect again.
-const CAPS_RECONNECT: u32 = 1;
 
 const PUBLISH_DENIED: &str = "NetStream.Publish.Denied";
 const PUBLISH_START: &str = "NetStream.Publish.Start";
@@ -75,17 +74,14 @@ impl Session {
         };
         debug!(remote = %self.remote, application = %application.name().escape_debug(), "RTMP client connected.");
         self.application = Some(application);
-        let capabilities = command.number("capsEx").map(|bits| bits as u32);
-        self.reconnects = capabilities.is_some_and(|bits| bits & CAPS_RECONNECT != 0);
+        let extensions = command.number("capsEx").unwrap_or_default() as u32;
+        self.reconnects = extensions & u32::from(RECONNECT) != 0;
         self.write_window();
         // §5.4.5: 2 is a dynamic limit.
         self.writer.write(2, kind::PEER_BANDWIDTH, 0, 0, &[&WINDOW.to_be_bytes(), &[2]]);
         self.writer.set_chunk_size(CHUNK_SIZE);
-        let mut properties =
-            vec![("fmsVer", amf::text("FMS/3,0,1,123")), ("capabilities", Amf0Value::Number(31.0))];
-        if capabilities.is_some() {
-            properties.push(("capsEx", Amf0Value::Number(CAPS_RECONNECT.into())));
-        }
+        let properties = [("fmsVer", amf::text("FMS/3,0,1,123")), ("capabilities", Amf0Value::Number(31.0))];
+        let properties = amf::object(properties.into_iter().chain(capabilities::properties()));
         let information = amf::object([
             ("level", amf::text("status")),
             ("code", amf::text("NetConnection.Connect.Success")),
@@ -93,8 +89,7 @@ impl Session {
             // AMF3 is not spoken here, whatever the client asked for (§7.2.1.1).
             ("objectEncoding", Amf0Value::Number(0.0)),
         ]);
-        let result = [amf::object(properties), information];
-        command::write(&mut self.writer, 0, "_result", command.transaction, result);
+        command::write(&mut self.writer, 0, "_result", command.transaction, [properties, information]);
         Ok(())
     }
 
