@@ -14,7 +14,7 @@ mod sources;
 pub use credentials::{Credentials, CredentialsError};
 pub use error::ConfigError;
 
-use crate::media::{IceServer, Secret, VideoTranscoding};
+use crate::media::{BFrames, IceServer, Secret, VideoTranscoding};
 use flags::Flags;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use settings::Setting;
@@ -96,6 +96,10 @@ pub struct Config {
     pub hls_always: bool,
     /// Whether video is transcoded for outputs that can't take it as it is.
     pub transcode_video: VideoTranscoding,
+    /// Bits a second of sound that is encoded as AAC.
+    pub transcode_audio_bitrate: u32,
+    /// What is done with B-frames for WebRTC viewers.
+    pub webrtc_b_frames: BFrames,
     /// The API's bearer token; `None`: generated on first start.
     pub auth_admin_token: Option<Secret>,
     /// The key that publishers show; `None`: generated on first start.
@@ -153,6 +157,8 @@ impl Config {
             hls_window: 7,
             hls_always: false,
             transcode_video: VideoTranscoding::OnDemand,
+            transcode_audio_bitrate: 128_000,
+            webrtc_b_frames: BFrames::Transcode,
             auth_admin_token: None,
             auth_publish_key: None,
             restream_egress_allow: Vec::new(),

@@ -191,6 +191,16 @@ const DEFINITIONS: &[Definition] = &[
         set: |c, v| put(&mut c.transcode_video, v.parse()),
     },
     Definition {
+        key: "transcode.audio_bitrate",
+        expected: "bits a second from \"16k\" to \"320k\", such as \"128k\"",
+        set: |c, v| put(&mut c.transcode_audio_bitrate, v.bitrate(16_000, 320_000)),
+    },
+    Definition {
+        key: "webrtc.b_frames",
+        expected: "\"transcode\", \"drop\" or \"refuse\"",
+        set: |c, v| put(&mut c.webrtc_b_frames, v.parse()),
+    },
+    Definition {
         key: "auth.admin_token",
         expected: SECRET,
         set: |c, v| put(&mut c.auth_admin_token, v.secret().map(Some)),
@@ -312,6 +322,17 @@ impl Value {
     fn duration(&self, least: u64, most: u64) -> Option<Duration> {
         let duration = humantime::parse_duration(self.text()?).ok()?;
         (Duration::from_millis(least)..=Duration::from_millis(most)).contains(&duration).then_some(duration)
+    }
+
+    /// From `least` to `most` bits a second, both included; `k` stands for a thousand.
+    fn bitrate(&self, least: u32, most: u32) -> Option<u32> {
+        let text = self.text()?;
+        let (number, unit) = match text.strip_suffix(['k', 'K']) {
+            Some(number) => (number, 1000),
+            None => (text, 1),
+        };
+        let rate = number.parse::<u32>().ok()?.checked_mul(unit)?;
+        (least..=most).contains(&rate).then_some(rate)
     }
 
     fn secret(&self) -> Option<Secret> {

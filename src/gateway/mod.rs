@@ -15,7 +15,7 @@ use crate::hls::{Hls, HlsSettings};
 use crate::http::{
     Access, Http, HttpError, HttpSettings, IceServers, Origins, RateSettings, Rooms, TurnCredentials,
 };
-use crate::media::Secret;
+use crate::media::{Secret, Transcoding};
 use crate::pipeline::{self, PipelineError, Pipelines};
 use crate::restream::Restreams;
 use crate::rtmp::{RtmpError, RtmpLimits, RtmpServer};
@@ -107,7 +107,9 @@ impl Gateway {
         let outputs = Outputs::subscribe(hub.clone());
         let closing = CancellationToken::new();
 
-        let pipelines = Pipelines::load(config.pipelines_dir.as_deref())?;
+        let pipelines =
+            Pipelines::load_with(config.pipelines_dir.as_deref(), config.transcode_audio_bitrate)?;
+        let transcoding = Transcoding { video: config.transcode_video, b_frames: config.webrtc_b_frames };
         let hls = Hls::new(
             HlsSettings {
                 part_duration: config.hls_part_duration,
@@ -130,6 +132,7 @@ impl Gateway {
                 ice: if config.webrtc_full_ice { IceMode::Full } else { IceMode::Lite },
                 half_open_per_source: config.limits_half_open_per_source,
                 half_open: config.limits_half_open,
+                transcoding,
             },
             hub.clone(),
         )?;
@@ -160,12 +163,7 @@ impl Gateway {
         let (http_addr, rtmp_addr, rtmps_addr) = (http.local_addr(), rtmp.local_addr(), rtmp.tls_addr());
         let tasks = Tasks {
             watcher: tokio::spawn(watcher.run(sources.clone())),
-            outputs: tokio::spawn(outputs.run(
-                pipelines.clone(),
-                hls,
-                config.transcode_video,
-                outputs_cancel.clone(),
-            )),
+            outputs: tokio::spawn(outputs.run(pipelines.clone(), hls, transcoding, outputs_cancel.clone())),
             http: tokio::spawn(http.run(http_cancel.clone())),
             rtmp: tokio::spawn(rtmp.run(rtmp_cancel.clone())),
             demo: config.demo.then(|| {

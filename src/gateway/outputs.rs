@@ -1,7 +1,7 @@
 //! What each stream gets when it comes to life: its bridges and its HLS.
 
 use crate::hls::Hls;
-use crate::media::VideoTranscoding;
+use crate::media::Transcoding;
 use crate::pipeline::{self, Pipelines};
 use crate::stream::{Hub, Stream, StreamEvent};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Outputs {
         mut self,
         pipelines: Arc<Pipelines>,
         hls: Arc<Hls>,
-        transcoding: VideoTranscoding,
+        transcoding: Transcoding,
         cancel: CancellationToken,
     ) {
         let mut tasks = JoinSet::new();

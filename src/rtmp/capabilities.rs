@@ -13,7 +13,7 @@ const AUDIO: [&str; 3] = ["mp4a", "Opus", ".mp3"];
 const CAN_DECODE: u8 = 0x01;
 const CAN_FORWARD: u8 = 0x04;
 
-/// `CapsExMask`. The first: a request to connect again is understood.
+/// `CapsExMask`: the peer takes a request to connect again.
 pub(super) const RECONNECT: u8 = 0x01;
 const MULTITRACK: u8 = 0x02;
 const MOD_EX: u8 = 0x04;

@@ -11,6 +11,8 @@ use super::bits::{BitReader, without_emulation_prevention};
 pub const NAL_VPS: u8 = 32;
 /// `nal_unit_type` of a sequence parameter set.
 pub const NAL_SPS: u8 = 33;
+/// `nal_unit_type` of a picture parameter set.
+pub const NAL_PPS: u8 = 34;
 /// `nal_unit_type` of an access unit delimiter.
 pub const NAL_AUD: u8 = 35;
 /// `nal_unit_type` of supplemental information before a picture.

@@ -4,7 +4,7 @@ use super::{PUBLISH_PATIENCE, Session, SessionError, WINDOW};
 use crate::media::{Frame, StreamName};
 use crate::rtmp::address::Application;
 use crate::rtmp::amf;
-use crate::rtmp::capabilities::{self, RECONNECT};
+use crate::rtmp::capabilities;
 use crate::rtmp::chunk::{Limits, kind};
 use crate::rtmp::command::{self, Command};
 use crate::rtmp::publishing::Publishing;
@@ -74,14 +74,14 @@ impl Session {
         };
         debug!(remote = %self.remote, application = %application.name().escape_debug(), "RTMP client connected.");
         self.application = Some(application);
-        let extensions = command.number("capsEx").unwrap_or_default() as u32;
-        self.reconnects = extensions & u32::from(RECONNECT) != 0;
+        let extensions = command.number("capsEx").map(|bits| bits as u32);
+        self.reconnects = extensions.is_some_and(|bits| bits & u32::from(capabilities::RECONNECT) != 0);
         self.write_window();
         // §5.4.5: 2 is a dynamic limit.
         self.writer.write(2, kind::PEER_BANDWIDTH, 0, 0, &[&WINDOW.to_be_bytes(), &[2]]);
         self.writer.set_chunk_size(CHUNK_SIZE);
-        let properties = [("fmsVer", amf::text("FMS/3,0,1,123")), ("capabilities", Amf0Value::Number(31.0))];
-        let properties = amf::object(properties.into_iter().chain(capabilities::properties()));
+        let server = [("fmsVer", amf::text("FMS/3,0,1,123")), ("capabilities", Amf0Value::Number(31.0))];
+        let properties = server.into_iter().chain(capabilities::properties());
         let information = amf::object([
             ("level", amf::text("status")),
             ("code", amf::text("NetConnection.Connect.Success")),
@@ -89,7 +89,8 @@ impl Session {
             // AMF3 is not spoken here, whatever the client asked for (§7.2.1.1).
             ("objectEncoding", Amf0Value::Number(0.0)),
         ]);
-        command::write(&mut self.writer, 0, "_result", command.transaction, [properties, information]);
+        let result = [amf::object(properties), information];
+        command::write(&mut self.writer, 0, "_result", command.transaction, result);
         Ok(())
     }
 
