@@ -26,7 +26,7 @@ macro_rules! embedded {
 }
 
 /// All descriptions: file name and text.
-const EMBEDDED: [(&str, &str); 14] = embedded![
+const EMBEDDED: [(&str, &str); 17] = embedded![
     "aac-frames-to-packets",
     "demo-audio",
     "demo-video",
@@ -35,6 +35,9 @@ const EMBEDDED: [(&str, &str); 14] = embedded![
     "h264-packets-to-frames",
     "h264-reordered-frames-to-packets",
     "h265-packets-to-frames",
+    "hold-last-picture",
+    "hold-slate",
+    "hold-still",
     "mux-audio",
     "mux-video",
     "mux-vp9",
@@ -44,12 +47,15 @@ const EMBEDDED: [(&str, &str); 14] = embedded![
 ];
 
 /// A value for every placeholder.
-const SAMPLES: [(&str, &str); 5] = [
+const SAMPLES: [(&str, &str); 8] = [
     ("parser", "h264parse !"),
     ("fragment", "2000000000"),
     ("chunk", "333000000"),
     ("bitrate", "2000"),
     ("video_decoder", "vp9dec"),
+    ("image_decoder", "pngdec"),
+    ("width", "1280"),
+    ("height", "720"),
 ];
 
 /// Where Debian keeps the elements.
@@ -81,6 +87,9 @@ const PACKAGES: [(&str, &[&str]); 5] = [
             "aacparse",
             "vp8dec",
             "vp9dec",
+            "imagefreeze",
+            "pngdec",
+            "jpegdec",
         ],
     ),
     (

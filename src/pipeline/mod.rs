@@ -23,6 +23,7 @@ mod feed;
 #[cfg(test)]
 mod fixture;
 mod graph;
+mod hold;
 mod layer;
 #[cfg(test)]
 mod live;
