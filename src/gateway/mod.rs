@@ -49,7 +49,7 @@ pub struct Gateway {
     restreams: Arc<Restreams>,
     /// New sessions are refused.
     closing: CancellationToken,
-    /// Ends the demo and the reaper.
+    /// Ends the demo and the watcher.
     sources: CancellationToken,
     rtmp_cancel: CancellationToken,
     outputs_cancel: CancellationToken,
@@ -61,7 +61,7 @@ pub struct Gateway {
 struct Tasks {
     rtmp: JoinHandle<()>,
     demo: Option<JoinHandle<()>>,
-    reaper: JoinHandle<()>,
+    watcher: JoinHandle<()>,
     outputs: JoinHandle<()>,
     http: JoinHandle<()>,
 }
@@ -96,7 +96,7 @@ impl Gateway {
     pub async fn start(config: Config) -> Result<Self, GatewayError> {
         let credentials = Credentials::load(&config)?;
         let publish_key = (!config.open).then(|| credentials.publish_key.clone());
-        let (hub, reaper) = Hub::new(config.stream_grace);
+        let (hub, watcher) = Hub::new(config.stream_grace);
         let outputs = Outputs::subscribe(hub.clone());
         let closing = CancellationToken::new();
 
@@ -151,7 +151,7 @@ impl Gateway {
         let (outputs_cancel, http_cancel) = (CancellationToken::new(), CancellationToken::new());
         let (http_addr, rtmp_addr) = (http.local_addr(), rtmp.local_addr());
         let tasks = Tasks {
-            reaper: tokio::spawn(reaper.run(sources.clone())),
+            watcher: tokio::spawn(watcher.run(sources.clone())),
             outputs: tokio::spawn(outputs.run(
                 pipelines.clone(),
                 hls,
@@ -237,7 +237,7 @@ impl Gateway {
             within(ending, "restream targets", self.restreams.shutdown()),
             within(ending, "WebRTC sessions", self.webrtc.shutdown()),
             within(ending, "RTMP connections", joined(tasks.rtmp)),
-            within(ending, "streams", joined(tasks.reaper)),
+            within(ending, "streams", joined(tasks.watcher)),
             within(ending, "demo", async {
                 if let Some(demo) = tasks.demo {
                     joined(demo).await;
