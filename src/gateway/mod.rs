@@ -9,12 +9,12 @@ mod stream_key;
 
 pub use banner::Banner;
 
-use crate::config::{Config, Credentials, CredentialsError};
+use crate::config::{Config, Credentials, CredentialsError, HoldMode};
 use crate::hls::{Hls, HlsSettings};
 use crate::http::{
     Access, Http, HttpError, HttpSettings, IceServers, Origins, RateSettings, Rooms, TurnCredentials,
 };
-use crate::pipeline::{self, PipelineError, Pipelines};
+use crate::pipeline::{self, HoldPicture, PipelineError, Pipelines, Slate, SlateError};
 use crate::restream::Restreams;
 use crate::rtmp::{RtmpError, RtmpServer};
 use crate::stream::Hub;
@@ -75,6 +75,9 @@ pub enum GatewayError {
     /// GStreamer, or an element of a description, is missing.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    /// The operator's slate can't be used.
+    #[error(transparent)]
+    Slate(#[from] SlateError),
     /// No HTTP.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -101,6 +104,7 @@ impl Gateway {
         let closing = CancellationToken::new();
 
         let pipelines = Pipelines::load(config.pipelines_dir.as_deref())?;
+        let hold = hold(&config, &pipelines).await?;
         let hls = Hls::new(
             HlsSettings {
                 part_duration: config.hls_part_duration,
@@ -156,6 +160,7 @@ impl Gateway {
                 pipelines.clone(),
                 hls,
                 config.transcode_video,
+                hold,
                 outputs_cancel.clone(),
             )),
             http: tokio::spawn(http.run(http_cancel.clone())),
@@ -253,6 +258,15 @@ impl Gateway {
         info!(after = ?started.elapsed(), "Shut down.");
         if in_time { Ok(()) } else { Err(Overdue) }
     }
+}
+
+/// What fills the pauses of publishers.
+async fn hold(config: &Config, pipelines: &Pipelines) -> Result<Option<HoldPicture>, SlateError> {
+    Ok(match (config.stream_hold, &config.stream_slate) {
+        (HoldMode::Off, _) => None,
+        (HoldMode::Slate, Some(path)) => Some(HoldPicture::Slate(Slate::load(pipelines, path).await?)),
+        (HoldMode::LastPicture, _) | (HoldMode::Slate, None) => Some(HoldPicture::Last),
+    })
 }
 
 fn rates(config: &Config) -> RateSettings {

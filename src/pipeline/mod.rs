@@ -41,5 +41,6 @@ pub use bridge::run_bridges;
 pub use demo::run_demo;
 pub use description::Pipelines;
 pub use error::PipelineError;
+pub use hold::{HoldPicture, Slate, SlateError, run_holds};
 pub use muxer::{MuxSettings, MuxTrack, Muxer};
 pub use part::{MuxOutput, MuxedPart};

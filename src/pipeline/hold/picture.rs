@@ -3,7 +3,7 @@
 use super::slate::Slate;
 use crate::media::{Frame, MediaKind, MediaTime};
 use crate::pipeline::clock::Origin;
-use crate::pipeline::graph::{Graph, fail};
+use crate::pipeline::graph::{Graph, fail, failure};
 use crate::pipeline::{PipelineError, Pipelines, caps};
 use gstreamer as gst;
 use gstreamer_app as gst_app;
@@ -30,29 +30,26 @@ pub(super) async fn last_shown(
     pipelines: &Pipelines,
     group: &[Arc<Frame>],
 ) -> Result<Option<Picture>, PipelineError> {
-    let mut pictures = group.iter().filter(|frame| frame.kind == MediaKind::Video).peekable();
-    let Some(track) = pictures.peek().and_then(|frame| frame.epoch.tracks.video.as_ref()) else {
+    let pictures = || group.iter().filter(|frame| frame.kind == MediaKind::Video);
+    let Some(track) = pictures().next().and_then(|frame| frame.epoch.tracks.video.as_ref()) else {
         return Ok(None);
     };
     let unsupported = PipelineError::Unsupported { codec: track.codec, purpose: "decoded" };
     let decoder = pipelines.video_decoder(track.codec).ok_or(unsupported)?;
     let format = caps::of_video(track, "decoded")?;
-    let values = [("video_decoder", decoder)];
-    run(pipelines, LAST_PICTURE, &values, &format, |graph| {
-        for frame in pictures {
-            let mut buffer = gst::Buffer::from_slice(frame.data.clone());
-            if let Some(buffer) = buffer.get_mut() {
-                buffer.set_pts(Origin::INTERNAL.place(frame.pts)?);
-                buffer.set_dts(Origin::INTERNAL.place(frame.dts)?);
-                if !frame.keyframe {
-                    buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
-                }
+    let buffers = pictures().map(|frame| {
+        let mut buffer = gst::Buffer::from_slice(frame.data.clone());
+        if let Some(buffer) = buffer.get_mut() {
+            buffer.set_pts(Origin::INTERNAL.place(frame.pts)?);
+            buffer.set_dts(Origin::INTERNAL.place(frame.dts)?);
+            if !frame.keyframe {
+                buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
             }
-            graph.push(buffer)?;
         }
-        Ok(())
-    })
-    .await
+        Ok(buffer)
+    });
+    let buffers: Vec<gst::Buffer> = buffers.collect::<Result<_, PipelineError>>()?;
+    run(pipelines, LAST_PICTURE, &[("video_decoder", decoder)], &format, buffers).await
 }
 
 /// The slate as a picture of `size`, which is brought to what can be encoded.
@@ -65,8 +62,8 @@ pub(super) async fn of_slate(
     let values =
         [("image_decoder", slate.format.decoder()), ("width", width.as_str()), ("height", height.as_str())];
     let format = gst::Caps::builder(slate.format.media_type()).build();
-    run(pipelines, SLATE, &values, &format, |graph| graph.push(gst::Buffer::from_slice(slate.data.clone())))
-        .await
+    let file = gst::Buffer::from_slice(slate.data.clone());
+    run(pipelines, SLATE, &values, &format, vec![file]).await
 }
 
 /// H.264 with 4:2:0 has even sizes; the bounds are those of the descriptions.
@@ -80,20 +77,21 @@ async fn run(
     file: &'static str,
     values: &[(&str, &str)],
     format: &gst::Caps,
-    feed: impl FnOnce(&Graph) -> Result<(), PipelineError>,
+    input: Vec<gst::Buffer>,
 ) -> Result<Option<Picture>, PipelineError> {
-    let (failed, failure) = watch::channel(None);
+    let (failed, mut failures) = watch::channel(None);
     let graph = Graph::build(pipelines, file, values, move |error| fail(&failed, error))?;
     let (last, mut ended) = keep_last(&graph);
     graph.source().set_caps(Some(format));
     graph.start()?;
-    feed(&graph)?;
+    for buffer in input {
+        graph.push(buffer)?;
+    }
     graph.end_of_stream();
-    let mut failure = failure;
     let outcome = tokio::time::timeout(PATIENCE, async {
         tokio::select! {
             _ = ended.wait_for(|ended| *ended) => Ok(()),
-            error = super::super::graph::failure(&mut failure) => Err(error),
+            error = failure(&mut failures) => Err(error),
         }
     });
     let outcome = outcome.await.unwrap_or(Err(PipelineError::Overloaded { file }));

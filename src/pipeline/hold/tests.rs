@@ -2,13 +2,17 @@
 
 use super::picture::last_shown;
 use super::still::Still;
+use super::{HoldPicture, run_holds};
 use crate::media::h264::{AvcConfig, NAL_IDR, NAL_SLICE, NalUnits, nal_type};
 use crate::media::{Codec, Epoch, Frame, MediaKind, MediaTime, Tracks};
 use crate::pipeline::Pipelines;
 use crate::pipeline::demo::read_mark;
 use crate::pipeline::fixture::{WALL, coded, observe, wall_origin};
+use crate::pipeline::live::next;
+use crate::stream::{Hub, Source, SourceKind};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// The last group of pictures of a source, cut off after `count` frames in decoding order.
 fn group(b_frames: u32, count: usize) -> Vec<Arc<Frame>> {
@@ -124,4 +128,72 @@ async fn a_still_repeats_for_ever_and_shows_the_picture() {
         (shown.as_secs_f64() - 7.9).abs() < 0.01 && (observed.earliest + time.as_secs_f64()).abs() < 0.01,
         "{observed:?}"
     );
+}
+
+#[tokio::test]
+async fn a_pause_is_filled_while_somebody_reads_until_the_publishers_media_come() {
+    let pipelines = Pipelines::load(None).expect("installed");
+    let (hub, _watcher) = Hub::new(Duration::from_secs(60));
+    let source = Source { kind: SourceKind::Rtmp, remote: None };
+    let name = || "a".parse().expect("a name");
+    let publisher = hub.publish::<Frame>(name(), source.clone()).expect("free");
+    let stream = publisher.stream().clone();
+    let cancel = CancellationToken::new();
+    let holds = tokio::spawn(run_holds(pipelines, stream.clone(), HoldPicture::Last, cancel.clone()));
+    let group = coded(MediaTime::ZERO, 1, 0);
+    let write = |publisher: &crate::stream::Publisher<Frame>| {
+        let epoch = publisher.begin_epoch(group[0].epoch.tracks.clone(), wall_origin());
+        group.iter().for_each(|frame| publisher.write(Frame { epoch: epoch.clone(), ..frame.clone() }));
+        epoch.id
+    };
+    let published = write(&publisher);
+    let ends =
+        |kind| group.iter().filter(|frame| frame.kind == kind).map(|frame| frame.pts).max().expect("frames");
+    let (video, audio) = (ends(MediaKind::Video), ends(MediaKind::Audio));
+    drop(publisher);
+
+    // Nobody reads: nothing is held.
+    let lanes = stream.watch_lanes();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(!lanes.borrow().held);
+
+    // A reader, and it goes on where the publisher ended, without a hole.
+    let mut reader = stream.subscribe::<Frame>();
+    let first = next(&mut reader).await;
+    assert!(first.keyframe && first.kind == MediaKind::Video && first.epoch.id > published);
+    assert_eq!(first.epoch.wall_origin, wall_origin());
+    let step = first.pts.since(video);
+    assert!(
+        (Duration::from_millis(30)..Duration::from_millis(40)).contains(&step),
+        "{step:?} after the last picture"
+    );
+    let mut lasts = [first.pts, audio];
+    let (config, codec_data) = (
+        first.epoch.tracks.audio.clone().expect("sound"),
+        group[0].epoch.tracks.audio.clone().expect("sound").codec_data,
+    );
+    assert_eq!(config.codec_data, codec_data, "the sound's configuration stays");
+    while lasts.iter().any(|last| last.since(video) < Duration::from_secs(1)) {
+        let frame = next(&mut reader).await;
+        let last = &mut lasts[usize::from(frame.kind == MediaKind::Audio)];
+        let step = frame.pts.since(*last);
+        assert!(step > Duration::ZERO && step <= Duration::from_millis(101), "{:?}: {step:?}", frame.kind);
+        *last = frame.pts;
+    }
+    assert!(lanes.borrow().held);
+
+    // Another reader begins with a keyframe as well.
+    assert!(stream.subscribe::<Frame>().try_recv().expect("cached").keyframe);
+
+    // The publisher is back: nothing of the hold comes after its first frame.
+    let publisher = hub.publish::<Frame>(name(), source).expect("free");
+    let returned = write(&publisher);
+    while next(&mut reader).await.epoch.id != returned {}
+    for _ in 1..group.len() {
+        assert_eq!(next(&mut reader).await.epoch.id, returned);
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(reader.try_recv().is_none() && !lanes.borrow().held);
+    cancel.cancel();
+    holds.await.expect("no panic");
 }
