@@ -1,7 +1,7 @@
 //! What each stream gets when it comes to life: its bridges, its hold and its HLS.
 
 use crate::hls::Hls;
-use crate::media::VideoTranscoding;
+use crate::media::Transcoding;
 use crate::pipeline::{self, HoldPicture, Pipelines};
 use crate::stream::{Hub, Stream, StreamEvent};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Outputs {
         mut self,
         pipelines: Arc<Pipelines>,
         hls: Arc<Hls>,
-        transcoding: VideoTranscoding,
+        transcoding: Transcoding,
         hold: Option<HoldPicture>,
         cancel: CancellationToken,
     ) {
