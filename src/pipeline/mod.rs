@@ -23,6 +23,7 @@ mod feed;
 #[cfg(test)]
 mod fixture;
 mod graph;
+mod hold;
 mod layer;
 #[cfg(test)]
 mod live;
@@ -44,6 +45,7 @@ pub use bridge::run_bridges;
 pub use demo::run_demo;
 pub use description::Pipelines;
 pub use error::PipelineError;
+pub use hold::{HoldPicture, Slate, SlateError, run_holds};
 pub use muxer::{MuxSettings, MuxTrack, Muxer};
 pub use pace::Pace;
 pub use part::{MuxOutput, MuxedPart};
