@@ -14,6 +14,7 @@ mod driver;
 mod egress;
 mod exits;
 mod fragment;
+mod gather;
 mod handover;
 mod ingest;
 mod path;
@@ -26,7 +27,7 @@ mod tests;
 mod transport;
 mod worker;
 
-use crate::media::{PacketBatch, StreamName};
+use crate::media::{PacketBatch, StreamName, Tracks, Transcoding};
 use crate::stream::{Hub, Stream, Subscriber};
 use admission::Admission;
 use directory::WorkerId;
@@ -70,6 +71,8 @@ pub struct WebRtcSettings {
     pub half_open_per_source: usize,
     /// … and in all.
     pub half_open: usize,
+    /// What may be done to video, and is done with B-frames, for viewers.
+    pub transcoding: Transcoding,
 }
 
 /// How much of ICE we do.
@@ -92,6 +95,7 @@ impl WebRtcSettings {
             ice: IceMode::Lite,
             half_open_per_source: 50,
             half_open: 500,
+            transcoding: Transcoding::default(),
         }
     }
 }
@@ -143,6 +147,7 @@ pub struct Answer {
 pub struct WebRtc {
     local: SocketAddr,
     shared: Shared,
+    transcoding: Transcoding,
     placement: Arc<Placement>,
     admission: Arc<Admission>,
     workers: Mutex<Workers>,
@@ -196,6 +201,7 @@ impl WebRtc {
                 entrances,
                 connections: Arc::default(),
             },
+            transcoding: settings.transcoding,
             placement: Placement::new(count),
             admission: Admission::new(settings.half_open_per_source, settings.half_open),
             workers: Mutex::new(Workers {
@@ -222,6 +228,11 @@ impl WebRtc {
         let offers = candidates::description(&offered, settings.tcp, settings.ice == IceMode::Full);
         info!(%local, workers = count, "WebRTC offers {offers}.");
         Ok(Arc::new(webrtc))
+    }
+
+    /// What may be done to video for viewers.
+    pub fn transcoding(&self) -> Transcoding {
+        self.transcoding
     }
 
     /// The bound address.
@@ -258,8 +269,20 @@ impl WebRtc {
     ) -> Result<Answer, SessionError> {
         let stream = self.shared.hub.get(name).ok_or_else(|| SessionError::UnknownStream(name.clone()))?;
         let offer = egress::Offer::parse(offer)?;
+        // What is refused is known before a bridge has run; what it finds out later, after.
+        let transcoding = self.transcoding;
+        let refused = |packets: Option<&Tracks>| {
+            let refusal = egress::refusal(&stream, packets, transcoding)?;
+            offer.wants_video().then_some(SessionError::BFrames(refusal))
+        };
+        if let Some(refusal) = refused(None) {
+            return Err(refusal);
+        }
         let (reading, epoch) =
             first_epoch(&stream).await.ok_or_else(|| SessionError::NotLive(name.clone()))?;
+        if let Some(refusal) = refused(Some(&epoch.tracks)) {
+            return Err(refusal);
+        }
         let identity = self.shared.identity.clone();
         let plan = egress::prepare(
             Instant::now(),

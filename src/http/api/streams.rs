@@ -89,7 +89,7 @@ fn view(app: &App, stream: &Stream) -> StreamView {
         }),
         since: rfc3339(stream.since()),
         tracks: tracks::of(stream),
-        outputs: outputs::of(stream, app.rooms.restreams.transcoding()),
+        outputs: outputs::of(stream, app.rooms.webrtc.transcoding()),
         bitrate: app.bitrates.of(stream.name()),
         bytes_received: statistics.bytes_received,
         video_frames: statistics.video_frames,
