@@ -44,7 +44,7 @@ pub(super) fn routes() -> MethodRouter<Arc<App>> {
         let layers = app.rooms.hub.get(&path.stream).map(|stream| stream.layers()).unwrap_or_default();
         let selection = wish.selection(entry.video, &layers)?;
         app.rooms.webrtc.select_layer(&path.session, selection).await?;
-        Ok(StatusCode::OK)
+        Ok::<_, Problem>(StatusCode::OK)
     })
     .options(|| async { cors::preflight("OPTIONS, POST") })
 }

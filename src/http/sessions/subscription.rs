@@ -56,7 +56,8 @@ pub(super) fn endpoint() -> MethodRouter<Arc<App>> {
         let live = app.rooms.hub.get(&path.stream).is_some_and(|stream| stream.source().is_some());
         let id = entry.subscribe(wanted, live)?;
         let location = format!("/{}/whep/{}/sse/{id:032x}", path.stream, path.session);
-        Ok((StatusCode::CREATED, [(LOCATION, location), (CACHE_CONTROL, "no-store".to_owned())]))
+        let headers = [(LOCATION, location), (CACHE_CONTROL, "no-store".to_owned())];
+        Ok::<_, Problem>((StatusCode::CREATED, headers))
     })
     .options(|| async { cors::preflight("OPTIONS, POST") })
 }

@@ -37,7 +37,12 @@ impl Bandwidth {
     /// is to be told, in bits a second; `None` while nothing comes.
     pub(super) fn estimate(&mut self, now: Instant, expected: u64, lost: u64) -> Option<u64> {
         let passed = now.saturating_duration_since(self.since);
-        if passed < INTERVAL || expected == 0 {
+        if passed < INTERVAL {
+            return self.estimate;
+        }
+        if expected == 0 {
+            // A pause tells nothing of the way.
+            (self.bytes, self.since) = (0, now);
             return self.estimate;
         }
         let received = (self.bytes as u128 * 8_000 / passed.as_millis()) as u64;
