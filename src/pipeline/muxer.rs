@@ -9,6 +9,7 @@ use super::cut::{Cut, Cutter};
 use super::graph::{Graph, fail};
 use super::part::{MuxOutput, Timescale, read_list};
 use super::{PipelineError, Pipelines, caps, vp9};
+use crate::media::aac::AudioSpecificConfig;
 use crate::media::{AudioTrack, Codec, Frame, MediaKind, MediaTime, VideoTrack};
 use gstreamer as gst;
 use gstreamer_app as gst_app;
@@ -44,7 +45,7 @@ pub struct MuxSettings {
     pub segment_duration: Duration,
 }
 
-/// Samples in an AAC frame, ISO/IEC 14496-3 §4.5.1.1.
+/// Samples in a frame of a track whose configuration does not tell, ISO/IEC 14496-3 §4.5.1.1.
 const AAC_FRAME: u32 = 1024;
 /// How long the end of stream may take to run through.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -68,7 +69,7 @@ impl Muxer {
                 (caps::of_video(track, "muxed")?, file, parser, Duration::from_secs_f64(1.0 / rate))
             }
             MuxTrack::Audio(track) => {
-                let interval = MediaTime::from_ticks(i64::from(AAC_FRAME), track.sample_rate.max(1));
+                let interval = MediaTime::from_ticks(frame_samples(track), track.sample_rate.max(1));
                 (caps::of_audio(track, "muxed")?, "mux-audio.launch", "", interval.since(MediaTime::ZERO))
             }
         };
@@ -198,16 +199,17 @@ struct Stamps {
     last: Option<MediaTime>,
     /// Audio: samples a second, and the number of the next frame's first sample.
     sample_rate: u32,
+    frame_samples: i64,
     next_sample: Option<i64>,
 }
 
 impl Stamps {
     fn new(track: MuxTrack<'_>, interval: Duration) -> Self {
-        let sample_rate = match track {
-            MuxTrack::Video(_) => 1,
-            MuxTrack::Audio(track) => track.sample_rate.max(1),
+        let (sample_rate, frame_samples) = match track {
+            MuxTrack::Video(_) => (1, 1),
+            MuxTrack::Audio(track) => (track.sample_rate.max(1), frame_samples(track)),
         };
-        Self { kind: kind(track), interval, last: None, sample_rate, next_sample: None }
+        Self { kind: kind(track), interval, last: None, sample_rate, frame_samples, next_sample: None }
     }
 
     fn next(&mut self, frame: &Frame) -> (MediaTime, MediaTime, Duration) {
@@ -241,10 +243,15 @@ impl Stamps {
             },
             None => ticks,
         };
-        self.next_sample = Some(ticks + i64::from(AAC_FRAME));
+        self.next_sample = Some(ticks + self.frame_samples);
         let time = MediaTime::from_ticks(ticks, self.sample_rate);
         (time, time, self.interval)
     }
+}
+
+/// HE-AAC has twice as many as plain AAC.
+fn frame_samples(track: &AudioTrack) -> i64 {
+    AudioSpecificConfig::parse(&track.codec_data).map_or(AAC_FRAME, |config| config.frame_samples).into()
 }
 
 fn kind(track: MuxTrack<'_>) -> MediaKind {
