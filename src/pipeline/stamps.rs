@@ -3,11 +3,12 @@
 //! Pure.
 
 use super::muxer::MuxTrack;
-use crate::media::{Frame, MediaKind, MediaTime};
+use crate::media::aac::AudioSpecificConfig;
+use crate::media::{AudioTrack, Frame, MediaKind, MediaTime};
 use std::time::Duration;
 
-/// Samples in an AAC frame, ISO/IEC 14496-3 §4.5.1.1.
-pub(super) const AAC_FRAME: u32 = 1024;
+/// Samples in a frame of a track whose configuration does not tell, ISO/IEC 14496-3 §4.5.1.1.
+const AAC_FRAME: u32 = 1024;
 
 /// What is remembered from frame to frame of one track.
 #[derive(Clone, Debug)]
@@ -19,17 +20,18 @@ pub(super) struct Stamps {
     last: Option<MediaTime>,
     /// Audio: samples a second, and the number of the next frame's first sample.
     sample_rate: u32,
+    frame_samples: i64,
     next_sample: Option<i64>,
 }
 
 impl Stamps {
     /// `interval`: from one frame to the next, as far as known.
     pub(super) fn new(track: MuxTrack<'_>, interval: Duration) -> Self {
-        let sample_rate = match track {
-            MuxTrack::Video(_) => 1,
-            MuxTrack::Audio(track) => track.sample_rate.max(1),
+        let (sample_rate, frame_samples) = match track {
+            MuxTrack::Video(_) => (1, 1),
+            MuxTrack::Audio(track) => (track.sample_rate.max(1), frame_samples(track)),
         };
-        Self { kind: track.kind(), interval, last: None, sample_rate, next_sample: None }
+        Self { kind: track.kind(), interval, last: None, sample_rate, frame_samples, next_sample: None }
     }
 
     /// The next frame's presentation time, decoding time and duration.
@@ -64,8 +66,13 @@ impl Stamps {
             },
             None => ticks,
         };
-        self.next_sample = Some(ticks + i64::from(AAC_FRAME));
+        self.next_sample = Some(ticks + self.frame_samples);
         let time = MediaTime::from_ticks(ticks, self.sample_rate);
         (time, time, self.interval)
     }
+}
+
+/// Samples in a frame of this track: HE-AAC has twice as many as plain AAC.
+pub(super) fn frame_samples(track: &AudioTrack) -> i64 {
+    AudioSpecificConfig::parse(&track.codec_data).map_or(AAC_FRAME, |config| config.frame_samples).into()
 }
