@@ -123,7 +123,7 @@ impl Pipelines {
             )?,
             aac_decoder: either(
                 "frames-to-opus.launch",
-                [("avdec_aac", "aacparse ! avdec_aac"), ("faad", "aacparse ! faad")],
+                [("avdec_aac", "avdec_aac"), ("faad", "faad")],
             )?,
             mp3_decoder: either(
                 "frames-to-opus.launch",

@@ -30,6 +30,9 @@ mod muxer;
 mod packetise;
 mod part;
 mod rtp;
+mod sound;
+#[cfg(test)]
+mod sound_tests;
 #[cfg(test)]
 mod tests;
 mod to_compatible;
@@ -43,3 +46,4 @@ pub use description::Pipelines;
 pub use error::PipelineError;
 pub use muxer::{MuxSettings, MuxTrack, Muxer};
 pub use part::{MuxOutput, MuxedPart};
+pub use sound::AacSound;
