@@ -36,6 +36,7 @@ struct Definition {
 const ADDRESS: &str = "an address and a port, such as \"0.0.0.0:8080\" or \"[::1]:8080\"";
 const SECRET: &str = "8 to 256 letters, digits or characters of \"-._~\"";
 const SWITCH: &str = "true or false";
+const PEM: &str = "a PEM file";
 
 const TURN_SECRET: &str = "1 to 256 printable ASCII characters";
 const COUNT: &str = "a number from 1 to 100000, or \"off\"";
@@ -54,6 +55,31 @@ const DEFINITIONS: &[Definition] = &[
         set: |c, v| put(&mut c.http_cors_origins, v.origins()),
     },
     Definition { key: "rtmp.listen", expected: ADDRESS, set: |c, v| put(&mut c.rtmp_listen, v.parse()) },
+    Definition {
+        key: "rtmp.tls_listen",
+        expected: ADDRESS,
+        set: |c, v| put(&mut c.rtmp_tls_listen, v.parse()),
+    },
+    Definition {
+        key: "tls.certificate",
+        expected: PEM,
+        set: |c, v| put(&mut c.tls_certificate, v.path().map(Some)),
+    },
+    Definition {
+        key: "tls.private_key",
+        expected: PEM,
+        set: |c, v| put(&mut c.tls_private_key, v.path().map(Some)),
+    },
+    Definition {
+        key: "limits.rtmp_connections",
+        expected: COUNT,
+        set: |c, v| put(&mut c.limits_rtmp_connections, v.count()),
+    },
+    Definition {
+        key: "limits.rtmp_connections_per_source",
+        expected: COUNT,
+        set: |c, v| put(&mut c.limits_rtmp_connections_per_source, v.count()),
+    },
     Definition { key: "webrtc.listen", expected: ADDRESS, set: |c, v| put(&mut c.webrtc_listen, v.parse()) },
     Definition {
         key: "webrtc.external_addresses",

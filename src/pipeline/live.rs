@@ -23,7 +23,7 @@ pub(super) struct Live<T: Media> {
     pub(super) stream: Arc<Stream>,
     cancel: CancellationToken,
     bridge: tokio::task::JoinHandle<()>,
-    _hub: (Hub, crate::stream::Reaper),
+    _hub: (Hub, crate::stream::Watcher),
 }
 
 impl<T: Media> Live<T> {

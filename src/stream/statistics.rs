@@ -56,6 +56,11 @@ impl Statistics {
         self.items.fetch_add(1, Relaxed);
     }
 
+    /// Items received so far.
+    pub(super) fn items(&self) -> u64 {
+        self.items.load(Relaxed)
+    }
+
     pub(super) fn lagged(&self, items: u64) {
         self.lagged.fetch_add(items, Relaxed);
     }

@@ -14,6 +14,7 @@ mod driver;
 mod egress;
 mod exits;
 mod fragment;
+mod gather;
 mod handover;
 mod ingest;
 mod path;
