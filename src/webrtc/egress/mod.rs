@@ -10,6 +10,7 @@ mod feedback;
 mod history;
 mod layers;
 mod offer;
+mod pictures;
 mod playback;
 mod playout;
 mod reach;
