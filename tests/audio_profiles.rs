@@ -52,7 +52,8 @@ async fn over_hls(server: &Server, name: &str) -> Tone {
     let times = packets(file.to_str().expect("a path"), "a").await;
     // ISO/IEC 14496-3: 1024 samples a frame, or 2048 with spectral band replication.
     let steps: Vec<f64> = times.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
-    let (least, most) = steps.iter().fold((f64::MAX, 0f64), |(least, most), step| (least.min(*step), most.max(*step)));
+    let (least, most) =
+        steps.iter().fold((f64::MAX, 0f64), |(least, most), step| (least.min(*step), most.max(*step)));
     assert!(most - least < 0.002, "{name}: frames from {least} to {most} s");
     let held: f64 = hls.playlist(&audio).await.segments.iter().map(|segment| segment.duration).sum();
     assert!(held >= 4.0, "{name}: {held}");

@@ -76,7 +76,10 @@ async fn pictures(server: &Server, length: u64) -> Vec<u32> {
             pictures.push(packet.timestamp);
         }
     }
-    assert!(pictures.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) < 1 << 31), "in order: {pictures:?}");
+    assert!(
+        pictures.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) < 1 << 31),
+        "in order: {pictures:?}"
+    );
     pictures
 }
 
@@ -167,8 +170,12 @@ async fn hls_and_restreams_keep_the_composition_offsets_that_were_sent() {
     assert_eq!(decode_errors(downloaded.to_str().expect("a path")).await, "");
     let packaged = offsets(&downloaded).await;
     assert!(packaged.len() > 100);
-    let off_by = |one: &[i64], other: &[i64]| one.iter().zip(other).any(|(one, other)| (one - other).abs() > 1);
-    assert!(sent.windows(packaged.len()).any(|sent| !off_by(sent, &packaged)), "HLS: {packaged:?} of {sent:?}");
+    let off_by =
+        |one: &[i64], other: &[i64]| one.iter().zip(other).any(|(one, other)| (one - other).abs() > 1);
+    assert!(
+        sent.windows(packaged.len()).any(|sent| !off_by(sent, &packaged)),
+        "HLS: {packaged:?} of {sent:?}"
+    );
 
     let recorded = target.recorded("show", seconds(8)).await;
     let mut restreamed = offsets(&recorded).await;

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::{
-    Ffmpeg, Hls, MediaKind, Message, Nginx, RtcClient, RtcEvent, RtcOptions, RtmpClient, Server, decode_errors,
-    eventually, machine, messages_of, seconds,
+    Ffmpeg, Hls, MediaKind, Message, Nginx, RtcClient, RtcEvent, RtcOptions, RtmpClient, Server,
+    decode_errors, eventually, machine, messages_of, seconds,
 };
 
 /// Seconds of each stretch.
@@ -47,7 +47,8 @@ async fn publish(server: &Server, stretches: &[Vec<Message>]) {
 
 /// The sizes of the pictures in a recording, in order, each once.
 async fn sizes(file: &Path) -> Vec<String> {
-    let args = ["-v", "error", "-select_streams", "v", "-show_entries", "frame=width,height", "-of", "csv=p=0"];
+    let args =
+        ["-v", "error", "-select_streams", "v", "-show_entries", "frame=width,height", "-of", "csv=p=0"];
     let output = tokio::process::Command::new("ffprobe").args(args).arg(file).output().await.expect("starts");
     let mut sizes: Vec<String> = Vec::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {
@@ -107,7 +108,8 @@ async fn check_others(server: &Server, target: &Nginx, changes: usize, expected:
 #[tokio::test]
 async fn another_resolution_and_b_frames_in_mid_stream() {
     let _machine = machine().await;
-    let (server, target) = (Server::builder().env("TIDEGATE_HLS_WINDOW", "20").start().await, Nginx::start().await);
+    let (server, target) =
+        (Server::builder().env("TIDEGATE_HLS_WINDOW", "20").start().await, Nginx::start().await);
     server.add_target("show", &target.url("show")).await;
     let folder = tempfile::tempdir().expect("a folder");
     let stretches = [
@@ -136,7 +138,8 @@ async fn another_resolution_and_b_frames_in_mid_stream() {
 #[tokio::test]
 async fn sound_that_comes_late_and_stops_again() {
     let _machine = machine().await;
-    let (server, target) = (Server::builder().env("TIDEGATE_HLS_WINDOW", "20").start().await, Nginx::start().await);
+    let (server, target) =
+        (Server::builder().env("TIDEGATE_HLS_WINDOW", "20").start().await, Nginx::start().await);
     server.add_target("show", &target.url("show")).await;
     let folder = tempfile::tempdir().expect("a folder");
     let mute = stretch(folder.path(), "640x360", 0, false);

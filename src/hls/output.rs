@@ -256,7 +256,9 @@ impl Packager<'_> {
         let tracks = &epoch.tracks;
         let video = tracks.video.as_ref().map(|track| (MediaKind::Video, MuxTrack::Video(track)));
         let (mut transcoder, mut sound) = (None, tracks.audio.clone());
-        if let Some((aac, track)) = sound.as_ref().map(|track| AacSound::begin(self.pipelines, track)).transpose()?.flatten() {
+        if let Some((aac, track)) =
+            sound.as_ref().map(|track| AacSound::begin(self.pipelines, track)).transpose()?.flatten()
+        {
             (transcoder, sound) = (Some(aac), Some(track));
         }
         let audio = sound.as_ref().map(|track| (MediaKind::Audio, MuxTrack::Audio(track)));

@@ -73,7 +73,13 @@ fn opus() -> Vec<Frame> {
 
 /// `lamemp3enc` stamps frames as they go in; a decoder's output is 1105 samples later.
 fn mp3(rate: u32, channels: u16) -> Vec<Frame> {
-    let mut frames = coded("lamemp3enc target=bitrate cbr=true bitrate=128 ! mpegaudioparse", rate, channels, Codec::Mp3, b"");
+    let mut frames = coded(
+        "lamemp3enc target=bitrate cbr=true bitrate=128 ! mpegaudioparse",
+        rate,
+        channels,
+        Codec::Mp3,
+        b"",
+    );
     for frame in &mut frames {
         frame.pts = frame.pts.shifted(-MediaTime::from_ticks(1105, rate).as_nanos());
         frame.dts = frame.pts;
@@ -212,7 +218,8 @@ async fn opus_and_mp3_become_aac_at_their_time_for_hls_and_restreams() {
 #[test]
 fn a_header_tells_how_channels_are_mapped() {
     gst::init().expect("installed");
-    let header: &[u8] = b"OpusHead\x01\x06\x38\x01\x80\xbb\x00\x00\x00\x00\x01\x04\x02\x00\x04\x01\x02\x03\x05";
+    let header: &[u8] =
+        b"OpusHead\x01\x06\x38\x01\x80\xbb\x00\x00\x00\x00\x01\x04\x02\x00\x04\x01\x02\x03\x05";
     let mut track = AudioTrack {
         codec: Codec::Opus,
         sample_rate: 48_000,
@@ -221,7 +228,9 @@ fn a_header_tells_how_channels_are_mapped() {
         fmtp: String::new(),
     };
     let caps = caps::of_sound(&track, "decoded").expect("caps").to_string();
-    for field in ["channel-mapping-family=(int)1", "channels=(int)6", "stream-count=(int)4", "coupled-count=(int)2"] {
+    for field in
+        ["channel-mapping-family=(int)1", "channels=(int)6", "stream-count=(int)4", "coupled-count=(int)2"]
+    {
         assert!(caps.contains(field), "{caps}");
     }
     track.codec_data = Bytes::from_static(&header[..20]);

@@ -62,7 +62,9 @@ fn page(file: &mut Vec<u8>, kind: u8, position: u64, number: u32, packet: &[u8])
     page.push((packet.len() % 255) as u8);
     page.extend_from_slice(packet);
     let sum = page.iter().fold(0u32, |sum, byte| {
-        (0..8).fold(sum ^ u32::from(*byte) << 24, |sum, _| sum << 1 ^ if sum >> 31 == 1 { 0x04c1_1db7 } else { 0 })
+        (0..8).fold(sum ^ u32::from(*byte) << 24, |sum, _| {
+            sum << 1 ^ if sum >> 31 == 1 { 0x04c1_1db7 } else { 0 }
+        })
     });
     page[22..26].copy_from_slice(&sum.to_le_bytes());
     file.extend(page);
