@@ -10,7 +10,7 @@ use super::pictures::PictureClock;
 use super::rendition::Rendition;
 use super::segment::Stretch;
 use crate::media::{Epoch, Frame, MediaKind, MediaTime};
-use crate::pipeline::{MuxOutput, MuxSettings, MuxTrack, MuxedPart, Muxer, Pace, Pipelines};
+use crate::pipeline::{AacSound, MuxOutput, MuxSettings, MuxTrack, MuxedPart, Muxer, Pace, Pipelines};
 use crate::stream::{LaneWatch, Media, Subscriber};
 use bytes::Bytes;
 use std::future::poll_fn;
@@ -153,6 +153,8 @@ struct Track {
     /// `None` once it is being ended.
     muxer: Option<Muxer>,
     outputs: mpsc::Receiver<MuxOutput>,
+    /// Sound that is not AAC becomes it on the way to the muxer.
+    transcoder: Option<AacSound>,
     init: Option<Bytes>,
     /// The discontinuity sequence number its rendition was told.
     begun: Option<u64>,
@@ -219,7 +221,7 @@ impl Packager<'_> {
         }
         let Some(track) = stretch.track(frame.kind) else { return };
         track.last_dts = Some(frame.dts);
-        let pushed = track.muxer.as_ref().map_or(Ok(()), |muxer| muxer.push(frame));
+        let pushed = track.push(frame);
         if let Err(error) = pushed {
             self.failed(&error).await;
         }
@@ -281,7 +283,13 @@ impl Packager<'_> {
     fn begin_stretch(&mut self, epoch: Arc<Epoch>) -> Result<(), crate::pipeline::PipelineError> {
         let tracks = &epoch.tracks;
         let video = tracks.video.as_ref().map(|track| (MediaKind::Video, MuxTrack::Video(track)));
-        let audio = tracks.audio.as_ref().map(|track| (MediaKind::Audio, MuxTrack::Audio(track)));
+        let (mut transcoder, mut sound) = (None, tracks.audio.clone());
+        if let Some((aac, track)) =
+            sound.as_ref().map(|track| AacSound::begin(self.pipelines, track)).transpose()?.flatten()
+        {
+            (transcoder, sound) = (Some(aac), Some(track));
+        }
+        let audio = sound.as_ref().map(|track| (MediaKind::Audio, MuxTrack::Audio(track)));
         let mut started = Vec::new();
         for (kind, track) in video.into_iter().chain(audio) {
             let settings = MuxSettings {
@@ -294,6 +302,7 @@ impl Packager<'_> {
                 kind,
                 muxer: Some(muxer),
                 outputs,
+                transcoder: if kind == MediaKind::Audio { transcoder.take() } else { None },
                 init: None,
                 begun: None,
                 next_start: None,
@@ -412,6 +421,16 @@ impl Packager<'_> {
         }
         self.live.publish(self.programme(true));
         self.live.stream().statistics().set_hls_readers(0);
+    }
+}
+
+impl Track {
+    fn push(&mut self, frame: &Frame) -> Result<(), crate::pipeline::PipelineError> {
+        let Some(muxer) = &self.muxer else { return Ok(()) };
+        match &mut self.transcoder {
+            Some(transcoder) => transcoder.push(frame)?.iter().try_for_each(|frame| muxer.push(frame)),
+            None => muxer.push(frame),
+        }
     }
 }
 

@@ -130,10 +130,7 @@ impl Pipelines {
                 "reordered-frames-to-h264-frames.launch",
                 [("avdec_h264", "avdec_h264 max-threads=1"), ("openh264dec", "openh264dec")],
             )?,
-            aac_decoder: either(
-                "frames-to-opus.launch",
-                [("avdec_aac", "aacparse ! avdec_aac"), ("faad", "aacparse ! faad")],
-            )?,
+            aac_decoder: either("frames-to-opus.launch", [("avdec_aac", "avdec_aac"), ("faad", "faad")])?,
             mp3_decoder: either(
                 "frames-to-opus.launch",
                 [("mpg123audiodec", "mpg123audiodec"), ("avdec_mp3", "avdec_mp3")],

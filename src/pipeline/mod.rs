@@ -32,6 +32,9 @@ mod pace;
 mod packetise;
 mod part;
 mod rtp;
+mod sound;
+#[cfg(test)]
+mod sound_tests;
 mod source;
 mod stamps;
 #[cfg(test)]
@@ -49,3 +52,4 @@ pub use hold::{HoldPicture, Slate, SlateError, run_holds};
 pub use muxer::{MuxSettings, MuxTrack, Muxer};
 pub use pace::Pace;
 pub use part::{MuxOutput, MuxedPart};
+pub use sound::AacSound;

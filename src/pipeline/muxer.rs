@@ -10,7 +10,7 @@ use super::cut::{Cut, Cutter};
 use super::graph::{Graph, fail};
 use super::pace::Pace;
 use super::part::{MuxOutput, Timescale, read_list};
-use super::stamps::{Stamps, frame_samples};
+use super::stamps::Stamps;
 use super::{PipelineError, Pipelines, caps, vp9};
 use crate::media::{AudioTrack, Codec, Frame, MediaKind, MediaTime, VideoTrack};
 use gstreamer as gst;
@@ -73,7 +73,8 @@ impl Muxer {
                 (caps::of_video(track, "muxed")?, file, parser, Duration::from_secs_f64(1.0 / rate))
             }
             MuxTrack::Audio(track) => {
-                let interval = MediaTime::from_ticks(frame_samples(track), track.sample_rate.max(1));
+                let interval =
+                    MediaTime::from_ticks(track.aac_frame_samples().into(), track.sample_rate.max(1));
                 (caps::of_audio(track, "muxed")?, "mux-audio.launch", "", interval.since(MediaTime::ZERO))
             }
         };

@@ -3,12 +3,8 @@
 //! Pure.
 
 use super::muxer::MuxTrack;
-use crate::media::aac::AudioSpecificConfig;
-use crate::media::{AudioTrack, Frame, MediaKind, MediaTime};
+use crate::media::{Frame, MediaKind, MediaTime};
 use std::time::Duration;
-
-/// Samples in a frame of a track whose configuration does not tell, ISO/IEC 14496-3 §4.5.1.1.
-const AAC_FRAME: u32 = 1024;
 
 /// What is remembered from frame to frame of one track.
 #[derive(Clone, Debug)]
@@ -29,7 +25,7 @@ impl Stamps {
     pub(super) fn new(track: MuxTrack<'_>, interval: Duration) -> Self {
         let (sample_rate, frame_samples) = match track {
             MuxTrack::Video(_) => (1, 1),
-            MuxTrack::Audio(track) => (track.sample_rate.max(1), frame_samples(track)),
+            MuxTrack::Audio(track) => (track.sample_rate.max(1), track.aac_frame_samples().into()),
         };
         Self { kind: track.kind(), interval, last: None, sample_rate, frame_samples, next_sample: None }
     }
@@ -70,9 +66,4 @@ impl Stamps {
         let time = MediaTime::from_ticks(ticks, self.sample_rate);
         (time, time, self.interval)
     }
-}
-
-/// Samples in a frame of this track: HE-AAC has twice as many as plain AAC.
-pub(super) fn frame_samples(track: &AudioTrack) -> i64 {
-    AudioSpecificConfig::parse(&track.codec_data).map_or(AAC_FRAME, |config| config.frame_samples).into()
 }

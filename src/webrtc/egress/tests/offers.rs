@@ -87,13 +87,13 @@ fn e04_each_codec_is_answered_with_the_format_that_fits_the_stream_or_not_at_all
 }
 
 #[test]
-fn a_section_without_a_track_is_inactive_and_one_without_media_is_refused() {
+fn a_stream_without_sound_is_answered_with_sound_that_may_come_and_what_is_no_media_is_refused() {
     let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:2\r\n";
     let offer = offer_text(DIGEST, "sendrecv") + data;
     let (_publisher, plan) = plan(&offer, &tracks("42e01f", false));
     let plan = plan.expect("acceptable");
     let (_, audio) = plan.sdp().split_once("m=audio 9 ").expect("audio");
-    assert!(audio.contains("a=inactive\r\n") && !audio.contains("a=sendonly"));
+    assert!(audio.contains("a=sendonly\r\n") && audio.contains("opus/48000/2"));
     assert!(plan.sdp().contains("m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n"));
 }
 
