@@ -5,6 +5,8 @@
 //! `restream` · `http` · `gateway`, `config`, `telemetry`.
 
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod gateway;
 pub mod hls;
 pub mod http;

@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("http", &["restream", "webrtc", "rtmp", "hls", "pipeline", "stream", "media"]),
     ("telemetry", &[]),
     ("config", &["telemetry", "media"]),
+    ("fuzzing", &["webrtc", "rtmp", "hls", "media"]),
     (
         "gateway",
         &["config", "telemetry", "http", "restream", "webrtc", "rtmp", "hls", "pipeline", "stream", "media"],

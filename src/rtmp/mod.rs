@@ -9,6 +9,8 @@ mod assembly;
 mod chunk;
 mod command;
 mod flv;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod handshake;
 mod publishing;
 mod push;

@@ -15,6 +15,8 @@ mod access_unit;
 mod answer;
 mod feedback;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod layers;
 mod loss;
 mod offer;
