@@ -14,6 +14,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("rtmp_handshake", rtmp::fuzzing::handshake),
     ("rtmp_chunk", rtmp::fuzzing::chunk),
+    ("rtmp_interleaving", rtmp::fuzzing::interleaving),
     ("rtmp_amf", rtmp::fuzzing::amf),
     ("rtmp_flv", rtmp::fuzzing::flv),
     ("rtmp_assembly", rtmp::fuzzing::assembly),
@@ -52,8 +53,10 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// Changed copies of each seed that a run of the tests tries.
-    const CHANGES: u64 = 200;
+    /// Changed copies of each seed that a run of the tests tries; `FUZZ_CHANGES` makes them more.
+    fn changes() -> u64 {
+        std::env::var("FUZZ_CHANGES").map_or(200, |count| count.parse().expect("a number"))
+    }
 
     fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
@@ -110,7 +113,7 @@ mod tests {
                 };
                 pass(seed);
                 let (_, other) = &seeds[(number + 1) % seeds.len()];
-                for _ in 0..CHANGES {
+                for _ in 0..changes() {
                     pass(&changed(seed, other, &mut random));
                 }
             }

@@ -1,5 +1,7 @@
 //! Fuzzing of RTMP: what one connection may send, layer by layer.
 
+mod interleaving;
+
 use super::amf;
 use super::assembly::{Assembly, Output};
 use super::chunk::{ChunkError, ChunkReader, ChunkWriter, Limits, Message, kind};
@@ -10,6 +12,7 @@ use super::push::PushUrl;
 use crate::media::fuzzing::Input;
 use crate::media::{MediaKind, MediaTime};
 use bytes::Bytes;
+pub use interleaving::interleaving;
 use rml_rtmp::rml_amf0::Amf0Value;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
