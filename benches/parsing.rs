@@ -118,7 +118,7 @@ async fn publish(address: SocketAddr, hub: &Hub, recorded: &Publication) {
             StreamEvent::Started(stream) | StreamEvent::PublisherReturned(stream) => {
                 frames = stream.statistics().snapshot().items_received;
             }
-            StreamEvent::PublisherLeft(_) => {}
+            StreamEvent::PublisherLeft(_) | StreamEvent::Stalled(_) | StreamEvent::Resumed(_) => {}
             StreamEvent::Ended(_) => break,
         }
     }

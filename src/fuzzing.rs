@@ -23,7 +23,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("media_h265", media::fuzzing::h265),
     ("media_av1", media::fuzzing::av1),
     ("media_vpx", media::fuzzing::vpx),
-    ("media_aac", media::fuzzing::aac),
+    ("media_sound", media::fuzzing::sound),
     ("media_names", media::fuzzing::names),
     ("sdp_ingest", webrtc::fuzzing::ingest::offer),
     ("sdp_egress", webrtc::fuzzing::egress::offer),

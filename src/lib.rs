@@ -1,9 +1,10 @@
 //! Tidegate: a live-video gateway. WHIP and RTMP in; Low-Latency HLS, WHEP and RTMP restreams out.
 //!
 //! Rooms, lowest first; a room imports only rooms below it (`tests/architecture.rs` checks that):
-//! [`media`] nouns and parsing · [`stream`] the hub · `pipeline` GStreamer · `hls`, `rtmp`, `webrtc` ·
+//! [`media`] nouns and parsing · [`admission`] bounds by source · [`tls`] · [`stream`] the hub · `pipeline` GStreamer · `hls`, `rtmp`, `webrtc` ·
 //! `restream` · `http` · `gateway`, `config`, `telemetry`.
 
+pub mod admission;
 pub mod config;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -16,4 +17,5 @@ pub mod restream;
 pub mod rtmp;
 pub mod stream;
 pub mod telemetry;
+pub mod tls;
 pub mod webrtc;

@@ -14,7 +14,7 @@ mod sources;
 pub use credentials::{Credentials, CredentialsError};
 pub use error::ConfigError;
 
-use crate::media::{IceServer, Secret, VideoTranscoding};
+use crate::media::{BFrames, IceServer, Secret, VideoTranscoding};
 use flags::Flags;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use settings::Setting;
@@ -38,6 +38,12 @@ pub struct Config {
     pub http_cors_origins: Option<Vec<String>>,
     /// Where RTMP publishers connect.
     pub rtmp_listen: SocketAddr,
+    /// Where RTMPS publishers connect, if there is a certificate.
+    pub rtmp_tls_listen: SocketAddr,
+    /// The file with the server's certificate and its chain; `None`: no TLS.
+    pub tls_certificate: Option<PathBuf>,
+    /// The file with the certificate's private key.
+    pub tls_private_key: Option<PathBuf>,
     /// The address of all WebRTC sessions, UDP and TCP.
     pub webrtc_listen: SocketAddr,
     /// Addresses under which `webrtc_listen` is reached from outside (NAT); empty: the interfaces' own.
@@ -48,7 +54,12 @@ pub struct Config {
     pub webrtc_full_ice: bool,
     /// Threads for WebRTC sessions.
     pub webrtc_workers: usize,
-    /// WebRTC sessions of one source address that are on their way, without a connectivity check yet …
+    /// RTMP connections at a time …
+    pub limits_rtmp_connections: usize,
+    /// … and of one source address.
+    pub limits_rtmp_connections_per_source: usize,
+    /// Sessions of one source address that are on their way: WebRTC without a connectivity check yet, RTMP
+    /// before `publish` …
     pub limits_half_open_per_source: usize,
     /// … and of all.
     pub limits_half_open: usize,
@@ -85,6 +96,10 @@ pub struct Config {
     pub hls_always: bool,
     /// Whether video is transcoded for outputs that can't take it as it is.
     pub transcode_video: VideoTranscoding,
+    /// Bits a second of sound that is encoded as AAC.
+    pub transcode_audio_bitrate: u32,
+    /// What is done with B-frames for WebRTC viewers.
+    pub webrtc_b_frames: BFrames,
     /// The API's bearer token; `None`: generated on first start.
     pub auth_admin_token: Option<Secret>,
     /// The key that publishers show; `None`: generated on first start.
@@ -114,6 +129,11 @@ impl Config {
             http_connections_per_source: 200,
             http_cors_origins: None,
             rtmp_listen: SocketAddr::new(any, 1935),
+            rtmp_tls_listen: SocketAddr::new(any, 1936),
+            tls_certificate: None,
+            tls_private_key: None,
+            limits_rtmp_connections: 1024,
+            limits_rtmp_connections_per_source: 200,
             webrtc_listen: SocketAddr::new(any, 8189),
             webrtc_external_addresses: Vec::new(),
             webrtc_tcp: true,
@@ -137,6 +157,8 @@ impl Config {
             hls_window: 7,
             hls_always: false,
             transcode_video: VideoTranscoding::OnDemand,
+            transcode_audio_bitrate: 128_000,
+            webrtc_b_frames: BFrames::Transcode,
             auth_admin_token: None,
             auth_publish_key: None,
             restream_egress_allow: Vec::new(),
@@ -195,6 +217,7 @@ impl Config {
             });
         }
         self.check_turn(origin)?;
+        self.check_tls()?;
         if let (Some(token), Some(key)) = (&self.auth_admin_token, &self.auth_publish_key)
             && token.matches(key.reveal())
         {
@@ -207,6 +230,16 @@ impl Config {
             });
         }
         Ok(())
+    }
+
+    /// A certificate is of no use without its key, nor a key without its certificate.
+    fn check_tls(&self) -> Result<(), ConfigError> {
+        let (key, expected) = match (&self.tls_certificate, &self.tls_private_key) {
+            (Some(_), None) => ("tls.private_key", "the PEM file with the key of tls.certificate"),
+            (None, Some(_)) => ("tls.certificate", "the PEM file with the certificate of tls.private_key"),
+            _ => return Ok(()),
+        };
+        Err(ConfigError::Missing { key, expected })
     }
 
     /// A TURN server wants credentials of one kind, whole.

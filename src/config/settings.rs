@@ -36,6 +36,7 @@ struct Definition {
 const ADDRESS: &str = "an address and a port, such as \"0.0.0.0:8080\" or \"[::1]:8080\"";
 const SECRET: &str = "8 to 256 letters, digits or characters of \"-._~\"";
 const SWITCH: &str = "true or false";
+const PEM: &str = "a PEM file";
 
 const TURN_SECRET: &str = "1 to 256 printable ASCII characters";
 const COUNT: &str = "a number from 1 to 100000, or \"off\"";
@@ -54,6 +55,31 @@ const DEFINITIONS: &[Definition] = &[
         set: |c, v| put(&mut c.http_cors_origins, v.origins()),
     },
     Definition { key: "rtmp.listen", expected: ADDRESS, set: |c, v| put(&mut c.rtmp_listen, v.parse()) },
+    Definition {
+        key: "rtmp.tls_listen",
+        expected: ADDRESS,
+        set: |c, v| put(&mut c.rtmp_tls_listen, v.parse()),
+    },
+    Definition {
+        key: "tls.certificate",
+        expected: PEM,
+        set: |c, v| put(&mut c.tls_certificate, v.path().map(Some)),
+    },
+    Definition {
+        key: "tls.private_key",
+        expected: PEM,
+        set: |c, v| put(&mut c.tls_private_key, v.path().map(Some)),
+    },
+    Definition {
+        key: "limits.rtmp_connections",
+        expected: COUNT,
+        set: |c, v| put(&mut c.limits_rtmp_connections, v.count()),
+    },
+    Definition {
+        key: "limits.rtmp_connections_per_source",
+        expected: COUNT,
+        set: |c, v| put(&mut c.limits_rtmp_connections_per_source, v.count()),
+    },
     Definition { key: "webrtc.listen", expected: ADDRESS, set: |c, v| put(&mut c.webrtc_listen, v.parse()) },
     Definition {
         key: "webrtc.external_addresses",
@@ -163,6 +189,16 @@ const DEFINITIONS: &[Definition] = &[
         key: "transcode.video",
         expected: "\"off\" or \"on-demand\"",
         set: |c, v| put(&mut c.transcode_video, v.parse()),
+    },
+    Definition {
+        key: "transcode.audio_bitrate",
+        expected: "bits a second from \"16k\" to \"320k\", such as \"128k\"",
+        set: |c, v| put(&mut c.transcode_audio_bitrate, v.bitrate(16_000, 320_000)),
+    },
+    Definition {
+        key: "webrtc.b_frames",
+        expected: "\"transcode\", \"drop\" or \"refuse\"",
+        set: |c, v| put(&mut c.webrtc_b_frames, v.parse()),
     },
     Definition {
         key: "auth.admin_token",
@@ -286,6 +322,17 @@ impl Value {
     fn duration(&self, least: u64, most: u64) -> Option<Duration> {
         let duration = humantime::parse_duration(self.text()?).ok()?;
         (Duration::from_millis(least)..=Duration::from_millis(most)).contains(&duration).then_some(duration)
+    }
+
+    /// From `least` to `most` bits a second, both included; `k` stands for a thousand.
+    fn bitrate(&self, least: u32, most: u32) -> Option<u32> {
+        let text = self.text()?;
+        let (number, unit) = match text.strip_suffix(['k', 'K']) {
+            Some(number) => (number, 1000),
+            None => (text, 1),
+        };
+        let rate = number.parse::<u32>().ok()?.checked_mul(unit)?;
+        (least..=most).contains(&rate).then_some(rate)
     }
 
     fn secret(&self) -> Option<Secret> {

@@ -68,6 +68,10 @@ fn every_key_is_read_from_the_file() {
         cors_origins = ["https://example.net", "http://localhost:3000"]
         [rtmp]
         listen = "127.0.0.1:2"
+        tls_listen = "127.0.0.1:4"
+        [tls]
+        certificate = "/c.pem"
+        private_key = "/k.pem"
         [webrtc]
         listen = "127.0.0.1:3"
         external_addresses = ["203.0.113.7", "2001:db8::7"]
@@ -80,6 +84,8 @@ fn every_key_is_read_from_the_file() {
         patches_per_second = "off"
         session_requests_per_second = 0
         key_attempts_per_minute = 9
+        rtmp_connections = 11
+        rtmp_connections_per_source = "off"
         exempt = ["127.0.0.0/8", "::1/128"]
         [hls]
         part_duration = "200ms"
@@ -113,6 +119,19 @@ fn every_key_is_read_from_the_file() {
     assert_eq!(config.limits_session_requests_per_second, None);
     assert_eq!(rate(config.limits_key_attempts_per_minute), Some(9));
     assert_eq!(config.limits_exempt.len(), 2);
+    let connections = (config.limits_rtmp_connections, config.limits_rtmp_connections_per_source);
+    assert_eq!(connections, (11, usize::MAX));
+    assert_eq!(config.rtmp_tls_listen.port(), 4);
+    let files = [config.tls_certificate, config.tls_private_key].map(Option::unwrap_or_default);
+    assert_eq!(files, ["/c.pem", "/k.pem"].map(PathBuf::from));
+}
+
+#[test]
+fn a_certificate_and_its_key_come_together() {
+    let error = fault(&[], &[("TIDEGATE_TLS_CERTIFICATE", "/c.pem")]);
+    assert!(error.contains("tls.private_key is not set"), "{error}");
+    let error = fault(&[], &[("TIDEGATE_TLS_PRIVATE_KEY", "/k.pem")]);
+    assert!(error.contains("tls.certificate is not set"), "{error}");
 }
 
 #[test]

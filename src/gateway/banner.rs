@@ -13,6 +13,7 @@ pub struct Banner<'a> {
     credentials: &'a Credentials,
     http: SocketAddr,
     rtmp: SocketAddr,
+    rtmps: Option<SocketAddr>,
     /// An address under which other machines reach this one.
     elsewhere: Option<IpAddr>,
 }
@@ -28,7 +29,12 @@ impl<'a> Banner<'a> {
         let addresses = candidates.iter().map(SocketAddr::ip).filter(|address| !address.is_loopback());
         // The familiar form first.
         let elsewhere = addresses.min_by_key(IpAddr::is_ipv6).filter(|_| http.ip().is_unspecified());
-        Self { config, credentials, http, rtmp, elsewhere }
+        Self { config, credentials, http, rtmp, rtmps: None, elsewhere }
+    }
+
+    /// With the address for RTMPS.
+    pub(super) fn with_rtmps(self, rtmps: Option<SocketAddr>) -> Self {
+        Self { rtmps, ..self }
     }
 }
 
@@ -51,6 +57,9 @@ impl fmt::Display for Banner<'_> {
         line(f, "OBS, WHIP server", &format!("{http}/{MAIN}/whip"))?;
         line(f, "  bearer token", if config.open { "(none needed)" } else { key })?;
         line(f, "OBS, RTMP server", &rtmp)?;
+        if let Some(address) = self.rtmps {
+            line(f, "  or with TLS", &format!("rtmps://{}/{APPLICATION}", on_this_machine(address)))?;
+        }
         let stream_key = if config.open { MAIN.to_owned() } else { format!("{MAIN}?key={key}") };
         line(f, "  stream key", &stream_key)?;
         writeln!(f)?;
@@ -98,7 +107,9 @@ mod tests {
             Credentials { admin_token: Secret::new("admin-token"), publish_key: Secret::new("publish-key") };
         let candidates = ["127.0.0.1:8189", "[2001:db8::5]:8189", "192.0.2.5:8189"];
         let candidates = candidates.map(|candidate| candidate.parse().expect("an address"));
-        Banner::new(&config, &credentials, config.http_listen, config.rtmp_listen, &candidates).to_string()
+        Banner::new(&config, &credentials, config.http_listen, config.rtmp_listen, &candidates)
+            .with_rtmps(demo.then_some(config.rtmp_tls_listen))
+            .to_string()
     }
 
     #[test]
@@ -109,6 +120,7 @@ mod tests {
             "http://localhost:8080/main/publish\n",
             "http://localhost:8080/main/whip\n",
             "rtmp://localhost:1935/live\n",
+            "rtmps://localhost:1936/live\n",
             "main?key=publish-key\n",
             "curl -H 'Authorization: Bearer admin-token' http://localhost:8080/api/v1/streams\n",
             "http://localhost:8080/demo/index.m3u8\n",
@@ -123,5 +135,6 @@ mod tests {
     fn an_open_gateway_shows_no_publish_key() {
         let banner = shown(true, false);
         assert!(!banner.contains("publish-key") && !banner.contains("/demo"), "{banner}");
+        assert!(!banner.contains("rtmps://"), "{banner}");
     }
 }

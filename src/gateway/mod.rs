@@ -9,15 +9,18 @@ mod stream_key;
 
 pub use banner::Banner;
 
+use crate::admission::{Exempt, KeyAttempts};
 use crate::config::{Config, Credentials, CredentialsError};
 use crate::hls::{Hls, HlsSettings};
 use crate::http::{
     Access, Http, HttpError, HttpSettings, IceServers, Origins, RateSettings, Rooms, TurnCredentials,
 };
+use crate::media::{Secret, Transcoding};
 use crate::pipeline::{self, PipelineError, Pipelines};
 use crate::restream::Restreams;
-use crate::rtmp::{RtmpError, RtmpServer};
+use crate::rtmp::{RtmpError, RtmpLimits, RtmpServer};
 use crate::stream::Hub;
+use crate::tls::{ServerTls, TlsError};
 use crate::webrtc::{IceMode, WebRtc, WebRtcError, WebRtcSettings};
 use outputs::Outputs;
 use std::future::Future;
@@ -44,12 +47,13 @@ pub struct Gateway {
     credentials: Credentials,
     http_addr: SocketAddr,
     rtmp_addr: SocketAddr,
+    rtmps_addr: Option<SocketAddr>,
     hub: Hub,
     webrtc: Arc<WebRtc>,
     restreams: Arc<Restreams>,
     /// New sessions are refused.
     closing: CancellationToken,
-    /// Ends the demo and the reaper.
+    /// Ends the demo and the watcher.
     sources: CancellationToken,
     rtmp_cancel: CancellationToken,
     outputs_cancel: CancellationToken,
@@ -61,7 +65,7 @@ pub struct Gateway {
 struct Tasks {
     rtmp: JoinHandle<()>,
     demo: Option<JoinHandle<()>>,
-    reaper: JoinHandle<()>,
+    watcher: JoinHandle<()>,
     outputs: JoinHandle<()>,
     http: JoinHandle<()>,
 }
@@ -81,6 +85,9 @@ pub enum GatewayError {
     /// No RTMP.
     #[error(transparent)]
     Rtmp(#[from] RtmpError),
+    /// The certificate or its key can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No WebRTC.
     #[error(transparent)]
     WebRtc(#[from] WebRtcError),
@@ -96,11 +103,13 @@ impl Gateway {
     pub async fn start(config: Config) -> Result<Self, GatewayError> {
         let credentials = Credentials::load(&config)?;
         let publish_key = (!config.open).then(|| credentials.publish_key.clone());
-        let (hub, reaper) = Hub::new(config.stream_grace);
+        let (hub, watcher) = Hub::new(config.stream_grace);
         let outputs = Outputs::subscribe(hub.clone());
         let closing = CancellationToken::new();
 
-        let pipelines = Pipelines::load(config.pipelines_dir.as_deref())?;
+        let pipelines =
+            Pipelines::load_with(config.pipelines_dir.as_deref(), config.transcode_audio_bitrate)?;
+        let transcoding = Transcoding { video: config.transcode_video, b_frames: config.webrtc_b_frames };
         let hls = Hls::new(
             HlsSettings {
                 part_duration: config.hls_part_duration,
@@ -111,8 +120,9 @@ impl Gateway {
             pipelines.clone(),
         );
         let restreams = Restreams::with_transcoding(hub.clone(), config.transcode_video);
-        let authorize = stream_key::authorize(publish_key.clone());
-        let rtmp = RtmpServer::bind(config.rtmp_listen, hub.clone(), authorize).await?;
+        let exempt = Exempt::new(config.limits_exempt.iter().copied());
+        let key_attempts = Arc::new(KeyAttempts::new(config.limits_key_attempts_per_minute, exempt.clone()));
+        let rtmp = rtmp(&config, &hub, publish_key.clone(), key_attempts.clone(), exempt.clone()).await?;
         let webrtc = WebRtc::start(
             WebRtcSettings {
                 listen: config.webrtc_listen,
@@ -122,6 +132,7 @@ impl Gateway {
                 ice: if config.webrtc_full_ice { IceMode::Full } else { IceMode::Lite },
                 half_open_per_source: config.limits_half_open_per_source,
                 half_open: config.limits_half_open,
+                transcoding,
             },
             hub.clone(),
         )?;
@@ -135,7 +146,7 @@ impl Gateway {
         let settings = HttpSettings {
             listen: config.http_listen,
             connections_per_source: config.http_connections_per_source,
-            rates: rates(&config),
+            rates: rates(&config, key_attempts, exempt),
             origins: config.http_cors_origins.clone().map_or(Origins::Any, Origins::Only),
             ice_servers: ice_servers(&config),
         };
@@ -149,15 +160,10 @@ impl Gateway {
 
         let (sources, rtmp_cancel) = (CancellationToken::new(), CancellationToken::new());
         let (outputs_cancel, http_cancel) = (CancellationToken::new(), CancellationToken::new());
-        let (http_addr, rtmp_addr) = (http.local_addr(), rtmp.local_addr());
+        let (http_addr, rtmp_addr, rtmps_addr) = (http.local_addr(), rtmp.local_addr(), rtmp.tls_addr());
         let tasks = Tasks {
-            reaper: tokio::spawn(reaper.run(sources.clone())),
-            outputs: tokio::spawn(outputs.run(
-                pipelines.clone(),
-                hls,
-                config.transcode_video,
-                outputs_cancel.clone(),
-            )),
+            watcher: tokio::spawn(watcher.run(sources.clone())),
+            outputs: tokio::spawn(outputs.run(pipelines.clone(), hls, transcoding, outputs_cancel.clone())),
             http: tokio::spawn(http.run(http_cancel.clone())),
             rtmp: tokio::spawn(rtmp.run(rtmp_cancel.clone())),
             demo: config.demo.then(|| {
@@ -166,11 +172,15 @@ impl Gateway {
             }),
         };
         info!(http = %http_addr, rtmp = %rtmp_addr, webrtc = %webrtc.local_addr(), "Listening.");
+        if let Some(address) = rtmps_addr {
+            info!(rtmps = %address, "Listening with TLS.");
+        }
         Ok(Self {
             config,
             credentials,
             http_addr,
             rtmp_addr,
+            rtmps_addr,
             hub,
             webrtc,
             restreams,
@@ -193,6 +203,11 @@ impl Gateway {
         self.rtmp_addr
     }
 
+    /// Where RTMPS publishers connect, if there is a certificate.
+    pub fn rtmps_addr(&self) -> Option<SocketAddr> {
+        self.rtmps_addr
+    }
+
     /// The UDP address of all WebRTC sessions.
     pub fn webrtc_addr(&self) -> SocketAddr {
         self.webrtc.local_addr()
@@ -211,6 +226,7 @@ impl Gateway {
     /// What to tell the operator. Shows the keys: for the terminal, not for the log.
     pub fn banner(&self) -> Banner<'_> {
         Banner::new(&self.config, &self.credentials, self.http_addr, self.rtmp_addr, self.webrtc.candidates())
+            .with_rtmps(self.rtmps_addr)
     }
 
     /// Ends in order, within 10 s: refuse the new, end publishers, flush outputs, end targets and viewers
@@ -237,7 +253,7 @@ impl Gateway {
             within(ending, "restream targets", self.restreams.shutdown()),
             within(ending, "WebRTC sessions", self.webrtc.shutdown()),
             within(ending, "RTMP connections", joined(tasks.rtmp)),
-            within(ending, "streams", joined(tasks.reaper)),
+            within(ending, "streams", joined(tasks.watcher)),
             within(ending, "demo", async {
                 if let Some(demo) = tasks.demo {
                     joined(demo).await;
@@ -255,14 +271,38 @@ impl Gateway {
     }
 }
 
-fn rates(config: &Config) -> RateSettings {
+/// RTMP, and RTMPS where there is a certificate.
+async fn rtmp(
+    config: &Config,
+    hub: &Hub,
+    publish_key: Option<Secret>,
+    key_attempts: Arc<KeyAttempts>,
+    exempt: Exempt,
+) -> Result<RtmpServer, GatewayError> {
+    let limits = RtmpLimits {
+        connections: config.limits_rtmp_connections,
+        connections_per_source: config.limits_rtmp_connections_per_source,
+        half_open: config.limits_half_open,
+        half_open_per_source: config.limits_half_open_per_source,
+        exempt,
+    };
+    let authorize = stream_key::authorize(publish_key, key_attempts);
+    let server = RtmpServer::bind(config.rtmp_listen, hub.clone(), authorize).await?.with_limits(limits);
+    let (Some(certificate), Some(key)) = (&config.tls_certificate, &config.tls_private_key) else {
+        return Ok(server);
+    };
+    let tls = ServerTls::load(certificate, key)?;
+    Ok(server.with_tls(config.rtmp_tls_listen, tls).await?)
+}
+
+fn rates(config: &Config, key_attempts: Arc<KeyAttempts>, exempt: Exempt) -> RateSettings {
     RateSettings {
         posts_per_second: config.limits_posts_per_second,
         post_burst: config.limits_post_burst,
         patches_per_second: config.limits_patches_per_second,
         session_requests_per_second: config.limits_session_requests_per_second,
-        key_attempts_per_minute: config.limits_key_attempts_per_minute,
-        exempt: config.limits_exempt.clone(),
+        key_attempts,
+        exempt,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What each stream gets when it comes to life: its bridges and its HLS.
 
 use crate::hls::Hls;
-use crate::media::VideoTranscoding;
+use crate::media::Transcoding;
 use crate::pipeline::{self, Pipelines};
 use crate::stream::{Hub, Stream, StreamEvent};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Outputs {
         mut self,
         pipelines: Arc<Pipelines>,
         hls: Arc<Hls>,
-        transcoding: VideoTranscoding,
+        transcoding: Transcoding,
         cancel: CancellationToken,
     ) {
         let mut tasks = JoinSet::new();
@@ -67,8 +67,11 @@ impl Outputs {
                 self.started.retain(|started| !Arc::ptr_eq(started, &stream));
                 Vec::new()
             }
-            // The lanes tell bridges and HLS of a publisher that left or returned.
-            StreamEvent::PublisherLeft(_) | StreamEvent::PublisherReturned(_) => Vec::new(),
+            // The lanes tell bridges and HLS of what happens to a publisher.
+            StreamEvent::Stalled(_)
+            | StreamEvent::Resumed(_)
+            | StreamEvent::PublisherLeft(_)
+            | StreamEvent::PublisherReturned(_) => Vec::new(),
         }
     }
 
@@ -110,7 +113,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_stream_is_started_once_also_after_missed_events() {
-        let (hub, _reaper) = Hub::new(Duration::from_secs(60));
+        let (hub, _watcher) = Hub::new(Duration::from_secs(60));
         let mut outputs = Outputs::subscribe(hub.clone());
         let first = publish(&hub, "first");
         let event = outputs.events.recv().await.expect("an event");

@@ -32,7 +32,7 @@ pub(super) fn video_codec(track: &VideoTrack) -> Option<String> {
             }
             _ => None,
         },
-        Codec::Vp8 | Codec::Opus | Codec::Aac => None,
+        Codec::Vp8 | Codec::Opus | Codec::Aac | Codec::Mp3 => None,
     }
 }
 

@@ -11,7 +11,6 @@ mod body;
 mod cors;
 mod hls;
 mod ice_servers;
-mod limits;
 mod live;
 mod outputs;
 mod pages;

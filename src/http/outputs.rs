@@ -1,6 +1,8 @@
 //! Which outputs a stream has, and why it lacks others, as the API shows it.
 
-use crate::media::{Carriage, Codec, Frame, MediaKind, NoCarriage, Output, PacketBatch, VideoTranscoding};
+use crate::media::{
+    BFRAMES_OFF, Carriage, Codec, Frame, MediaKind, Output, PacketBatch, PacketVideo, Tracks, Transcoding,
+};
 use crate::stream::{LaneKind, Stream};
 use serde::Serialize;
 
@@ -25,52 +27,110 @@ struct OutputView {
     transcoded: bool,
     /// Why something is lacking; `null` if nothing is.
     reason: Option<String>,
+    /// What is done to the video, and what to change at the source so that it isn't; `null` if nothing is.
+    note: Option<String>,
 }
 
 /// The outputs of `stream`; `None` while nothing is known of its media.
-pub(super) fn of(stream: &Stream, transcoding: VideoTranscoding) -> Option<OutputsView> {
+pub(super) fn of(stream: &Stream, transcoding: Transcoding) -> Option<OutputsView> {
     let native = stream.watch_lanes().borrow().native?;
     let epoch = match native {
         LaneKind::Packets => stream.epoch::<PacketBatch>(),
         LaneKind::Frames => stream.epoch::<Frame>(),
         LaneKind::Compatible => None,
     }?;
-    let audio = epoch.tracks.has(MediaKind::Audio);
-    Some(view(epoch.tracks.codec(MediaKind::Video), audio, transcoding))
+    // A bridge that runs knows more of B-frames than the configuration says.
+    let lacks_video = |packets: &Tracks| packets.video.is_none();
+    let packets = stream.epoch::<PacketBatch>().filter(|_| native == LaneKind::Frames);
+    let depended_on = packets.is_some_and(|packets| lacks_video(&packets.tracks));
+    Some(view(&epoch.tracks, depended_on, transcoding))
 }
 
-fn view(video: Option<Codec>, audio: bool, transcoding: VideoTranscoding) -> OutputsView {
+fn view(tracks: &Tracks, depended_on: bool, transcoding: Transcoding) -> OutputsView {
+    let (video, audio) = (tracks.codec(MediaKind::Video), tracks.has(MediaKind::Audio));
     let unchanged = OutputView {
         available: video.is_some() || audio,
         video: video.map(Codec::name),
         transcoded: false,
         reason: None,
+        note: None,
     };
-    let output = |output, sound_alone: bool| match video.map(|codec| transcoding.carriage(codec, output)) {
-        None | Some(Ok(Carriage::AsItIs)) => unchanged.clone(),
-        Some(Ok(Carriage::Transcoded)) => {
-            OutputView { video: Some(Codec::H264.name()), transcoded: true, ..unchanged.clone() }
-        }
-        Some(Err(reason)) => lacking(reason, sound_alone),
-    };
+    let output =
+        |output, sound_alone: bool| match video.map(|codec| transcoding.video.carriage(codec, output)) {
+            None | Some(Ok(Carriage::AsItIs)) => unchanged.clone(),
+            Some(Ok(Carriage::Transcoded)) => {
+                OutputView { video: Some(Codec::H264.name()), transcoded: true, ..unchanged.clone() }
+            }
+            Some(Err(reason)) => lacking(reason, sound_alone),
+        };
     // HLS goes on with the sound; a server that expects a show has no use for that.
     OutputsView {
         hls: output(Output::Hls, audio),
-        whep: unchanged.clone(),
+        whep: whep(tracks, depended_on, transcoding, unchanged.clone()),
         restream: output(Output::Restream, false),
     }
 }
 
-fn lacking(reason: NoCarriage, sound_alone: bool) -> OutputView {
-    OutputView { available: sound_alone, video: None, transcoded: false, reason: Some(reason.to_string()) }
+/// Video with B-frames is changed for viewers, or not to be had.
+fn whep(tracks: &Tracks, depended_on: bool, transcoding: Transcoding, unchanged: OutputView) -> OutputView {
+    let Some(track) = &tracks.video else { return unchanged };
+    let note = |what: &str| Some(format!("the video has B-frames, so {what}; to save that, {BFRAMES_OFF}"));
+    match transcoding.to_packets(track, depended_on) {
+        Ok(PacketVideo::AsItIs) => unchanged,
+        Ok(PacketVideo::Thinned) => {
+            OutputView { note: note("viewers get it without them, with fewer pictures"), ..unchanged }
+        }
+        Ok(PacketVideo::Transcoded) => OutputView {
+            video: Some(Codec::H264.name()),
+            transcoded: true,
+            note: note("it is encoded again while somebody watches"),
+            ..unchanged
+        },
+        Err(reason) => lacking(reason, tracks.has(MediaKind::Audio)),
+    }
+}
+
+fn lacking(reason: impl ToString, sound_alone: bool) -> OutputView {
+    let reason = Some(reason.to_string());
+    OutputView { available: sound_alone, video: None, transcoded: false, reason, note: None }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::{AudioTrack, BFrames, VideoTrack, VideoTranscoding};
+
+    fn tracks(codec: Codec, reordered: bool) -> Tracks {
+        let (codec_data, fmtp) = (Default::default(), String::new());
+        let video = VideoTrack { codec, resolution: None, frame_rate: None, codec_data, fmtp, reordered };
+        let (codec_data, fmtp) = (Default::default(), String::new());
+        let audio = AudioTrack { codec: Codec::Aac, sample_rate: 48_000, channels: 2, codec_data, fmtp };
+        Tracks { video: Some(video), audio: Some(audio) }
+    }
 
     fn json(video: Codec, transcoding: VideoTranscoding) -> serde_json::Value {
-        serde_json::to_value(view(Some(video), true, transcoding)).expect("JSON")
+        let transcoding = Transcoding { video: transcoding, ..Transcoding::default() };
+        serde_json::to_value(view(&tracks(video, false), false, transcoding)).expect("JSON")
+    }
+
+    #[test]
+    fn what_becomes_of_b_frames_is_told() {
+        let whep = |b_frames, depended_on| {
+            let transcoding = Transcoding { video: VideoTranscoding::Off, b_frames };
+            let view = view(&tracks(Codec::H265, true), depended_on, transcoding);
+            serde_json::to_value(view).expect("JSON")["whep"].clone()
+        };
+        let dropped = whep(BFrames::Drop, false);
+        assert_eq!((&dropped["video"], &dropped["transcoded"]), (&"H.265".into(), &false.into()));
+        assert!(dropped["note"].as_str().expect("a note").contains("OBS"), "{dropped}");
+        for refused in [whep(BFrames::Refuse, false), whep(BFrames::Transcode, true)] {
+            assert_eq!(refused["video"], serde_json::Value::Null);
+            assert!(refused["reason"].as_str().expect("a reason").contains("OBS"), "{refused}");
+        }
+        let transcoded = view(&tracks(Codec::H264, true), false, Transcoding::default());
+        let transcoded = serde_json::to_value(transcoded).expect("JSON");
+        assert_eq!(transcoded["whep"]["transcoded"], true);
+        assert_eq!(transcoded["hls"]["note"], serde_json::Value::Null);
     }
 
     #[test]
@@ -97,9 +157,9 @@ mod tests {
     fn what_is_transcoded_is_called_so() {
         let av1 = json(Codec::Av1, VideoTranscoding::OnDemand);
         let expected = serde_json::json!({
-            "hls": {"available": true, "video": "AV1", "transcoded": false, "reason": null},
-            "whep": {"available": true, "video": "AV1", "transcoded": false, "reason": null},
-            "restream": {"available": true, "video": "H.264", "transcoded": true, "reason": null},
+            "hls": {"available": true, "video": "AV1", "transcoded": false, "reason": null, "note": null},
+            "whep": {"available": true, "video": "AV1", "transcoded": false, "reason": null, "note": null},
+            "restream": {"available": true, "video": "H.264", "transcoded": true, "reason": null, "note": null},
         });
         assert_eq!(av1, expected);
         assert_eq!(json(Codec::Vp8, VideoTranscoding::OnDemand)["hls"]["transcoded"], true);

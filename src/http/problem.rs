@@ -160,6 +160,7 @@ impl From<SessionError> for Problem {
             E::MalformedOffer(_) => of(StatusCode::BAD_REQUEST, "malformed-offer"),
             E::UnacceptableOffer(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "unacceptable-offer"),
             E::NoCommonCodec { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "no-common-codec"),
+            E::BFrames(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "b-frames"),
             E::StreamTaken(_) => of(StatusCode::CONFLICT, "stream-taken"),
             E::NotLive(_) => of(StatusCode::CONFLICT, "stream-not-live").retry_after(2),
             E::UnknownStream(_) => of(StatusCode::NOT_FOUND, "unknown-stream"),

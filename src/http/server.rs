@@ -5,12 +5,12 @@
 //! descriptors, accepting waits while what runs goes on.
 
 use super::bitrate::Bitrates;
-use super::limits::{Place, Sources};
 use super::rates::{RateSettings, Rates};
 use super::request::Peer;
 use super::router::router;
 use super::sessions::Sessions;
 use super::{Access, App, IceServers, Origins, Rooms};
+use crate::admission::{Place, Places};
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
@@ -75,7 +75,7 @@ pub struct Http {
     listener: TcpListener,
     local: SocketAddr,
     app: Arc<App>,
-    sources: Sources,
+    places: Places,
 }
 
 impl Http {
@@ -100,7 +100,7 @@ impl Http {
             sessions: Sessions::default(),
             closing,
         });
-        Ok(Self { listener, local, app, sources: Sources::new(settings.connections_per_source) })
+        Ok(Self { listener, local, app, places: Places::new(settings.connections_per_source, CONNECTIONS) })
     }
 
     /// The address that was taken.
@@ -111,7 +111,7 @@ impl Http {
     /// Serves until `cancel`; then accepts no more, lets running requests be answered for 2 s, and
     /// returns when all connections are closed.
     pub async fn run(self, cancel: CancellationToken) {
-        let Self { listener, app, sources, .. } = self;
+        let Self { listener, app, places, .. } = self;
         let router = router(app.clone());
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
@@ -145,7 +145,7 @@ impl Http {
                 }
             };
             backoff = BACKOFF.0;
-            let Some(place) = sources.admit(peer.ip()) else {
+            let Some(place) = places.admit(peer.ip()) else {
                 debug!(%peer, "Too many HTTP connections of this source.");
                 continue;
             };

@@ -28,6 +28,8 @@ pub enum Codec {
     Opus,
     /// ISO/IEC 14496-3.
     Aac,
+    /// ISO/IEC 11172-3 and 13818-3, layer III.
+    Mp3,
 }
 
 impl Codec {
@@ -35,7 +37,7 @@ impl Codec {
     pub fn kind(self) -> MediaKind {
         match self {
             Self::H264 | Self::H265 | Self::Vp8 | Self::Vp9 | Self::Av1 => MediaKind::Video,
-            Self::Opus | Self::Aac => MediaKind::Audio,
+            Self::Opus | Self::Aac | Self::Mp3 => MediaKind::Audio,
         }
     }
 
@@ -49,6 +51,7 @@ impl Codec {
             Self::Av1 => "AV1",
             Self::Opus => "Opus",
             Self::Aac => "AAC",
+            Self::Mp3 => "MP3",
         }
     }
 }

@@ -18,6 +18,7 @@ pub struct Frame {
     /// Video: a decoder can start here (H.264: an IDR access unit). Audio: always true.
     pub keyframe: bool,
     /// H.264, H.265: the access unit with NAL units prefixed by their length in 4 bytes. VP9: a frame or
-    /// superframe. AV1: a temporal unit of OBUs with sizes, without delimiter. AAC: one raw frame.
+    /// superframe. AV1: a temporal unit of OBUs with sizes, without delimiter. AAC: one raw frame. MP3: one frame.
+    /// Opus: one packet.
     pub data: Bytes,
 }

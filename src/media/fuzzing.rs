@@ -1,6 +1,6 @@
 //! Fuzzing of the media parsers, and how a target cuts its bytes into what it needs.
 
-use super::{Codec, Packet, aac, av1, h264, h265, vp8, vp9};
+use super::{Codec, Packet, aac, av1, h264, h265, mp3, opus, vp8, vp9};
 use super::{IceServer, MediaKind, MediaTime, StreamName};
 use bytes::Bytes;
 
@@ -57,15 +57,32 @@ pub fn h264(data: &[u8]) {
     }
 }
 
-/// H.265: parameter sets.
+/// H.265: configuration records and parameter sets.
 pub fn h265(data: &[u8]) {
+    if let Ok(config) = h265::HevcConfig::parse(Bytes::copy_from_slice(data)) {
+        let again = h265::HevcConfig::parse(config.record_with_four_byte_lengths()).expect("it was valid");
+        assert_eq!((again.length_size, again.sps), (4, config.sps));
+    }
     if let Some(sps) = h265::Sps::parse(data) {
         assert!(sps.width > 0 && sps.height > 0, "{sps:?}");
     }
 }
 
-/// AV1: sequence headers, and temporal units from RTP payloads.
+/// AV1: configuration records, temporal units as they are and from RTP payloads, sequence headers.
 pub fn av1(data: &[u8]) {
+    let mut input = Input(data);
+    let record = Bytes::copy_from_slice(input.take(data.first().map_or(0, |length| usize::from(*length))));
+    let unit = Bytes::copy_from_slice(input.0);
+    if let Some(config) = av1::Av1Config::parse(&record)
+        && let Some(checked) = config.check(&unit)
+    {
+        assert!(av1::units(&checked.data).all(|unit| unit.is_some_and(|unit| unit.travels())), "{checked:?}");
+        let again = config.check(&checked.data).expect("it was valid");
+        assert_eq!((again.data, again.keyframe), (checked.data, checked.keyframe), "checked twice");
+    }
+    for unit in av1::units(data).flatten() {
+        assert!(unit.payload().len() + unit.head().1 <= data.len());
+    }
     if let Some(header) = av1::sequence_header(data) {
         assert!(header.resolution.0 > 0 && header.resolution.1 > 0, "{header:?}");
         assert_eq!(header.record().len(), 4);
@@ -93,16 +110,23 @@ pub fn av1(data: &[u8]) {
     }
 }
 
-/// VP8 and VP9: the heads of frames.
+/// VP8 and VP9: the heads of frames, and configuration records.
 pub fn vpx(data: &[u8]) {
+    let _ = vp9::configuration(data);
     let _ = vp8::keyframe(data);
     if let Some((width, height)) = vp9::keyframe(data) {
         assert!(width > 0 && height > 0);
     }
 }
 
-/// AAC: AudioSpecificConfig.
-pub fn aac(data: &[u8]) {
+/// Sound: AudioSpecificConfig, heads of MP3 frames, Opus headers.
+pub fn sound(data: &[u8]) {
+    if let Some(header) = mp3::FrameHeader::parse(data) {
+        assert!(header.sample_rate > 0 && (1..=2).contains(&header.channels) && header.samples > 0);
+    }
+    if let Ok(head) = opus::OpusHead::parse(data) {
+        assert!((1..=2).contains(&head.channels), "{head:?}");
+    }
     if let Ok(config) = aac::AudioSpecificConfig::parse(data) {
         assert!(config.channels > 0 && (1..=192_000).contains(&config.sample_rate), "{config:?}");
     }

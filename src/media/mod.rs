@@ -2,6 +2,7 @@
 
 pub mod aac;
 pub mod av1;
+mod b_frames;
 mod bits;
 mod codec;
 mod epoch;
@@ -11,7 +12,9 @@ pub(crate) mod fuzzing;
 pub mod h264;
 pub mod h265;
 mod ice_server;
+pub mod mp3;
 mod name;
+pub mod opus;
 mod packet;
 mod reorder;
 mod secret;
@@ -22,6 +25,7 @@ mod transcoding;
 pub mod vp8;
 pub mod vp9;
 
+pub use b_frames::{BFRAMES_OFF, BFrames, BFramesRefused, PacketVideo, Transcoding};
 pub use codec::{Codec, MediaKind};
 pub use epoch::Epoch;
 pub use frame::Frame;

@@ -30,7 +30,8 @@ pub struct AudioTrack {
     pub sample_rate: u32,
     /// Number of channels.
     pub channels: u16,
-    /// Frame lane: the AudioSpecificConfig. Packet lane: empty.
+    /// Frame lane: the AudioSpecificConfig of AAC; the identification header of Opus (RFC 7845 §5.1) or
+    /// nothing; nothing for MP3. Packet lane: empty.
     pub codec_data: Bytes,
     /// Packet lane: the negotiated `a=fmtp` parameters. Frame lane: empty.
     pub fmtp: String,

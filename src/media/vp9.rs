@@ -1,6 +1,7 @@
 //! VP9 frames (VP9 bitstream specification §6.2): whether one is a keyframe, and its size.
 
 use super::bits::BitReader;
+use bytes::Bytes;
 
 /// Width and height in pixels of the keyframe that `frame` begins; `None` if it is not the beginning of one.
 pub fn keyframe(frame: &[u8]) -> Option<(u32, u32)> {
@@ -32,6 +33,17 @@ pub fn keyframe(frame: &[u8]) -> Option<(u32, u32)> {
     Some((reader.bits(16)? + 1, reader.bits(16)? + 1))
 }
 
+/// The VPCodecConfigurationRecord from the profile on, as a track carries it, from one with or without the
+/// version and flags of its box; `None` if it is cut short or impossible.
+pub fn configuration(record: &[u8]) -> Option<Bytes> {
+    const VERSION_1: &[u8] = &[1, 0, 0, 0];
+    // Profile 1 at level 0 with samples of 0 bits does not exist.
+    let record = record.strip_prefix(VERSION_1).unwrap_or(record);
+    let &[profile, level, format, primaries, transfer, matrix, ..] = record else { return None };
+    let possible = profile <= 3 && matches!(format >> 4, 8 | 10 | 12);
+    possible.then(|| Bytes::copy_from_slice(&[profile, level, format, primaries, transfer, matrix, 0, 0]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +56,18 @@ mod tests {
         assert_eq!(keyframe(&profile_2), Some((642, 362)));
         for length in 0..8 {
             assert_eq!(keyframe(&profile_0[..length]), None);
+        }
+    }
+
+    #[test]
+    fn records_come_with_and_without_the_version_of_their_box() {
+        let plain = [0, 31, 0x82, 2, 2, 2, 0, 0];
+        let boxed = [&[1, 0, 0, 0], &plain[..]].concat();
+        assert_eq!(configuration(&plain).as_deref(), Some(&plain[..]));
+        assert_eq!(configuration(&boxed).as_deref(), Some(&plain[..]));
+        assert_eq!(configuration(&plain[..6]).as_deref(), Some(&plain[..]), "without initialisation data");
+        for bad in [&plain[..5], &[4, 31, 0x82, 2, 2, 2], &[0, 31, 0x92, 2, 2, 2], &[1, 0, 0, 0]] {
+            assert_eq!(configuration(bad), None, "{bad:x?}");
         }
     }
 

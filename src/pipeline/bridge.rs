@@ -1,14 +1,14 @@
 //! Starts and stops the bridges of one stream, as its lanes have readers.
 
 use super::{PipelineError, Pipelines, to_compatible, to_frames, to_packets};
-use crate::media::{NoCarriage, VideoTranscoding};
+use crate::media::{BFRAMES_OFF, BFramesRefused, NoCarriage, PacketVideo, Transcoding, VideoTrack};
 use crate::stream::{LaneKind, LaneWatch, Stream};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 /// A bridge outlives its last reader this long: another may come.
 const LINGER: Duration = Duration::from_secs(5);
@@ -18,12 +18,12 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 const STABLE: Duration = Duration::from_secs(30);
 
 /// Fills the lanes of `stream` that its publisher does not fill, each while somebody reads it, and
-/// transcodes video for that if `transcoding` allows it. Returns when the stream has ended or on `cancel`.
+/// transcodes video for that as far as `transcoding` allows it. Returns when the stream has ended or on `cancel`.
 /// A pipeline that fails is replaced, in a new epoch.
 pub async fn run_bridges(
     pipelines: Arc<Pipelines>,
     stream: Arc<Stream>,
-    transcoding: VideoTranscoding,
+    transcoding: Transcoding,
     cancel: CancellationToken,
 ) {
     let told = Told::new(&stream);
@@ -42,7 +42,7 @@ pub async fn run_bridges(
 struct Bridges<'a> {
     pipelines: &'a Pipelines,
     stream: &'a Arc<Stream>,
-    transcoding: VideoTranscoding,
+    transcoding: Transcoding,
     told: &'a Told,
 }
 
@@ -83,9 +83,9 @@ impl Bridges<'_> {
     async fn fill(&self, lane: LaneKind) -> Result<(), PipelineError> {
         let Self { pipelines, stream, transcoding, told } = *self;
         match lane {
-            LaneKind::Frames => to_frames::run(pipelines, stream, transcoding, told).await,
-            LaneKind::Packets => to_packets::run(pipelines, stream).await,
-            LaneKind::Compatible => to_compatible::run(pipelines, stream, transcoding).await,
+            LaneKind::Frames => to_frames::run(pipelines, stream, transcoding.video, told).await,
+            LaneKind::Packets => to_packets::run(pipelines, stream, transcoding, told).await,
+            LaneKind::Compatible => to_compatible::run(pipelines, stream, transcoding.video).await,
         }
     }
 }
@@ -94,17 +94,38 @@ impl Bridges<'_> {
 pub(super) struct Told {
     stream: Arc<Stream>,
     last: Mutex<Option<NoCarriage>>,
+    b_frames: Mutex<Option<Result<PacketVideo, BFramesRefused>>>,
 }
 
 impl Told {
     fn new(stream: &Arc<Stream>) -> Self {
-        Self { stream: stream.clone(), last: Mutex::new(None) }
+        Self { stream: stream.clone(), last: Mutex::new(None), b_frames: Mutex::new(None) }
     }
 
     /// Logs why video does not reach an output, unless that was the last thing said.
     pub(super) fn once(&self, reason: NoCarriage) {
         if self.last.lock().replace(reason) != Some(reason) {
             warn!(stream = %self.stream.name(), "{reason}.");
+        }
+    }
+
+    /// Logs what becomes of B-frames for WebRTC viewers, unless that was the last thing said.
+    pub(super) fn b_frames(&self, track: &VideoTrack, way: Result<PacketVideo, BFramesRefused>) {
+        if self.b_frames.lock().replace(way) == Some(way) {
+            return;
+        }
+        let stream = self.stream.name();
+        match way {
+            Ok(PacketVideo::AsItIs) => {}
+            Ok(PacketVideo::Thinned) => {
+                info!(%stream, "The {} video has B-frames: WebRTC viewers get it without them, with fewer pictures. \
+                       To send all: {BFRAMES_OFF}.", track.codec);
+            }
+            Ok(PacketVideo::Transcoded) => {
+                info!(%stream, "The {} video has B-frames: it is encoded again for WebRTC viewers. \
+                       To save that: {BFRAMES_OFF}.", track.codec);
+            }
+            Err(reason) => warn!(%stream, "WebRTC viewers get no video: {reason}."),
         }
     }
 }

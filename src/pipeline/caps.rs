@@ -40,7 +40,7 @@ pub(super) fn of_video(track: &VideoTrack, purpose: &'static str) -> Result<gst:
                 .field("bit-depth-chroma", bit_depth)
                 .field("codec_data", codec_data())
         }
-        Codec::Vp8 | Codec::Opus | Codec::Aac => return Err(unsupported()),
+        Codec::Vp8 | Codec::Opus | Codec::Aac | Codec::Mp3 => return Err(unsupported()),
     };
     Ok(match track.resolution {
         Some((width, height)) => caps.field("width", width as i32).field("height", height as i32),
@@ -84,6 +84,45 @@ pub(super) fn of_audio(track: &AudioTrack, purpose: &'static str) -> Result<gst:
         .build())
 }
 
+/// Caps of coded sound with its configuration beside it, as the frame lane carries it.
+pub(super) fn of_sound(track: &AudioTrack, purpose: &'static str) -> Result<gst::Caps, PipelineError> {
+    let (rate, channels) = (track.sample_rate as i32, i32::from(track.channels));
+    match track.codec {
+        Codec::Mp3 => Ok(gst::Caps::builder("audio/mpeg")
+            .field("mpegversion", 1i32)
+            .field("layer", 3i32)
+            .field("parsed", true)
+            .field("rate", rate)
+            .field("channels", channels)
+            .build()),
+        Codec::Opus => Ok(opus(track)),
+        _ => of_audio(track, purpose),
+    }
+}
+
+/// RFC 7845 §5.1.1: a mapping family other than 0 tells which coded channel is heard where.
+fn opus(track: &AudioTrack) -> gst::Caps {
+    let caps = gst::Caps::builder("audio/x-opus").field("rate", 48_000i32);
+    match &track.codec_data[..] {
+        [b'O', b'p', b'u', b's', b'H', b'e', b'a', b'd', _, channels, ..]
+            if track.codec_data.len() >= 21 + usize::from(*channels) && track.codec_data[18] != 0 =>
+        {
+            let header = &track.codec_data;
+            let mapping = header[21..21 + usize::from(*channels)].iter().map(|place| i32::from(*place));
+            caps.field("channel-mapping-family", i32::from(header[18]))
+                .field("channels", i32::from(*channels))
+                .field("stream-count", i32::from(header[19]))
+                .field("coupled-count", i32::from(header[20]))
+                .field("channel-mapping", gst::Array::new(mapping))
+                .build()
+        }
+        _ => caps
+            .field("channel-mapping-family", 0i32)
+            .field("channels", i32::from(track.channels.clamp(1, 2)))
+            .build(),
+    }
+}
+
 /// The configuration that caps of coded frames state; `None` while they are incomplete.
 pub(super) fn read(caps: &gst::CapsRef) -> Option<TrackConfig> {
     let caps = caps.structure(0)?;
@@ -103,6 +142,13 @@ pub(super) fn read(caps: &gst::CapsRef) -> Option<TrackConfig> {
         "video/x-h264" => Some(video(Codec::H264, codec_data()?)),
         "video/x-h265" => Some(video(Codec::H265, codec_data()?)),
         "video/x-vp9" => Some(video(Codec::Vp9, Vp9Config::of(caps)?.record())),
+        "audio/x-opus" => Some(TrackConfig::Audio(AudioTrack {
+            codec: Codec::Opus,
+            sample_rate: 48_000,
+            channels: u16::try_from(number("channels")?).ok()?,
+            codec_data: Bytes::new(),
+            fmtp: String::new(),
+        })),
         "audio/mpeg" => Some(TrackConfig::Audio(AudioTrack {
             codec: Codec::Aac,
             sample_rate: number("rate")?,

@@ -15,8 +15,10 @@ pub struct Pipelines {
     texts: BTreeMap<&'static str, String>,
     h264_decoder: &'static str,
     aac_decoder: &'static str,
+    mp3_decoder: &'static str,
     av1_decoder: &'static str,
     h265_decoder: &'static str,
+    audio_bitrate: u32,
 }
 
 macro_rules! embedded {
@@ -27,24 +29,28 @@ macro_rules! embedded {
 
 /// All descriptions: file name and text.
 const EMBEDDED: [(&str, &str); 14] = embedded![
-    "aac-frames-to-packets",
     "demo-audio",
     "demo-video",
+    "frames-to-aac",
     "frames-to-h264-frames",
-    "h264-frames-to-packets",
+    "frames-to-opus",
     "h264-packets-to-frames",
-    "h264-reordered-frames-to-packets",
     "h265-packets-to-frames",
     "mux-audio",
     "mux-video",
     "mux-vp9",
     "opus-packets-to-frames",
+    "reordered-frames-to-h264-frames",
     "vp8-packets-to-h264-frames",
     "vp9-packets-to-frames",
 ];
 
+/// Bits a second of AAC, unless configured.
+const AUDIO_BITRATE: u32 = 128_000;
+
 /// A value for every placeholder.
-const SAMPLES: [(&str, &str); 5] = [
+const SAMPLES: [(&str, &str); 6] = [
+    ("audio_decoder", "opusdec"),
     ("parser", "h264parse !"),
     ("fragment", "2000000000"),
     ("chunk", "333000000"),
@@ -72,15 +78,14 @@ const PACKAGES: [(&str, &[&str]); 5] = [
         "gstreamer1.0-plugins-good",
         &[
             "rtph264depay",
-            "rtph264pay",
             "rtph265depay",
             "rtpopusdepay",
-            "rtpopuspay",
             "rtpvp8depay",
             "rtpvp9depay",
             "aacparse",
             "vp8dec",
             "vp9dec",
+            "mpg123audiodec",
         ],
     ),
     (
@@ -88,7 +93,7 @@ const PACKAGES: [(&str, &[&str]); 5] = [
         &["h264parse", "h265parse", "vp9parse", "voaacenc", "faad", "openh264dec", "av1dec"],
     ),
     ("gstreamer1.0-plugins-ugly", &["x264enc"]),
-    ("gstreamer1.0-libav", &["avdec_h264", "avdec_h265", "avdec_aac"]),
+    ("gstreamer1.0-libav", &["avdec_h264", "avdec_h265", "avdec_aac", "avdec_mp3"]),
 ];
 
 impl Pipelines {
@@ -96,6 +101,11 @@ impl Pipelines {
     /// `overrides` if a file of its name is there. Every element named must be installed. Takes some
     /// hundred milliseconds the first time: call it before there are sessions.
     pub fn load(overrides: Option<&Path>) -> Result<Arc<Self>, PipelineError> {
+        Self::load_with(overrides, AUDIO_BITRATE)
+    }
+
+    /// As [`Self::load`]; sound that is encoded as AAC gets so many bits a second.
+    pub fn load_with(overrides: Option<&Path>, audio_bitrate: u32) -> Result<Arc<Self>, PipelineError> {
         let failed = |error: gst::glib::Error| PipelineError::Initialisation(error.to_string());
         gst::init().map_err(failed)?;
         gstfmp4::plugin_register_static()
@@ -108,13 +118,18 @@ impl Pipelines {
         let pipelines = Self {
             texts,
             h264_decoder: either(
-                "h264-reordered-frames-to-packets.launch",
+                "reordered-frames-to-h264-frames.launch",
                 [("avdec_h264", "avdec_h264 max-threads=1"), ("openh264dec", "openh264dec")],
             )?,
             aac_decoder: either(
-                "aac-frames-to-packets.launch",
-                [("avdec_aac", "avdec_aac"), ("faad", "faad")],
+                "frames-to-opus.launch",
+                [("avdec_aac", "aacparse ! avdec_aac"), ("faad", "aacparse ! faad")],
             )?,
+            mp3_decoder: either(
+                "frames-to-opus.launch",
+                [("mpg123audiodec", "mpg123audiodec"), ("avdec_mp3", "avdec_mp3")],
+            )?,
+            audio_bitrate,
             av1_decoder: either(
                 "frames-to-h264-frames.launch",
                 [("av1dec", "av1dec"), ("dav1ddec", "dav1ddec n-threads=1")],
@@ -149,7 +164,17 @@ impl Pipelines {
             Codec::H265 => Some(self.h265_decoder),
             Codec::Vp9 => Some("vp9dec threads=1"),
             Codec::Av1 => Some(self.av1_decoder),
-            Codec::Vp8 | Codec::Opus | Codec::Aac => None,
+            Codec::Vp8 | Codec::Opus | Codec::Aac | Codec::Mp3 => None,
+        }
+    }
+
+    /// What decodes sound of `codec`, as it stands in a description.
+    pub(super) fn audio_decoder(&self, codec: Codec) -> Option<&'static str> {
+        match codec {
+            Codec::Aac => Some(self.aac_decoder),
+            Codec::Mp3 => Some(self.mp3_decoder),
+            Codec::Opus => Some("opusdec use-inband-fec=false plc=true"),
+            Codec::H264 | Codec::H265 | Codec::Vp8 | Codec::Vp9 | Codec::Av1 => None,
         }
     }
 
@@ -160,7 +185,8 @@ impl Pipelines {
         values: &[(&str, &str)],
     ) -> Result<String, PipelineError> {
         let wrong = |why: String| PipelineError::Description { file: file.into(), why };
-        let own = [("h264_decoder", self.h264_decoder), ("aac_decoder", self.aac_decoder)];
+        let audio_bitrate = self.audio_bitrate.to_string();
+        let own = [("audio_bitrate", audio_bitrate.as_str())];
         let mut text =
             self.texts.get(file).ok_or_else(|| wrong("there is no such description".into()))?.clone();
         for (name, value) in values.iter().chain(&own) {

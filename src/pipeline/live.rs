@@ -1,7 +1,7 @@
 //! A stream with its bridges, for the tests of this room.
 
 use super::{Pipelines, run_bridges};
-use crate::media::VideoTranscoding;
+use crate::media::{Transcoding, VideoTranscoding};
 use crate::stream::{Hub, Media, Publisher, Source, SourceKind, Stream, Subscriber};
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(super) struct Live<T: Media> {
     pub(super) stream: Arc<Stream>,
     cancel: CancellationToken,
     bridge: tokio::task::JoinHandle<()>,
-    _hub: (Hub, crate::stream::Reaper),
+    _hub: (Hub, crate::stream::Watcher),
 }
 
 impl<T: Media> Live<T> {
@@ -32,6 +32,10 @@ impl<T: Media> Live<T> {
     }
 
     pub(super) fn with(overrides: Option<&Path>, transcoding: VideoTranscoding) -> Self {
+        Self::with_transcoding(overrides, Transcoding { video: transcoding, ..Transcoding::default() })
+    }
+
+    pub(super) fn with_transcoding(overrides: Option<&Path>, transcoding: Transcoding) -> Self {
         let hub = Hub::new(Duration::ZERO);
         let source = Source { kind: SourceKind::Rtmp, remote: None };
         let publisher = hub.0.publish::<T>("a".parse().expect("a name"), source).expect("free");

@@ -27,6 +27,7 @@ mod layer;
 #[cfg(test)]
 mod live;
 mod muxer;
+mod packetise;
 mod part;
 mod rtp;
 #[cfg(test)]

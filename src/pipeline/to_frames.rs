@@ -285,7 +285,7 @@ impl Session {
                     None
                 }
             },
-            Some(Codec::Opus | Codec::Aac) | None => None,
+            Some(Codec::Opus | Codec::Aac | Codec::Mp3) | None => None,
         };
         let audio = match source.tracks.codec(MediaKind::Audio) {
             Some(Codec::Opus) => {

@@ -52,7 +52,7 @@ pub(super) fn text(value: &str) -> Amf0Value {
 }
 
 /// An object.
-pub(super) fn object<const N: usize>(properties: [(&str, Amf0Value); N]) -> Amf0Value {
+pub(super) fn object<'a>(properties: impl IntoIterator<Item = (&'a str, Amf0Value)>) -> Amf0Value {
     let properties = properties.into_iter().map(|(name, value)| (name.to_owned(), value));
     Amf0Value::Object(properties.collect::<HashMap<_, _>>())
 }

@@ -4,9 +4,6 @@ use super::amf::{self, AmfError};
 use super::chunk::{ChunkWriter, kind};
 use rml_rtmp::rml_amf0::Amf0Value;
 
-/// The longest application or key taken, in bytes.
-pub(super) const LONGEST_NAME: usize = 1024;
-
 /// A command or an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Command {
@@ -45,15 +42,26 @@ impl Command {
 
     /// A text property of the command object, or of the first argument that is an object.
     pub(super) fn property(&self, name: &str) -> Option<&str> {
-        let mut values = std::iter::once(&self.object).chain(&self.arguments);
-        let found = values.find_map(|value| match value {
-            Amf0Value::Object(properties) => properties.get(name),
-            _ => None,
-        });
-        match found {
+        match self.find(name) {
             Some(Amf0Value::Utf8String(text)) => Some(text),
             _ => None,
         }
+    }
+
+    /// The same for a number.
+    pub(super) fn number(&self, name: &str) -> Option<f64> {
+        match self.find(name) {
+            Some(Amf0Value::Number(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<&Amf0Value> {
+        let mut values = std::iter::once(&self.object).chain(&self.arguments);
+        values.find_map(|value| match value {
+            Amf0Value::Object(properties) => properties.get(name),
+            _ => None,
+        })
     }
 }
 
@@ -86,49 +94,9 @@ pub(super) fn write_status(
     write(writer, stream, "onStatus", 0.0, [Amf0Value::Null, information]);
 }
 
-/// Application, key and query, wherever a client put the slashes.
-///
-/// Clients split a URL differently: ffmpeg takes two segments as the application of a long path, OBS takes
-/// what its user wrote into two fields, some put the query into the application. The first segment of
-/// the whole path is the application; the rest is the key.
-pub(super) fn split_path(app: &str, name: &str) -> (String, String, Option<String>) {
-    let (app, app_query) = split_query(app);
-    let (name, name_query) = split_query(name);
-    let path = format!("{}/{}", app.trim_matches('/'), name.trim_matches('/'));
-    let path = path.trim_matches('/');
-    let (app, key) = path.split_once('/').unwrap_or((path, ""));
-    let query = name_query.or(app_query).filter(|query| !query.is_empty());
-    (app.to_owned(), key.to_owned(), query.map(str::to_owned))
-}
-
-fn split_query(text: &str) -> (&str, Option<&str>) {
-    match text.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (text, None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_are_split_the_same_whatever_the_client_did() {
-        let owned =
-            |app: &str, key: &str, query: Option<&str>| (app.into(), key.into(), query.map(str::to_owned));
-        for (app, name, expected) in [
-            ("live", "cam", owned("live", "cam", None)),
-            ("live/", "cam", owned("live", "cam", None)),
-            ("live", "/cam?key=1", owned("live", "cam", Some("key=1"))),
-            ("live/cam", "", owned("live", "cam", None)),
-            ("live/a", "b", owned("live", "a/b", None)),
-            ("live?key=1", "cam", owned("live", "cam", Some("key=1"))),
-            ("live", "", owned("live", "", None)),
-            ("live", "cam?", owned("live", "cam", None)),
-        ] {
-            assert_eq!(split_path(app, name), expected, "{app} {name}");
-        }
-    }
 
     #[test]
     fn amf3_commands_have_a_zero_in_front() {

@@ -1,13 +1,16 @@
 //! RTMP: publishers in, pushes out.
 //!
-//! The server takes H.264 and AAC from encoders to the frame lane of a stream; the client pushes a frame
-//! lane to another server. Both stand on one bounded chunk layer. `rml_rtmp` computes handshakes and
+//! The server takes media from encoders, by RTMP and RTMPS, to the frame lane of a stream; the client pushes
+//! a frame lane to another server. Both stand on one bounded chunk layer. `rml_rtmp` computes handshakes and
 //! AMF0, behind a guard. Doesn't serve players.
 
+mod address;
 mod amf;
 mod assembly;
+mod capabilities;
 mod chunk;
 mod command;
+mod connection;
 mod flv;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
@@ -19,4 +22,4 @@ mod server;
 mod session;
 
 pub use push::{Push, PushError, PushUrl, PushUrlError, TlsRoots};
-pub use server::{Authorize, PublishRequest, Refusal, RtmpError, RtmpServer};
+pub use server::{Authorize, PublishRequest, Refusal, RtmpError, RtmpLimits, RtmpServer};

@@ -7,7 +7,7 @@ use crate::media::{Epoch, Frame, MediaKind};
 use crate::stream::Publisher;
 use rml_rtmp::rml_amf0::Amf0Value;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -19,12 +19,33 @@ pub(super) struct Publishing {
     epoch: Option<Arc<Epoch>>,
     /// The wall clock at the first message of media.
     wall_origin: Option<SystemTime>,
+    told: Told,
 }
+
+/// What the log and the statistics know of a publisher's oddities.
+#[derive(Debug, Default)]
+struct Told {
+    repaired: u64,
+    left_out: (u32, u32),
+    /// When, and of how many, the log spoke last.
+    repairs_logged: Option<(Instant, u64)>,
+}
+
+/// Between two words of the log on the same oddity.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 impl Publishing {
     /// Begins with a name that has just been taken.
     pub(super) fn new(now: Instant, publisher: Publisher<Frame>, message_stream: u32) -> Self {
-        Self { publisher, message_stream, assembly: Assembly::new(now), epoch: None, wall_origin: None }
+        publisher.stream().statistics().set_tracks_left_out(0);
+        Self {
+            publisher,
+            message_stream,
+            assembly: Assembly::new(now),
+            epoch: None,
+            wall_origin: None,
+            told: Told::default(),
+        }
     }
 
     /// The message stream on which `publish` came.
@@ -46,6 +67,7 @@ impl Publishing {
             self.assembly.video(now, message.timestamp, &message.data)?;
         }
         self.hand_over();
+        self.tell(now);
         Ok(())
     }
 
@@ -85,6 +107,31 @@ impl Publishing {
     /// When [`Self::handle_timeout`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.assembly.deadline()
+    }
+
+    /// Counts, and logs per interval, what the assembly had to repair or leave out.
+    fn tell(&mut self, now: Instant) {
+        let (repaired, left_out) = (self.assembly.repaired(), self.assembly.left_out());
+        let stream = self.publisher.stream();
+        if repaired != self.told.repaired {
+            stream.statistics().timestamps_repaired(repaired - self.told.repaired);
+            self.told.repaired = repaired;
+            let (last, known) = self.told.repairs_logged.unzip();
+            if last.is_none_or(|last| now.saturating_duration_since(last) >= LOG_EVERY) {
+                let count = repaired - known.unwrap_or(0);
+                warn!(stream = %stream.name(), count, "Timestamps repeated or fell back, and were repaired.");
+                self.told.repairs_logged = Some((now, repaired));
+            }
+        }
+        if left_out != self.told.left_out {
+            self.told.left_out = left_out;
+            let (video, audio) = left_out;
+            stream.statistics().set_tracks_left_out((video + audio).into());
+            warn!(
+                stream = %stream.name(), video, audio,
+                "The publisher sends several tracks of a kind; the first is taken, these are left out."
+            );
+        }
     }
 
     /// Gives what the assembly made to the hub.

@@ -8,9 +8,13 @@ use std::sync::Arc;
 pub enum StreamEvent {
     /// A stream came to life: its first publisher is there.
     Started(Arc<Stream>),
+    /// No media have come from the publisher for 2 s. It keeps the name until another wants it.
+    Stalled(Arc<Stream>),
+    /// The publisher that had stalled sends again.
+    Resumed(Arc<Stream>),
     /// The publisher left; the stream stays for its grace period, waiting for one to return.
     PublisherLeft(Arc<Stream>),
-    /// A publisher returned within the grace period.
+    /// A publisher returned within the grace period, or took the name over from one that had stalled.
     PublisherReturned(Arc<Stream>),
     /// The stream is over: its subscribers have been told (`recv` gave `None`).
     Ended(Arc<Stream>),

@@ -1,17 +1,24 @@
 //! The registry of live streams.
 
+use super::life::{Graces, PublisherState, StreamState};
 use super::publisher::{Publisher, Source};
-use super::stream::PublisherState;
+use super::watcher::{Verdict, Watcher};
 use super::{Media, Stream, StreamEvent};
 use crate::media::StreamName;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
+
+/// Between two looks at a name that somebody waits for.
+const PATIENCE_STEP: Duration = Duration::from_millis(100);
+/// For so long a publisher is waited for that seems to be falling silent: from then on it counts as stalled.
+const PATIENCE: Duration = Duration::from_millis(2_400);
 
 /// Why a stream can't be published now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +41,7 @@ pub struct Hub {
 pub(super) struct HubShared {
     registry: Mutex<Registry>,
     events: broadcast::Sender<StreamEvent>,
-    orphans: mpsc::UnboundedSender<Orphan>,
+    graces: Graces,
 }
 
 #[derive(Debug)]
@@ -43,67 +50,79 @@ struct Registry {
     closing: bool,
 }
 
-/// A stream whose publisher left.
-#[derive(Debug)]
-struct Orphan {
-    stream: Arc<Stream>,
-    generation: u64,
-    left: Instant,
-}
-
-/// Ends streams whose publisher did not return: see [`Reaper::run`].
-#[derive(Debug)]
-pub struct Reaper {
-    shared: Arc<HubShared>,
-    orphans: mpsc::UnboundedReceiver<Orphan>,
-    grace: Duration,
-}
-
 impl Hub {
-    /// A hub and the task that ends its streams `grace` after their publisher left.
-    pub fn new(grace: Duration) -> (Self, Reaper) {
-        // Bounded by the number of sessions: one entry for each publisher that leaves.
-        let (orphans, receiver) = mpsc::unbounded_channel();
+    /// A hub, and the task that notices stalls and ends its streams when their grace is over.
+    pub fn new(graces: impl Into<Graces>) -> (Self, Watcher) {
         let shared = Arc::new(HubShared {
             registry: Mutex::new(Registry { streams: BTreeMap::new(), closing: false }),
             events: broadcast::Sender::new(1024),
-            orphans,
+            graces: graces.into(),
         });
-        (Self { shared: shared.clone() }, Reaper { shared, orphans: receiver, grace })
+        (Self { shared: shared.clone() }, Watcher::new(shared))
     }
 
-    /// Takes the name `name` and becomes its publisher.
+    /// Takes the name `name` and becomes its publisher. One that has stalled loses it: its session is ended,
+    /// and what it writes is void.
     pub fn publish<T: Media>(&self, name: StreamName, source: Source) -> Result<Publisher<T>, PublishError> {
         let mut registry = self.shared.registry.lock();
         if registry.closing {
             return Err(PublishError::Closing);
         }
         let known = registry.streams.get(&name).cloned();
-        if known.as_ref().is_some_and(|stream| stream.source().is_some()) {
+        if known.as_ref().is_some_and(|stream| stream.state().0 == StreamState::Live) {
             return Err(PublishError::Taken(name));
         }
-        let stream = known.clone().unwrap_or_else(|| Arc::new(Stream::new(name.clone())));
+        let is_new = known.is_none();
+        let stream = known.unwrap_or_else(|| {
+            let grace = self.shared.graces.of(&name);
+            Arc::new(Stream::new(name.clone(), grace))
+        });
         registry.streams.insert(name, stream.clone());
-        let kicked = CancellationToken::new();
+        if self.shared.dismiss(&stream) {
+            info!(stream = %stream.name(), "The publisher was silent: another takes the name over.");
+        }
         info!(stream = %stream.name(), source = source.kind.as_str(), "Publisher connected.");
-        stream.publisher.send_replace(Some(PublisherState {
-            source,
-            since: SystemTime::now(),
-            kicked: kicked.clone(),
-        }));
-        let mut generation = 0;
+        let kicked = CancellationToken::new();
+        let mut life = stream.life.lock();
+        life.publisher = Some(PublisherState { source, since: SystemTime::now(), kicked: kicked.clone() });
+        life.heard = (stream.statistics().items(), Instant::now());
+        life.enter(StreamState::Live);
+        let generation = stream.turn.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        drop(life);
         stream.lanes.send_modify(|lanes| {
-            lanes.generation += 1;
+            lanes.generation = generation;
             lanes.native = Some(T::LANE);
-            generation = lanes.generation;
         });
         let publisher = Publisher::new(self.shared.clone(), stream.clone(), generation, kicked);
         // Sent under the lock, so that events come in the order in which things happened.
-        let _ = self.shared.events.send(match known {
-            None => StreamEvent::Started(stream),
-            Some(_) => StreamEvent::PublisherReturned(stream),
+        self.shared.tell(match is_new {
+            true => StreamEvent::Started(stream),
+            false => StreamEvent::PublisherReturned(stream),
         });
         Ok(publisher)
+    }
+
+    /// As [`Self::publish`]; but while the present publisher is silent, waits until it has been so for long
+    /// enough to lose the name: an encoder whose line broke tries again at once. A name whose publisher sends
+    /// is refused within 0.2 s, any within 2.5 s. Cancel safe.
+    pub async fn publish_patiently<T: Media>(
+        &self,
+        name: StreamName,
+        source: Source,
+    ) -> Result<Publisher<T>, PublishError> {
+        let deadline = Instant::now() + PATIENCE;
+        let items = || self.get(&name).map(|stream| stream.statistics().items());
+        let before = items();
+        loop {
+            let result = self.publish(name.clone(), source.clone());
+            if !matches!(result, Err(PublishError::Taken(_)))
+                || Instant::now() >= deadline
+                || items() != before
+            {
+                return result;
+            }
+            tokio::time::sleep(PATIENCE_STEP).await;
+        }
     }
 
     /// A live stream, or one that waits for its publisher's return.
@@ -136,51 +155,98 @@ impl Hub {
 }
 
 impl HubShared {
+    /// The publisher of this generation ends its source.
     pub(super) fn publisher_left(&self, stream: &Arc<Stream>, generation: u64) {
         let _registry = self.registry.lock();
-        if stream.lanes.borrow().generation != generation {
+        if stream.turn.generation.load(Ordering::Acquire) == generation && self.dismiss(stream) {
+            info!(stream = %stream.name(), "Publisher left.");
+        }
+    }
+
+    /// The publisher of this generation had stalled and sends again.
+    pub(super) fn resumed(&self, stream: &Arc<Stream>, generation: u64) {
+        let _registry = self.registry.lock();
+        if stream.turn.generation.load(Ordering::Acquire) != generation {
             return;
         }
-        info!(stream = %stream.name(), "Publisher left.");
-        stream.publisher.send_replace(None);
-        stream.lanes.send_modify(|lanes| lanes.native = None);
-        stream.frames.forget();
+        let mut life = stream.life.lock();
+        if life.publisher.is_none() || life.state != StreamState::Stalled {
+            return;
+        }
+        life.heard = (stream.statistics().items(), Instant::now());
+        life.enter(StreamState::Live);
+        drop(life);
+        stream.turn.stalled.store(false, Ordering::Release);
+        stream.lanes.send_modify(|lanes| lanes.stalled = false);
+        info!(stream = %stream.name(), "The publisher sends again.");
+        self.tell(StreamEvent::Resumed(stream.clone()));
+    }
+
+    /// Asks for a verdict on each stream and carries it out.
+    pub(super) fn watch(&self, judge: impl Fn(&Stream) -> Option<Verdict>) {
+        let mut registry = self.registry.lock();
+        let mut over = Vec::new();
+        for stream in registry.streams.values() {
+            match judge(stream) {
+                None => {}
+                Some(Verdict::Over) => over.push(stream.name().clone()),
+                Some(Verdict::Stalled) => self.stall(stream),
+            }
+        }
+        for stream in over.iter().filter_map(|name| registry.streams.remove(name)) {
+            self.end(&stream);
+        }
+    }
+
+    fn stall(&self, stream: &Arc<Stream>) {
+        stream.life.lock().enter(StreamState::Stalled);
+        stream.turn.interruptions.fetch_add(1, Ordering::AcqRel);
+        stream.turn.stalled.store(true, Ordering::Release);
+        stream.lanes.send_modify(|lanes| lanes.stalled = true);
+        info!(stream = %stream.name(), "The publisher has stalled: no media come.");
+        self.tell(StreamEvent::Stalled(stream.clone()));
+    }
+
+    /// The present publisher goes, if there is one. Called under the lock.
+    fn dismiss(&self, stream: &Arc<Stream>) -> bool {
+        let Some(publisher) = stream.life.lock().publisher.take() else { return false };
+        publisher.kicked.cancel();
+        {
+            let mut life = stream.life.lock();
+            life.left = Instant::now();
+            life.enter(StreamState::Waiting);
+        }
+        // A generation without a publisher: whoever wrote up to now is void.
+        let generation = stream.turn.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        stream.turn.stalled.store(false, Ordering::Release);
+        let held = stream.turn.is_held();
+        if !held {
+            stream.frames.keep_last();
+        }
+        stream.lanes.send_modify(|lanes| {
+            lanes.generation = generation;
+            lanes.native = None;
+            lanes.stalled = false;
+        });
+        if !held {
+            stream.frames.forget();
+        }
         stream.packets.forget();
         stream.compatible.forget();
         stream.set_layers(Vec::new());
-        let _ = self.events.send(StreamEvent::PublisherLeft(stream.clone()));
-        // A closed channel means shutdown: `close` has ended the stream already.
-        let _ = self.orphans.send(Orphan { stream: stream.clone(), generation, left: Instant::now() });
+        self.tell(StreamEvent::PublisherLeft(stream.clone()));
+        true
     }
 
     fn end(&self, stream: &Arc<Stream>) {
         stream.close();
         info!(stream = %stream.name(), "Stream ended.");
-        let _ = self.events.send(StreamEvent::Ended(stream.clone()));
+        self.tell(StreamEvent::Ended(stream.clone()));
     }
-}
 
-impl Reaper {
-    /// Runs until `cancel`. The grace is the same for all, so those who left first are due first.
-    pub async fn run(mut self, cancel: CancellationToken) {
-        loop {
-            let orphan = tokio::select! {
-                () = cancel.cancelled() => return,
-                Some(orphan) = self.orphans.recv() => orphan,
-                else => return,
-            };
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                () = tokio::time::sleep_until(orphan.left + self.grace) => {}
-            }
-            let mut registry = self.shared.registry.lock();
-            let lanes = *orphan.stream.lanes.borrow();
-            if lanes.generation != orphan.generation || lanes.ended {
-                continue; // a publisher returned, or `close` was faster
-            }
-            registry.streams.remove(orphan.stream.name());
-            self.shared.end(&orphan.stream);
-        }
+    fn tell(&self, event: StreamEvent) {
+        // No receiver is no error: nobody wants to know.
+        let _ = self.events.send(event);
     }
 }
 
@@ -228,7 +294,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_begins_with_the_cached_group_of_pictures() {
-        let (hub, _reaper) = Hub::new(Duration::ZERO);
+        let (hub, _watcher) = Hub::new(Duration::ZERO);
         let publisher = hub.publish::<Frame>(name("a"), source()).expect("free");
         frames(&publisher, 10, 0..25);
         let mut reader = publisher.stream().subscribe::<Frame>();
@@ -240,7 +306,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_lags_loses_the_oldest_and_goes_on_at_a_keyframe() {
-        let (hub, _reaper) = Hub::new(Duration::ZERO);
+        let (hub, _watcher) = Hub::new(Duration::ZERO);
         let publisher = hub.publish::<Frame>(name("a"), source()).expect("free");
         let mut reader = publisher.stream().subscribe::<Frame>();
         let keyframe_requests = publisher.keyframe_requests();
@@ -253,7 +319,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_publisher_is_refused_while_the_first_lives() {
-        let (hub, _reaper) = Hub::new(Duration::ZERO);
+        let (hub, _watcher) = Hub::new(Duration::ZERO);
         let first = hub.publish::<Frame>(name("a"), source()).expect("free");
         assert_eq!(hub.publish::<Frame>(name("a"), source()).err(), Some(PublishError::Taken(name("a"))));
         drop(first);
@@ -262,9 +328,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_ends_after_its_grace_unless_the_publisher_returns() {
-        let (hub, reaper) = Hub::new(Duration::from_secs(5));
+        let (hub, watcher) = Hub::new(Duration::from_secs(5));
         let cancel = CancellationToken::new();
-        let task = tokio::spawn(reaper.run(cancel.clone()));
+        let task = tokio::spawn(watcher.run(cancel.clone()));
         drop(hub.publish::<Frame>(name("a"), source()).expect("free"));
         let mut reader = hub.get(&name("a")).expect("in its grace").subscribe::<Frame>();
         tokio::time::sleep(Duration::from_secs(4)).await;
@@ -281,7 +347,7 @@ mod tests {
 
     #[tokio::test]
     async fn closing_ends_streams_and_refuses_publishers() {
-        let (hub, _reaper) = Hub::new(Duration::from_secs(60));
+        let (hub, _watcher) = Hub::new(Duration::from_secs(60));
         let publisher = hub.publish::<Frame>(name("a"), source()).expect("free");
         let mut reader = publisher.stream().subscribe::<Frame>();
         hub.close();
@@ -294,7 +360,7 @@ mod tests {
     async fn a_bridge_is_wanted_only_while_the_other_lane_has_readers() {
         use crate::media::PacketBatch;
         use crate::stream::LaneKind;
-        let (hub, _reaper) = Hub::new(Duration::ZERO);
+        let (hub, _watcher) = Hub::new(Duration::ZERO);
         let publisher = hub.publish::<Frame>(name("a"), source()).expect("free");
         let lanes = publisher.stream().watch_lanes();
         let _frames = publisher.stream().subscribe::<Frame>();

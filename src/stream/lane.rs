@@ -1,11 +1,13 @@
 //! One lane of a stream: a bounded broadcast with the latest group of pictures in front.
 
+use super::hold::LastGroup;
 use super::{LaneKind, Stream};
 use crate::media::{Epoch, Frame, MediaKind, PacketBatch};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
+use tokio::time::Instant;
 
 /// Items a reader may lag behind before it loses the oldest: some 10 s of frames.
 const CAPACITY: usize = 1024;
@@ -66,7 +68,8 @@ impl Media for PacketBatch {
     }
 }
 
-/// One lane. Writers are [`Publisher`](super::Publisher) and [`BridgeWriter`](super::BridgeWriter).
+/// One lane. Writers are [`Publisher`](super::Publisher), [`BridgeWriter`](super::BridgeWriter) and
+/// [`HoldWriter`](super::HoldWriter).
 #[derive(Debug)]
 pub struct Lane<T> {
     state: Mutex<State<T>>,
@@ -80,6 +83,10 @@ struct State<T> {
     /// The encoding whose keyframe the cache begins with.
     cache_layer: u8,
     cache_bytes: usize,
+    /// When the cache was last added to.
+    written: Option<Instant>,
+    /// The last group before a pause, kept for who fills it.
+    last: Option<(VecDeque<Arc<T>>, Instant)>,
     epoch: Option<Arc<Epoch>>,
 }
 
@@ -92,23 +99,30 @@ impl<T: Media> Lane<T> {
                 cache: VecDeque::new(),
                 cache_layer: 0,
                 cache_bytes: 0,
+                written: None,
+                last: None,
                 epoch: None,
             }),
         }
     }
 
-    pub(super) fn write(&self, item: T) {
+    /// Hands `item` to all subscribers if `allowed`, which is asked under the lane's lock. False if not, and
+    /// once the stream has ended.
+    pub(super) fn write_if(&self, item: T, allowed: impl FnOnce() -> bool) -> bool {
         let item = Arc::new(item);
         let mut state = self.state.lock();
+        if !allowed() {
+            return false;
+        }
         if state.epoch.as_ref().is_none_or(|epoch| epoch.id != item.epoch().id) {
             state.epoch = Some(item.epoch().clone());
             state.clear_cache();
         }
         state.remember(&item);
-        if let Some(sender) = &state.sender {
-            // No receiver is no error: nobody reads this lane now.
-            let _ = sender.send(item);
-        }
+        let Some(sender) = &state.sender else { return false };
+        // No receiver is no error: nobody reads this lane now.
+        let _ = sender.send(item);
+        true
     }
 
     /// The epoch of the latest item.
@@ -128,10 +142,46 @@ impl<T: Media> Lane<T> {
         state.epoch = None;
     }
 
+    /// Sets the cached group of pictures aside, if there is one: the pause that begins may be filled.
+    pub(super) fn keep_last(&self) {
+        let mut state = self.state.lock();
+        if let Some(written) = state.written.filter(|_| !state.cache.is_empty()) {
+            state.last = Some((state.cache.clone(), written));
+        }
+    }
+
+    /// Forgets what [`Self::keep_last`] has kept.
+    pub(super) fn forget_last(&self) {
+        self.state.lock().last = None;
+    }
+
+    /// Forgets what a hold has written if `ends`, which is asked under the lane's lock, says that it is over.
+    pub(super) fn end_hold(&self, ends: impl FnOnce() -> bool) -> bool {
+        let mut state = self.state.lock();
+        let ended = ends();
+        if ended {
+            state.clear_cache();
+            state.epoch = None;
+        }
+        ended
+    }
+
     /// Ends all subscriptions.
     pub(super) fn close(&self) {
         self.forget();
-        self.state.lock().sender = None;
+        let mut state = self.state.lock();
+        state.last = None;
+        state.sender = None;
+    }
+}
+
+impl Lane<Frame> {
+    /// What [`Self::keep_last`] has kept; without a hold first of all what it would keep.
+    pub(super) fn last_group(&self, held: bool) -> Option<LastGroup> {
+        let state = self.state.lock();
+        let now = state.written.filter(|_| !held && !state.cache.is_empty()).map(|at| (&state.cache, at));
+        let (frames, written) = now.or_else(|| state.last.as_ref().map(|(last, at)| (last, *at)))?;
+        Some(LastGroup { frames: frames.iter().cloned().collect(), written })
     }
 }
 
@@ -145,6 +195,7 @@ impl<T: Media> State<T> {
         } else if self.cache.is_empty() {
             return; // useless before a point where decoding can start
         }
+        self.written = Some(Instant::now());
         self.cache.push_back(item.clone());
         self.cache_bytes += item.size();
         if self.cache.len() > CACHE_ITEMS || self.cache_bytes > CACHE_BYTES {

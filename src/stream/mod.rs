@@ -6,19 +6,27 @@
 
 mod compatible;
 mod events;
+mod hold;
 mod hub;
 mod lane;
 mod layer;
+mod life;
+#[cfg(test)]
+mod life_tests;
 mod publisher;
 mod statistics;
 #[allow(clippy::module_inception)] // the room is named after its main noun
 mod stream;
+mod watcher;
 
 pub use compatible::CompatibleFrame;
 pub use events::StreamEvent;
-pub use hub::{Hub, PublishError, Reaper};
+pub use hold::{HoldWriter, LastGroup};
+pub use hub::{Hub, PublishError};
 pub use lane::{Media, Subscriber};
 pub use layer::{KeyframeWishes, LayerInfo, MAX_LAYERS};
+pub use life::{Graces, StreamState};
 pub use publisher::{BridgeWriter, Publisher, Source, SourceKind};
 pub use statistics::{ReaderGuard, ReaderKind, Statistics, StatisticsSnapshot};
 pub use stream::{LaneKind, LaneWatch, Stream};
+pub use watcher::Watcher;

@@ -1,11 +1,12 @@
 //! The write halves of a stream.
 
 use super::hub::HubShared;
-use super::{KeyframeWishes, LayerInfo, Media, Stream};
+use super::{KeyframeWishes, LaneKind, LayerInfo, Media, Stream};
 use crate::media::{Epoch, Tracks};
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::SystemTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -67,10 +68,37 @@ impl<T: Media> Publisher<T> {
         Arc::new(Epoch { id: self.stream.next_epoch(), tracks, wall_origin })
     }
 
-    /// Hands media to all subscribers. Never waits.
+    /// Hands media to all subscribers. Never waits. Void once another publisher has taken the name over; see
+    /// [`Self::interruptions`] for what happens after a pause.
     pub fn write(&self, item: T) {
+        let turn = &self.stream.turn;
+        if self.is_superseded() {
+            return;
+        }
         self.stream.statistics().received(item.size());
-        T::lane(&self.stream).write(item);
+        if turn.stalled.load(Acquire) {
+            self.hub.resumed(&self.stream, self.generation);
+        }
+        let fresh = item.epoch().id > turn.floor.load(Acquire);
+        if fresh && turn.is_held() {
+            self.stream.end_hold(None);
+        }
+        T::lane(&self.stream).write_if(item, || {
+            let in_place = T::LANE != LaneKind::Frames || (fresh && !turn.is_held());
+            in_place && turn.generation.load(Relaxed) == self.generation
+        });
+    }
+
+    /// Rises with each pause of this stream's media that was long enough for others to fill it. Compare it
+    /// before a write: once it has changed, begin a new epoch with the next keyframe, and ask for one. Frames
+    /// of an epoch that began before a hold don't reach anybody. Cheap.
+    pub fn interruptions(&self) -> u64 {
+        self.stream.turn.interruptions.load(Acquire)
+    }
+
+    /// Whether another publisher has taken the name over, because this one was silent.
+    pub fn is_superseded(&self) -> bool {
+        self.stream.turn.generation.load(Relaxed) != self.generation
     }
 
     /// Rises with each wish for a keyframe. The caller asks its sender at most once a second for each layer.
@@ -81,10 +109,13 @@ impl<T: Media> Publisher<T> {
     /// States the encodings of a simulcast track, the best first; at most [`MAX_LAYERS`](super::MAX_LAYERS).
     /// Forgotten with the publisher.
     pub fn set_layers(&self, layers: Vec<LayerInfo>) {
-        self.stream.set_layers(layers);
+        if !self.is_superseded() {
+            self.stream.set_layers(layers);
+        }
     }
 
-    /// Cancelled when an operator kicks this publisher or the gateway shuts down: end the session.
+    /// Cancelled when an operator kicks this publisher, when another takes the name over or when the gateway
+    /// shuts down: end the session.
     pub fn kicked(&self) -> CancellationToken {
         self.kicked.clone()
     }
@@ -120,12 +151,22 @@ impl<T: Media> BridgeWriter<T> {
         Arc::new(Epoch { id: self.stream.next_epoch(), tracks, wall_origin })
     }
 
-    /// Hands media to all subscribers. Never waits. Ignored once the publisher it was made for is gone.
+    /// Hands media to all subscribers. Never waits. Ignored once the publisher it was made for is gone, and
+    /// what is left from before a hold.
     pub fn write(&self, item: T) {
+        let turn = &self.stream.turn;
+        let id = item.epoch().id;
+        T::lane(&self.stream).write_if(item, || match T::LANE {
+            // What the frame lane has, whoever fills it, this lane has.
+            LaneKind::Compatible => true,
+            LaneKind::Packets => self.is_wanted(),
+            LaneKind::Frames => !turn.is_held() && id > turn.floor.load(Acquire) && self.is_wanted(),
+        });
+    }
+
+    fn is_wanted(&self) -> bool {
         let lanes = *self.stream.lanes.borrow();
-        if lanes.generation == self.generation && lanes.native.is_some_and(|native| native != T::LANE) {
-            T::lane(&self.stream).write(item);
-        }
+        lanes.generation == self.generation && lanes.native.is_some_and(|native| native != T::LANE)
     }
 
     /// The stream that is bridged.
@@ -137,6 +178,13 @@ impl<T: Media> BridgeWriter<T> {
 impl<T: Media> Drop for BridgeWriter<T> {
     fn drop(&mut self) {
         // A lane that nobody fills must not give its old group of pictures to the next reader.
-        T::lane(&self.stream).forget();
+        let frames = T::LANE == LaneKind::Frames;
+        if !frames || !self.stream.turn.is_held() {
+            T::lane(&self.stream).forget();
+        }
+        // While there is a publisher, nobody needs what this bridge left.
+        if frames && self.is_wanted() {
+            self.stream.frames.forget_last();
+        }
     }
 }

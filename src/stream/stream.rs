@@ -3,14 +3,15 @@
 use super::compatible::CompatibleFrame;
 use super::lane::{Lane, Media, Subscriber};
 use super::layer::{KeyframeWishes, LayerInfo};
+use super::life::{Life, StreamState, Turn};
 use super::publisher::{BridgeWriter, Source};
 use super::statistics::{ReaderGuard, ReaderKind, Statistics};
 use crate::media::{Epoch, Frame, PacketBatch, StreamName};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 /// The lanes of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +31,10 @@ pub struct LaneWatch {
     pub generation: u64,
     /// The lane that the present publisher fills; `None` while there is no publisher.
     pub native: Option<LaneKind>,
+    /// There is a publisher, but no media have come from it for 2 s.
+    pub stalled: bool,
+    /// A hold fills the frame lane, until a publisher's media come.
+    pub held: bool,
     /// Subscribers of the packet lane.
     pub packet_readers: usize,
     /// Subscribers of the frame lane.
@@ -54,7 +59,7 @@ impl LaneWatch {
     /// The compatible lane, if a bridge should fill it now. The bridge reads the frame lane, which may
     /// want a bridge of its own.
     pub fn wanted_compatible(&self) -> Option<LaneKind> {
-        (self.native.is_some() && self.compatible_readers > 0).then_some(LaneKind::Compatible)
+        ((self.native.is_some() || self.held) && self.compatible_readers > 0).then_some(LaneKind::Compatible)
     }
 }
 
@@ -63,35 +68,31 @@ impl LaneWatch {
 pub struct Stream {
     name: StreamName,
     since: SystemTime,
+    grace: Duration,
+    pub(super) life: Mutex<Life>,
+    pub(super) turn: Turn,
     pub(super) frames: Lane<Frame>,
     pub(super) packets: Lane<PacketBatch>,
     pub(super) compatible: Lane<CompatibleFrame>,
     pub(super) lanes: watch::Sender<LaneWatch>,
-    pub(super) publisher: watch::Sender<Option<PublisherState>>,
     keyframes_wanted: watch::Sender<KeyframeWishes>,
     layers: watch::Sender<Arc<[LayerInfo]>>,
     statistics: Statistics,
     epochs: AtomicU64,
 }
 
-/// The present publisher, as others may know it.
-#[derive(Clone, Debug)]
-pub(super) struct PublisherState {
-    pub(super) source: Source,
-    pub(super) since: SystemTime,
-    pub(super) kicked: CancellationToken,
-}
-
 impl Stream {
-    pub(super) fn new(name: StreamName) -> Self {
+    pub(super) fn new(name: StreamName, grace: Duration) -> Self {
         Self {
             name,
             since: SystemTime::now(),
+            grace,
+            life: Mutex::new(Life::new()),
+            turn: Turn::default(),
             frames: Lane::new(),
             packets: Lane::new(),
             compatible: Lane::new(),
             lanes: watch::Sender::new(LaneWatch::default()),
-            publisher: watch::Sender::new(None),
             keyframes_wanted: watch::Sender::new(KeyframeWishes::default()),
             layers: watch::Sender::new(Arc::default()),
             statistics: Statistics::default(),
@@ -111,7 +112,19 @@ impl Stream {
 
     /// Who publishes now and since when; `None` while the stream waits for its publisher's return.
     pub fn source(&self) -> Option<(Source, SystemTime)> {
-        self.publisher.borrow().as_ref().map(|publisher| (publisher.source.clone(), publisher.since))
+        let life = self.life.lock();
+        life.publisher.as_ref().map(|publisher| (publisher.source.clone(), publisher.since))
+    }
+
+    /// Where it stands, and since when.
+    pub fn state(&self) -> (StreamState, SystemTime) {
+        let life = self.life.lock();
+        (life.state, life.state_since)
+    }
+
+    /// How long it waits for its publisher's return.
+    pub fn grace(&self) -> Duration {
+        self.grace
     }
 
     /// Reads a lane, from the cached group of pictures on. While it lives, a bridge fills the lane if
@@ -175,8 +188,8 @@ impl Stream {
 
     /// Ends the present publisher's session. False if there is none.
     pub fn kick_publisher(&self) -> bool {
-        let publisher = self.publisher.borrow();
-        publisher.as_ref().inspect(|publisher| publisher.kicked.cancel()).is_some()
+        let life = self.life.lock();
+        life.publisher.as_ref().inspect(|publisher| publisher.kicked.cancel()).is_some()
     }
 
     /// Counters.
@@ -205,6 +218,7 @@ impl Stream {
     pub(super) fn close(&self) {
         self.lanes.send_modify(|lanes| {
             lanes.native = None;
+            lanes.stalled = false;
             lanes.ended = true;
         });
         self.frames.close();

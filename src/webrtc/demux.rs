@@ -8,7 +8,7 @@ use super::SessionId;
 use super::directory::{Directory, WorkerId};
 use super::path::Path;
 use super::transport::FRAGMENT;
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 
 /// Addresses one session may hold; a browser on many networks tries a dozen.
@@ -64,9 +64,9 @@ impl Demux {
         Self {
             worker,
             directory,
-            fragments: HashMap::new(),
-            paths: HashMap::new(),
-            by_session: HashMap::new(),
+            fragments: HashMap::default(),
+            paths: HashMap::default(),
+            by_session: HashMap::default(),
         }
     }
 

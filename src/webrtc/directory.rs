@@ -6,8 +6,8 @@
 
 use super::SessionId;
 use super::path::Path;
+use foldhash::HashMap;
 use parking_lot::RwLock;
-use std::collections::HashMap;
 
 /// A worker's number, from 0.
 pub(super) type WorkerId = usize;

@@ -7,6 +7,7 @@
 use super::directory::WorkerId;
 use super::egress::Plan;
 use super::exits::Exits;
+use super::gather::Gathering;
 use super::handover::Parcel;
 use super::socket::{self, Socket};
 use super::worker::{Shared, Ticket, Worker};
@@ -107,7 +108,12 @@ async fn serve(parts: &mut Parts) -> std::io::Result<()> {
     let mut receiver = socket.receiver();
     let exits = Exits::new(socket.clone(), shared.connections.clone());
     let worker = Rc::new(RefCell::new(Worker::new(*number, exits, shared.clone())));
+    let mut gathering = Gathering::new(Instant::now());
     loop {
+        if let Some(pause) = gathering.pause() {
+            tokio::task::yield_now().await; // fan-outs first
+            std::thread::sleep(pause); // all this thread does is in this loop
+        }
         let deadline = worker.borrow().next_deadline(Instant::now());
         tokio::select! {
             biased;
@@ -137,9 +143,12 @@ async fn serve(parts: &mut Parts) -> std::io::Result<()> {
                     }
                     let now = Instant::now();
                     let mut worker = worker.borrow_mut();
+                    let mut count = 0;
                     for (path, data) in receiver.datagrams() {
                         worker.dispatch(now, path, data);
+                        count += 1;
                     }
+                    gathering.received(now, count);
                     worker.flush(now);
                 }
                 // Fan-outs send what publishers have just handed to the hub.

@@ -16,6 +16,7 @@ mod exits;
 mod fragment;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod gather;
 mod handover;
 mod ingest;
 mod path;
@@ -28,7 +29,7 @@ mod tests;
 mod transport;
 mod worker;
 
-use crate::media::{PacketBatch, StreamName};
+use crate::media::{PacketBatch, StreamName, Tracks, Transcoding};
 use crate::stream::{Hub, Stream, Subscriber};
 use admission::Admission;
 use directory::WorkerId;
@@ -72,6 +73,8 @@ pub struct WebRtcSettings {
     pub half_open_per_source: usize,
     /// … and in all.
     pub half_open: usize,
+    /// What may be done to video, and is done with B-frames, for viewers.
+    pub transcoding: Transcoding,
 }
 
 /// How much of ICE we do.
@@ -94,6 +97,7 @@ impl WebRtcSettings {
             ice: IceMode::Lite,
             half_open_per_source: 50,
             half_open: 500,
+            transcoding: Transcoding::default(),
         }
     }
 }
@@ -145,6 +149,7 @@ pub struct Answer {
 pub struct WebRtc {
     local: SocketAddr,
     shared: Shared,
+    transcoding: Transcoding,
     placement: Arc<Placement>,
     admission: Arc<Admission>,
     workers: Mutex<Workers>,
@@ -198,6 +203,7 @@ impl WebRtc {
                 entrances,
                 connections: Arc::default(),
             },
+            transcoding: settings.transcoding,
             placement: Placement::new(count),
             admission: Admission::new(settings.half_open_per_source, settings.half_open),
             workers: Mutex::new(Workers {
@@ -224,6 +230,11 @@ impl WebRtc {
         let offers = candidates::description(&offered, settings.tcp, settings.ice == IceMode::Full);
         info!(%local, workers = count, "WebRTC offers {offers}.");
         Ok(Arc::new(webrtc))
+    }
+
+    /// What may be done to video for viewers.
+    pub fn transcoding(&self) -> Transcoding {
+        self.transcoding
     }
 
     /// The bound address.
@@ -260,8 +271,20 @@ impl WebRtc {
     ) -> Result<Answer, SessionError> {
         let stream = self.shared.hub.get(name).ok_or_else(|| SessionError::UnknownStream(name.clone()))?;
         let offer = egress::Offer::parse(offer)?;
+        // What is refused is known before a bridge has run; what it finds out later, after.
+        let transcoding = self.transcoding;
+        let refused = |packets: Option<&Tracks>| {
+            let refusal = egress::refusal(&stream, packets, transcoding)?;
+            offer.wants_video().then_some(SessionError::BFrames(refusal))
+        };
+        if let Some(refusal) = refused(None) {
+            return Err(refusal);
+        }
         let (reading, epoch) =
             first_epoch(&stream).await.ok_or_else(|| SessionError::NotLive(name.clone()))?;
+        if let Some(refusal) = refused(Some(&epoch.tracks)) {
+            return Err(refusal);
+        }
         let identity = self.shared.identity.clone();
         let plan = egress::prepare(
             Instant::now(),

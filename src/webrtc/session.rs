@@ -1,6 +1,6 @@
 //! What all WebRTC sessions share: their id, their state and the reasons why one can't be had.
 
-use crate::media::{Codec, StreamName};
+use crate::media::{BFramesRefused, Codec, StreamName};
 use std::fmt;
 use std::str::FromStr;
 
@@ -105,6 +105,9 @@ pub enum SessionError {
         /// What the offer's m-section of that kind lists, comma-separated.
         offered: String,
     },
+    /// The stream's video has B-frames, and is not changed for viewers.
+    #[error(transparent)]
+    BFrames(BFramesRefused),
     /// Another publisher is live on this name.
     #[error("stream {0} already has a publisher")]
     StreamTaken(StreamName),

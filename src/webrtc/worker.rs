@@ -18,8 +18,8 @@ use super::transport::{Identity, Patch};
 use super::{LayerSelection, Patched, SessionError, SessionId, SessionKind};
 use crate::media::{PacketBatch, StreamName};
 use crate::stream::{Hub, Stream, Subscriber};
+use foldhash::HashMap;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -118,9 +118,9 @@ impl Worker {
             identity,
             demux: Demux::new(number, directory),
             hand_over: HandOver::new(entrances),
-            sessions: HashMap::new(),
-            tickets: HashMap::new(),
-            fan_outs: HashMap::new(),
+            sessions: HashMap::default(),
+            tickets: HashMap::default(),
+            fan_outs: HashMap::default(),
             next_fan_out: 0,
             buffer: Vec::with_capacity(1 << 16),
             next_tick: now,

@@ -34,6 +34,10 @@ pub struct Conditions {
     pub delay: Duration,
     /// At most so much longer, rising and falling over 16 datagrams, without changing their order.
     pub jitter: Duration,
+    /// Bits a second that get through, one datagram after the other; 0: any number.
+    pub rate: u64,
+    /// How long a datagram may wait for its turn at this rate; one that would wait longer is lost.
+    pub queue: Duration,
     /// The share that is held back by [`Self::REORDERED_BY`], so that later ones overtake it, 0–1.
     pub reordered: f64,
 }
@@ -45,6 +49,25 @@ impl Conditions {
     /// Loss of this share and nothing else.
     pub fn loss(share: f64) -> Self {
         Self { loss: share, ..Self::default() }
+    }
+
+    /// A bottleneck of so many bits a second, with a queue of so long before it.
+    pub fn bottleneck(rate: u64, queue: Duration) -> Self {
+        Self { rate, queue, ..Self::default() }
+    }
+
+    /// When a datagram of so many bytes has passed the bottleneck, which is `busy` until the datagrams before
+    /// have; `None` if the queue is full.
+    pub fn pass(&self, now: Instant, bytes: usize, busy: &mut Instant) -> Option<Instant> {
+        if self.rate == 0 {
+            return Some(now);
+        }
+        let turn = now.max(*busy);
+        if turn - now > self.queue {
+            return None;
+        }
+        *busy = turn + Duration::from_secs_f64(8.0 * bytes as f64 / self.rate as f64);
+        Some(*busy)
     }
 
     /// What happens to the datagram with this number.
@@ -187,7 +210,7 @@ impl Shared {
     }
 
     /// When the datagram that has just come is due; `None` if it is lost.
-    fn due(&self, direction: Direction, last_due: &mut Instant) -> Option<Instant> {
+    fn due(&self, direction: Direction, bytes: usize, progress: &mut Progress) -> Option<Instant> {
         let way = self.of(direction);
         let number = way.received.fetch_add(1, Ordering::Relaxed);
         if self.outage.load(Ordering::Relaxed) {
@@ -195,15 +218,18 @@ impl Shared {
             return None;
         }
         let conditions = *way.conditions.lock().expect("no panic under it");
-        let now = Instant::now();
+        let Some(now) = conditions.pass(Instant::now(), bytes, &mut progress.busy) else {
+            way.lost.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
         match conditions.fate(self.seed, direction, number) {
             Fate::Lost => {
                 way.lost.fetch_add(1, Ordering::Relaxed);
                 None
             }
             Fate::Delayed(delay) => {
-                *last_due = (now + delay).max(*last_due);
-                Some(*last_due)
+                progress.last_due = (now + delay).max(progress.last_due);
+                Some(progress.last_due)
             }
             Fate::HeldBack(delay) => {
                 way.reordered.fetch_add(1, Ordering::Relaxed);
@@ -216,7 +242,7 @@ impl Shared {
 /// Takes datagrams from clients; each new address gets a way to the server of its own.
 async fn accept(socket: UdpSocket, server: u16, shared: &Arc<Shared>) {
     let socket = Arc::new(socket);
-    let mut clients: HashMap<SocketAddr, (mpsc::UnboundedSender<Datagram>, Instant)> = HashMap::new();
+    let mut clients: HashMap<SocketAddr, (mpsc::UnboundedSender<Datagram>, Progress)> = HashMap::new();
     let mut buffer = vec![0; 65_536];
     loop {
         // An ICMP error of an earlier datagram is not an error of the socket.
@@ -227,10 +253,10 @@ async fn accept(socket: UdpSocket, server: u16, shared: &Arc<Shared>) {
             let (up, queue) = mpsc::unbounded_channel();
             tokio::spawn(deliver(upstream.clone(), None, queue, shared.clone(), Direction::Up));
             tokio::spawn(answer(upstream, socket.clone(), client, shared.clone()));
-            place.insert((up, Instant::now()));
+            place.insert((up, Progress::default()));
         }
-        let (up, last_due) = clients.get_mut(&client).expect("it is there now");
-        if let Some(due) = shared.due(Direction::Up, last_due) {
+        let (up, progress) = clients.get_mut(&client).expect("it is there now");
+        if let Some(due) = shared.due(Direction::Up, length, progress) {
             let _ = up.send((due, buffer[..length].to_vec()));
         }
     }
@@ -240,12 +266,25 @@ async fn accept(socket: UdpSocket, server: u16, shared: &Arc<Shared>) {
 async fn answer(upstream: Arc<UdpSocket>, socket: Arc<UdpSocket>, client: SocketAddr, shared: Arc<Shared>) {
     let (down, queue) = mpsc::unbounded_channel();
     tokio::spawn(deliver(socket, Some(client), queue, shared.clone(), Direction::Down));
-    let (mut buffer, mut last_due) = (vec![0; 65_536], Instant::now());
+    let (mut buffer, mut progress) = (vec![0; 65_536], Progress::default());
     loop {
         let Ok(length) = upstream.recv(&mut buffer).await else { continue };
-        if let Some(due) = shared.due(Direction::Down, &mut last_due) {
+        if let Some(due) = shared.due(Direction::Down, length, &mut progress) {
             let _ = down.send((due, buffer[..length].to_vec()));
         }
+    }
+}
+
+/// How far one client's datagrams in one direction have come.
+struct Progress {
+    last_due: Instant,
+    busy: Instant,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self { last_due: now, busy: now }
     }
 }
 

@@ -32,6 +32,10 @@ struct StreamView {
     bytes_received: u64,
     video_frames: u64,
     keyframes: u64,
+    /// Timestamps of the publisher that repeated or fell back a little.
+    repaired_timestamps: u64,
+    /// Tracks that the publisher sends and no output has.
+    tracks_left_out: u64,
     readers: ReadersView,
     targets: Vec<TargetView>,
 }
@@ -89,11 +93,13 @@ fn view(app: &App, stream: &Stream) -> StreamView {
         }),
         since: rfc3339(stream.since()),
         tracks: tracks::of(stream),
-        outputs: outputs::of(stream, app.rooms.restreams.transcoding()),
+        outputs: outputs::of(stream, app.rooms.webrtc.transcoding()),
         bitrate: app.bitrates.of(stream.name()),
         bytes_received: statistics.bytes_received,
         video_frames: statistics.video_frames,
         keyframes: statistics.keyframes,
+        repaired_timestamps: statistics.timestamps_repaired,
+        tracks_left_out: statistics.tracks_left_out,
         readers: ReadersView {
             hls: statistics.hls_readers,
             whep: statistics.whep_readers,

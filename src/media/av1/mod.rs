@@ -3,11 +3,15 @@
 //! Everything read here came over a network: reads are bounded, nothing panics, nothing is allocated from
 //! a declared length.
 
+mod configuration;
 mod payload;
 mod sequence_header;
+mod units;
 
+pub use configuration::{Av1Config, CheckedUnit};
 pub use payload::{Depacketizer, TemporalUnit};
 pub use sequence_header::SequenceHeader;
+pub use units::{Unit, units};
 
 /// `obu_type`, AV1 specification §6.2.2.
 mod obu_type {

@@ -156,6 +156,6 @@ impl Depacketizer {
 
 /// `uncompressed_header`, AV1 specification §5.9.2: show_existing_frame 0, frame_type 0 (KEY_FRAME),
 /// show_frame 1.
-fn shows_key_frame(payload: &[u8]) -> bool {
+pub(super) fn shows_key_frame(payload: &[u8]) -> bool {
     payload.first().is_some_and(|byte| byte >> 4 == 0b0001)
 }

@@ -3,6 +3,8 @@
 //! [`ChunkReader`] assembles each chunk stream apart and within bounds; [`ChunkWriter`] appends whole
 //! messages to one contiguous buffer. Neither does I/O.
 
+pub mod aggregate;
+mod header;
 mod reader;
 mod writer;
 
@@ -25,10 +27,12 @@ pub mod kind {
     pub const COMMAND_AMF3: u8 = 17;
     pub const DATA: u8 = 18;
     pub const COMMAND: u8 = 20;
+    pub const AGGREGATE: u8 = 22;
 }
 
 /// A 24-bit timestamp field with this value is followed by 32 bits.
 const EXTENDED: u32 = 0xff_ffff;
+
 /// One whole message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {

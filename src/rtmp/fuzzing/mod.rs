@@ -2,11 +2,12 @@
 
 mod interleaving;
 
+use super::address::Application;
 use super::amf;
 use super::assembly::{Assembly, Output};
-use super::chunk::{ChunkError, ChunkReader, ChunkWriter, Limits, Message, kind};
-use super::command::{self, Command};
-use super::flv::{self, AudioTag, VideoTag};
+use super::chunk::{ChunkError, ChunkReader, ChunkWriter, Limits, Message, aggregate, kind};
+use super::command::Command;
+use super::flv::{self, AudioTag, TrackChoice, VideoTag};
 use super::handshake;
 use super::push::PushUrl;
 use crate::media::fuzzing::Input;
@@ -33,6 +34,8 @@ pub fn chunk(data: &[u8]) {
     let mut writer = ChunkWriter::new();
     writer.set_chunk_size(1 + (mode as u32 >> 1) * 40);
     for message in &whole {
+        let within: usize = aggregate::split(message).map(|part| part.data.len()).sum();
+        assert!(within <= message.data.len(), "an aggregate holds its parts");
         assert!(message.data.len() <= limits.message, "{}", message.data.len());
         writer.write(3, message.kind, message.stream, message.timestamp, &[&message.data]);
     }
@@ -60,11 +63,7 @@ pub fn amf(data: &[u8]) {
     let mut input = Input(data);
     let message_kind = if input.number::<1>() & 1 == 0 { kind::COMMAND } else { kind::COMMAND_AMF3 };
     if let Ok(command) = Command::parse(message_kind, input.0) {
-        let _ = (command.text(0), command.property("app"));
-        let _ = command::split_path(
-            command.property("app").unwrap_or_default(),
-            command.text(0).unwrap_or_default(),
-        );
+        address(&command, command.text(0).unwrap_or_default());
     }
     let Ok(values) = amf::parse(input.0) else { return };
     for value in &values {
@@ -91,11 +90,15 @@ fn shape(values: &[Amf0Value]) -> Vec<String> {
     values.iter().map(one).collect()
 }
 
-/// FLV tags: the bodies of audio and video messages.
+/// FLV tags: the bodies of audio and video messages of one publisher.
 pub fn flv(data: &[u8]) {
-    let data = Bytes::copy_from_slice(data);
-    let _ = VideoTag::parse(&data);
-    let _ = AudioTag::parse(&data);
+    let tags = std::iter::once(data).chain(Input(data).pieces());
+    let (mut video, mut audio) = (TrackChoice::default(), TrackChoice::default());
+    for tag in tags {
+        let tag = Bytes::copy_from_slice(tag);
+        let _ = VideoTag::parse(&tag, &mut video);
+        let _ = AudioTag::parse(&tag, &mut audio);
+    }
 }
 
 /// From tags with timestamps to epochs and frames.
@@ -146,7 +149,8 @@ pub fn assembly(data: &[u8]) {
                     }
                     let last = &mut last[usize::from(frame.kind == MediaKind::Audio)];
                     assert!(last.is_none_or(|last| frame.dts > last), "decoding times rise");
-                    assert!(frame.pts >= frame.dts, "nothing is shown before it is decoded");
+                    let offset = frame.pts.since(frame.dts).max(frame.dts.since(frame.pts));
+                    assert!(offset <= Duration::from_secs(10), "shown {offset:?} from its decoding");
                     *last = Some(frame.dts);
                 }
             }
@@ -195,13 +199,24 @@ pub fn handshake(data: &[u8]) {
 /// What `connect` and `publish` name, and the URLs of restream targets.
 pub fn url(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let (app, name) = text.split_once('\n').unwrap_or((&text, ""));
-    let (app, key, query) = command::split_path(app, name);
-    assert!(!app.contains(['/', '?']) && query.as_deref() != Some(""), "{app:?} {key:?} {query:?}");
+    let mut lines = text.split('\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let object = amf::object([("app", amf::text(line())), ("tcUrl", amf::text(line()))]);
+    let connect = Command { name: "connect".into(), transaction: 1.0, object, arguments: Vec::new() };
+    address(&connect, line());
     if let Ok(url) = text.parse::<PushUrl>() {
         assert!(text.len() <= 3000 && !url.host().is_empty());
         let (shown, tc) = (url.masked(), url.tc_url());
         assert!(!shown.contains(char::is_whitespace) && !tc.contains(char::is_control), "{shown}");
-        assert!(url.key_path().is_empty() || !url.key_path().contains('?'));
+        assert!(!url.key_path().contains('?'));
     }
+}
+
+/// What a publisher asks for by a command object and a key.
+fn address(connect: &Command, key: &str) {
+    let Ok(application) = Application::parse(connect) else { return };
+    let Ok(request) = application.request(key, ([192, 0, 2, 1], 1).into()) else { return };
+    assert!(!request.app.contains('/') && !request.key.reveal().starts_with('/'), "{request:?}");
+    assert!(request.app.len() + request.key.reveal().len() <= 2048);
+    assert!(request.query.is_none_or(|query| !query.reveal().is_empty()));
 }

@@ -1,7 +1,7 @@
 //! What a viewer tells us by RTCP and what it is told: repeated packets, keyframes, sender reports.
 
 use super::fan_out::FanOut;
-use super::playback::{write_extended, write_header};
+use super::playback::{write_extended, write_header, write_pictures};
 use super::rtcp::{Feedback, SenderReport};
 use super::track::{Numbers, ticks};
 use super::viewer::Viewer;
@@ -123,12 +123,15 @@ impl Viewer {
                     Some(extension) => write_extended(buffer, &header, extension),
                 }
                 buffer.extend_from_slice(&(numbers.index as u16).to_be_bytes());
+                let payload = buffer.len();
                 buffer.extend_from_slice(template.payload(packet));
+                write_pictures(&mut buffer[payload..], packet, numbers);
                 write_header(buffer, rtx.payload_type, rtx.ssrc, Numbers { index, ..numbers });
                 index
             } else {
                 buffer.extend_from_slice(template.bytes(packet));
                 write_header(buffer, track.payload_type, track.ssrc, numbers);
+                write_pictures(&mut buffer[HEADER..], packet, numbers);
                 numbers.index
             };
             buffer.resize(buffer.len() + keys.rtp.tag_len(), 0);

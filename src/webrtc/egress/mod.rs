@@ -12,6 +12,7 @@ pub(crate) mod fuzzing;
 mod history;
 mod layers;
 mod offer;
+mod pictures;
 mod playback;
 mod playout;
 mod reach;
@@ -23,8 +24,8 @@ mod tests;
 mod track;
 mod viewer;
 
-use crate::media::Tracks;
-use crate::stream::Stream;
+use crate::media::{BFramesRefused, Frame, MediaKind, Tracks, Transcoding};
+use crate::stream::{LaneKind, Stream};
 use crate::webrtc::SessionError;
 use crate::webrtc::transport::{Identity, Transport};
 pub(super) use fan_out::FanOut;
@@ -50,6 +51,28 @@ impl Offer {
     pub(super) fn parse(text: &str) -> Result<Self, SessionError> {
         offer::Offer::parse(text).map(Self)
     }
+
+    /// Whether the viewer asks for video.
+    pub(super) fn wants_video(&self) -> bool {
+        self.0.sections.iter().any(|section| section.enabled && section.kind == Some(MediaKind::Video))
+    }
+}
+
+/// Why viewers of `stream` can't have its video, if that is because of B-frames. `packets`: the tracks of the
+/// packet lane, once they are known.
+pub(super) fn refusal(
+    stream: &Stream,
+    packets: Option<&Tracks>,
+    transcoding: Transcoding,
+) -> Option<BFramesRefused> {
+    if stream.watch_lanes().borrow().native != Some(LaneKind::Frames) {
+        return None;
+    }
+    let epoch = stream.epoch::<Frame>()?;
+    let video = epoch.tracks.video.as_ref()?;
+    // Where packets come without the video, B-frames were found to be needed by other frames.
+    let depended_on = packets.is_some_and(|packets| packets.video.is_none());
+    transcoding.to_packets(video, depended_on).err()
 }
 
 /// Answers `offer` for `stream`, whose tracks are `tracks`.

@@ -212,7 +212,7 @@ impl OfferedCodec {
             Codec::Vp9 => ("VP9", 90_000),
             Codec::Av1 => ("AV1", 90_000),
             Codec::Opus => ("opus", 48_000),
-            Codec::Aac => return false, // no browser has it over RTP
+            Codec::Aac | Codec::Mp3 => return false, // no browser has them over RTP
         };
         self.name.eq_ignore_ascii_case(name) && self.clock_rate == clock_rate
     }

@@ -4,7 +4,7 @@
 
 use super::fan_out::FanOut;
 use super::template::{Template, TemplatePacket};
-use super::track::{CatchUp, Numbers, Start, ticks};
+use super::track::{CatchUp, Numbers, ticks};
 use super::viewer::Viewer;
 use crate::media::MediaKind;
 use crate::webrtc::path::{Path, Protocol};
@@ -80,7 +80,7 @@ impl Viewer {
             span: edge_then.wrapping_sub(start.timestamp),
             dated: ticks(until - now, track.clock_rate),
         };
-        track.map(begin(start), Some(catch_up), now);
+        track.map(start.into(), Some(catch_up), now);
         track.begin_playout(start.timestamp, history.sound_lag());
         let position = Position { generation: group.generation, batch: 0, run: 0, edge, until };
         self.video = VideoState::CatchUp(position);
@@ -110,7 +110,7 @@ impl Viewer {
             && (!live || track.layer() != wanted)
             && let Some(start) = batch.group_start(wanted)
         {
-            track.map(begin(start), None, now);
+            track.map(start.into(), None, now);
             track.begin_playout(start.timestamp, sound_lag);
             self.video = VideoState::Live;
         }
@@ -120,7 +120,7 @@ impl Viewer {
             && !track.is_mapped()
             && let Some(first) = batch.packets.iter().find(|packet| packet.kind == MediaKind::Audio)
         {
-            track.map(begin(first), None, now);
+            track.map(first.into(), None, now);
             (self.next_report, self.early_reports) = (now, EARLY_REPORTS);
             if let Some(video) = self.track_mut(MediaKind::Video) {
                 video.update_playout(sound_lag);
@@ -222,12 +222,14 @@ impl Viewer {
                 Some(extension) => write_extended(buffer, batch.bytes(packet), &extension),
             }
             write_header(&mut buffer[start..], track.payload_type, track.ssrc, numbers);
+            let payload = HEADER + extension.map_or(0, |extension| extension.len());
+            write_pictures(&mut buffer[start + payload..], packet, numbers);
             buffer.resize(buffer.len() + keys.rtp.tag_len(), 0);
             if keys.rtp.seal(&mut buffer[start..], numbers.index).is_err() {
                 buffer.truncate(start);
                 continue;
             }
-            track.sent(numbers, batch.payload(packet).len(), now);
+            track.sent(numbers, packet.pictures, batch.payload(packet).len(), now);
             if segment == 0 {
                 segment = buffer.len();
             }
@@ -252,10 +254,6 @@ impl Viewer {
     }
 }
 
-fn begin(packet: &TemplatePacket) -> Start {
-    Start { layer: packet.layer, sequence: packet.sequence, timestamp: packet.timestamp, pts: packet.pts }
-}
-
 /// The timestamp of the live edge at `now`.
 fn edge_at((timestamp, at): (u32, Instant), now: Instant, clock_rate: u32) -> u32 {
     timestamp.wrapping_add(ticks(now.saturating_duration_since(at), clock_rate))
@@ -267,6 +265,15 @@ pub(super) fn write_header(packet: &mut [u8], payload_type: u8, ssrc: u32, numbe
     packet[2..4].copy_from_slice(&(numbers.index as u16).to_be_bytes());
     packet[4..8].copy_from_slice(&numbers.timestamp.to_be_bytes());
     packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+}
+
+/// Fills in the numbers of pictures that are a viewer's own, where it has any.
+pub(super) fn write_pictures(payload: &mut [u8], packet: &TemplatePacket, numbers: Numbers) {
+    if let Some(pictures) = &packet.pictures
+        && !numbers.pictures.is_none()
+    {
+        pictures.write(payload, numbers.pictures);
+    }
 }
 
 /// Writes a packet with an extension behind its header of 12 bytes.

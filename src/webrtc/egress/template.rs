@@ -4,7 +4,8 @@
 //! timestamp and SSRC are still to be written. Packets of nearly equal size are evened by RTP padding and
 //! gathered into runs, so that one system call carries a whole frame by segmentation offload.
 
-use crate::media::{MediaKind, MediaTime, PacketBatch};
+use super::pictures::Pictures;
+use crate::media::{Codec, MediaKind, MediaTime, PacketBatch};
 use crate::webrtc::socket::{MAX_RUN_BYTES, MAX_RUN_PACKETS};
 use crate::webrtc::transport::HEADER;
 use std::ops::Range;
@@ -27,6 +28,8 @@ pub(super) struct TemplatePacket {
     pub(super) pts: MediaTime,
     /// A decoder can start here.
     pub(super) keyframe: bool,
+    /// VP8 and VP9: the numbers in the payload descriptor, which may be patched as well.
+    pub(super) pictures: Option<Pictures>,
     /// Bytes of padding at the end, the count included.
     padding: u8,
     bytes: Range<usize>,
@@ -63,6 +66,7 @@ impl Template {
         let sizes: Vec<((MediaKind, u8), usize)> =
             order.iter().map(|index| (track(index), HEADER + batch.packets[*index].payload.len())).collect();
         let runs = runs(&sizes);
+        let codec = batch.epoch.tracks.codec(MediaKind::Video);
         let mut template = Self {
             buffer: Vec::with_capacity(sizes.iter().map(|(_, size)| size + MAX_PADDING).sum()),
             packets: Vec::with_capacity(order.len()),
@@ -75,7 +79,7 @@ impl Template {
                 let missing = size.saturating_sub(sizes[position].1);
                 // The last may be shorter, so it needs no padding.
                 let padding = if last || missing > MAX_PADDING { 0 } else { missing };
-                template.push(packet, padding as u8);
+                template.push(packet, codec, padding as u8);
             }
             template.runs.push(range);
         }
@@ -102,7 +106,7 @@ impl Template {
         self.packets.iter().find(|packet| packet.keyframe && packet.is_video_of(layer))
     }
 
-    fn push(&mut self, packet: &crate::media::Packet, padding: u8) {
+    fn push(&mut self, packet: &crate::media::Packet, video: Option<Codec>, padding: u8) {
         let start = self.buffer.len();
         let padding_bit = if padding > 0 { 0x20 } else { 0 };
         let mut header = [0; HEADER];
@@ -115,6 +119,7 @@ impl Template {
             self.buffer.resize(self.buffer.len() + usize::from(padding) - 1, 0);
             self.buffer.push(padding);
         }
+        let video = video.filter(|_| packet.kind == MediaKind::Video);
         self.packets.push(TemplatePacket {
             kind: packet.kind,
             layer: packet.layer,
@@ -122,6 +127,7 @@ impl Template {
             timestamp: packet.timestamp,
             pts: packet.pts,
             keyframe: packet.keyframe,
+            pictures: video.and_then(|codec| Pictures::find(codec, &packet.payload)),
             padding,
             bytes: start..self.buffer.len(),
         });

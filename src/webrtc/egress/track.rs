@@ -3,9 +3,12 @@
 //! Keeps the promise that SRTP needs: under one SSRC a packet index is used for one content only. Within
 //! an epoch and a layer the index is the publisher's sequence plus a constant, and sequences are unique
 //! there; a new epoch, and another layer, begins above every index used before; retransmissions without
-//! RTX repeat the same bytes. Timestamps follow the stream's timeline, whichever layer is sent.
+//! RTX repeat the same bytes. Timestamps follow the stream's timeline, whichever layer is sent, and always
+//! rise; the numbers that VP8 and VP9 give to pictures go on.
 
+use super::pictures::{Pictures, Shift, Shown};
 use super::playout::{EXTENSION, PlayoutHint};
+use super::template::TemplatePacket;
 use crate::media::{MediaKind, MediaTime};
 use std::time::{Duration, Instant};
 
@@ -45,6 +48,7 @@ pub(super) struct Start {
     pub(super) sequence: u64,
     pub(super) timestamp: u32,
     pub(super) pts: MediaTime,
+    pub(super) pictures: Option<Pictures>,
 }
 
 /// How pictures from the cache are dated: as they are sent, faster than they were taken, so that neither
@@ -66,6 +70,7 @@ pub(super) struct Mapping {
     first_index: u64,
     /// Added to timestamps, wrapping.
     timestamp_offset: u32,
+    pictures: Shift,
     catch_up: Option<CatchUp>,
 }
 
@@ -73,6 +78,14 @@ pub(super) struct Mapping {
 struct Last {
     timestamp: u32,
     sent: Instant,
+    pictures: Option<Shown>,
+}
+
+impl From<&TemplatePacket> for Start {
+    fn from(packet: &TemplatePacket) -> Self {
+        let TemplatePacket { layer, sequence, timestamp, pts, pictures, .. } = *packet;
+        Self { layer, sequence, timestamp, pts, pictures }
+    }
 }
 
 /// The fields to write into a packet, and the index to seal it with.
@@ -80,6 +93,8 @@ struct Last {
 pub(super) struct Numbers {
     pub(super) index: u64,
     pub(super) timestamp: u32,
+    /// What the numbers of pictures are moved by.
+    pub(super) pictures: Shift,
 }
 
 impl OutTrack {
@@ -133,6 +148,7 @@ impl OutTrack {
             first_sequence: start.sequence,
             first_index: self.next_index,
             timestamp_offset: 0,
+            pictures: Shift::default(),
             catch_up: catch_up.filter(|catch_up| (1..1 << 31).contains(&catch_up.span)),
         };
         let on_timeline = start.pts.to_ticks(self.clock_rate) as u32;
@@ -146,6 +162,16 @@ impl OutTrack {
         });
         self.origin = Some(origin);
         mapping.timestamp_offset = origin.wrapping_add(on_timeline).wrapping_sub(start.timestamp);
+        if let Some(last) = self.last {
+            // A layer may begin with the picture of the instant that another one has shown already.
+            let first = mapping.dated(start.timestamp).wrapping_add(mapping.timestamp_offset);
+            let behind = last.timestamp.wrapping_sub(first);
+            if behind < 1 << 31 {
+                mapping.timestamp_offset = mapping.timestamp_offset.wrapping_add(behind + 1);
+            }
+            let shift = start.pictures.zip(last.pictures).map(|(ours, last)| ours.shift_after(last));
+            mapping.pictures = shift.unwrap_or_default();
+        }
         self.previous = self.mapping.filter(|before| before.first_index < mapping.first_index);
         self.mapping = Some(mapping);
     }
@@ -184,12 +210,19 @@ impl OutTrack {
     }
 
     /// Notes that a packet was sent.
-    pub(super) fn sent(&mut self, numbers: Numbers, payload: usize, now: Instant) {
+    pub(super) fn sent(
+        &mut self,
+        numbers: Numbers,
+        pictures: Option<Pictures>,
+        payload: usize,
+        now: Instant,
+    ) {
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(payload as u32);
         if numbers.index >= self.next_index {
             self.next_index = numbers.index + 1;
-            self.last = Some(Last { timestamp: numbers.timestamp, sent: now });
+            let pictures = pictures.map(|pictures| pictures.shown(numbers.pictures));
+            self.last = Some(Last { timestamp: numbers.timestamp, sent: now, pictures });
         }
     }
 
@@ -230,7 +263,7 @@ impl Mapping {
     pub(super) fn numbers(&self, sequence: u64, timestamp: u32) -> Option<Numbers> {
         let index = self.first_index + sequence.checked_sub(self.first_sequence)?;
         let timestamp = self.dated(timestamp).wrapping_add(self.timestamp_offset);
-        Some(Numbers { index, timestamp })
+        Some(Numbers { index, timestamp, pictures: self.pictures })
     }
 
     fn dated(&self, timestamp: u32) -> u32 {
@@ -259,7 +292,13 @@ mod tests {
     }
 
     fn start(sequence: u64, timestamp: u32) -> Start {
-        Start { layer: 0, sequence, timestamp, pts: MediaTime::from_ticks(i64::from(timestamp), 90_000) }
+        Start {
+            layer: 0,
+            sequence,
+            timestamp,
+            pts: MediaTime::from_ticks(i64::from(timestamp), 90_000),
+            pictures: None,
+        }
     }
 
     #[test]
@@ -270,7 +309,7 @@ mod tests {
         let mut used = std::collections::HashSet::new();
         for sequence in [1_000, 1_002, 1_001, 1_003] {
             let numbers = track.numbers(sequence, 5).expect("mapped");
-            track.sent(numbers, 10, now);
+            track.sent(numbers, None, 10, now);
             assert!(used.insert(numbers.index));
         }
         assert_eq!(track.numbers(999, 5), None, "older than the mapping");
@@ -291,19 +330,23 @@ mod tests {
         let now = Instant::now();
         let mut track = track();
         let pts = MediaTime::from_millis;
-        track.map(Start { layer: 2, sequence: 50, timestamp: 1_000, pts: pts(0) }, None, now);
+        track.map(Start { layer: 2, sequence: 50, timestamp: 1_000, pts: pts(0), pictures: None }, None, now);
         for sequence in 50..60 {
             let numbers = track.numbers(sequence, 1_000).expect("mapped");
-            track.sent(numbers, 10, now);
+            track.sent(numbers, None, 10, now);
         }
         let last = track.numbers(59, 1_000 + 9 * 3_000).expect("mapped");
         // The other layer has numbers of its own; its picture is 400 ms after the first one's.
-        track.map(Start { layer: 0, sequence: 7_000, timestamp: 77, pts: pts(400) }, None, now);
+        track.map(
+            Start { layer: 0, sequence: 7_000, timestamp: 77, pts: pts(400), pictures: None },
+            None,
+            now,
+        );
         let first = track.numbers(7_000, 77).expect("mapped");
         assert_eq!(first.index, last.index + 1);
         assert_eq!(first.timestamp, last.timestamp.wrapping_add(9_000), "three frames after the ninth");
         assert_eq!(track.layer(), 0);
-        track.sent(first, 10, now);
+        track.sent(first, None, 10, now);
         // Either can be resent.
         let missing =
             |index: u64| track.missing(index as u16).map(|(mapping, sequence)| (mapping.layer, sequence));
@@ -322,7 +365,7 @@ mod tests {
         for sequence in 0..200_000 {
             let numbers = track.numbers(sequence, 0).expect("mapped");
             assert_eq!(numbers.index, first + sequence);
-            track.sent(numbers, 0, now);
+            track.sent(numbers, None, 0, now);
         }
         let highest = first + 199_999;
         let missing = |index: u64| track.missing(index as u16).map(|(_, sequence)| sequence);
@@ -352,5 +395,72 @@ mod tests {
         let begin = at(63).wrapping_sub(9_000);
         assert!(track.is_due(at(0), begin) && !track.is_due(at(1), begin));
         assert!(track.is_due(at(31), begin.wrapping_add(4_500)) && !track.is_due(at(33), begin + 4_500));
+    }
+
+    #[test]
+    fn pictures_are_numbered_on_when_layers_and_epochs_change() {
+        let now = Instant::now();
+        let mut track = track();
+        // A layer counts from `id`, its base pictures from `base`.
+        let vp8 = |id: u16, base: u8| {
+            let [high, low] = (id | 0x8000).to_be_bytes();
+            let payload = vec![0x90, 0xe0, high, low, base, 0, 0x10, 0];
+            (Pictures::find(crate::media::Codec::Vp8, &payload).expect("numbers"), payload)
+        };
+        let mut shown = Vec::new();
+        let mut send = |track: &mut OutTrack, sequence: u64, id: u16, base: u8| {
+            let (pictures, mut payload) = vp8(id, base);
+            let numbers = track.numbers(sequence, sequence as u32).expect("mapped");
+            pictures.write(&mut payload, numbers.pictures);
+            track.sent(numbers, Some(pictures), 8, now);
+            shown.push((u16::from_be_bytes([payload[2] & 0x7f, payload[3]]), payload[4]));
+        };
+        let begin = |sequence: u64, layer: u8, id: u16, base: u8| Start {
+            layer,
+            sequence,
+            timestamp: sequence as u32,
+            pts: MediaTime::from_ticks(sequence as i64, 90_000),
+            pictures: Some(vp8(id, base).0),
+        };
+        track.map(begin(10, 1, 0x7ffe, 254), None, now);
+        assert!(track.numbers(10, 10).expect("mapped").pictures.is_none(), "as the publisher numbers them");
+        send(&mut track, 10, 0x7ffe, 254);
+        send(&mut track, 11, 0x7fff, 255);
+        send(&mut track, 12, 0, 0);
+        track.map(begin(900, 0, 0x1234, 77), None, now);
+        send(&mut track, 900, 0x1234, 77);
+        send(&mut track, 901, 0x1234, 77);
+        send(&mut track, 902, 0x1235, 78);
+        track.unmap();
+        track.map(begin(5, 0, 3, 3), None, now + Duration::from_secs(1));
+        send(&mut track, 5, 3, 3);
+        let expected = [(0x7ffe, 254), (0x7fff, 255), (0, 0), (1, 1), (1, 1), (2, 2), (3, 3)];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_layer_that_begins_with_a_picture_that_was_shown_already_is_dated_later() {
+        let now = Instant::now();
+        let mut track = track();
+        let pts = MediaTime::from_millis;
+        let at = |layer, sequence, millis| Start {
+            layer,
+            sequence,
+            timestamp: 90 * millis as u32,
+            pts: pts(millis),
+            pictures: None,
+        };
+        track.map(at(1, 50, 0), None, now);
+        for (sequence, timestamp) in [(50, 0), (51, 3_000)] {
+            let numbers = track.numbers(sequence, timestamp).expect("mapped");
+            track.sent(numbers, None, 10, now);
+        }
+        let shown = track.numbers(51, 3_000).expect("mapped").timestamp;
+        track.map(at(0, 7, 20), None, now);
+        let next = track.numbers(7, 1_800).expect("mapped").timestamp;
+        assert_eq!(next, shown.wrapping_add(1));
+        // On time again with the next change.
+        track.map(at(1, 60, 100), None, now);
+        assert_eq!(track.numbers(60, 9_000).expect("mapped").timestamp, shown.wrapping_add(6_000));
     }
 }

@@ -45,6 +45,7 @@ impl Format {
             Codec::Av1 => "AV1",
             Codec::Opus => "opus",
             Codec::Aac => "MP4A-LATM",
+            Codec::Mp3 => "MPA",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::IngestSession;
 use crate::media::{Codec, MediaKind, Packet, PacketBatch, StreamName};
-use crate::stream::{Hub, Reaper, Subscriber};
+use crate::stream::{Hub, Subscriber, Watcher};
 use crate::webrtc::SessionError;
 use crate::webrtc::candidates::sdp_lines;
 use crate::webrtc::demux::Datagram;
@@ -82,7 +82,7 @@ struct World {
     /// The session has seen an authentic check from the publisher's address.
     proven: bool,
     hub: Hub,
-    _reaper: Reaper,
+    _reaper: Watcher,
     answer: String,
     feedback: Arc<Feedback>,
     /// Video sequence numbers that are lost on their first way.

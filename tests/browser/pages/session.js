@@ -89,12 +89,13 @@ function gathered(peer) {
 
 /**
  * A publisher's connection: each track of `stream` sendonly, its picture in `codec` ("H264", "VP8", "VP9",
- * "AV1") alone.
+ * "AV1") alone, in these `encodings` (RTCRtpEncodingParameters) if there are any.
  */
-export function publisher(stream, { codec = "H264", relayOnly = false } = {}) {
+export function publisher(stream, { codec = "H264", relayOnly = false, encodings } = {}) {
   const peer = connection(relayOnly);
   for (const track of stream.getTracks()) {
-    const transceiver = peer.addTransceiver(track, { direction: "sendonly", streams: [stream] });
+    const sendEncodings = track.kind === "video" ? (encodings ?? []) : [];
+    const transceiver = peer.addTransceiver(track, { direction: "sendonly", streams: [stream], sendEncodings });
     if (track.kind === "video") only(transceiver, RTCRtpSender.getCapabilities("video").codecs, codec);
   }
   return peer;

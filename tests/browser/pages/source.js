@@ -15,9 +15,10 @@ const CHUNK = 480;
  * A moving picture, and at each whole second of its own clock a white frame for 100 ms together with a
  * 1 kHz beep of 100 ms. One timer writes both tracks, each sample and each frame at the moment it is due,
  * so the two leave together to within one audio chunk (10 ms).
+ * `noise` of the picture's height, 0 to 1, is noise that encoders spend all their bits on.
  * `beepDelay` in seconds moves the beep: a known offset, to check a meter with.
  */
-export function flashAndBeep({ audio = true, video = true, beepDelay = 0, fps = 30, width = 640, height = 360 }) {
+export function flashAndBeep({ audio = true, video = true, beepDelay = 0, fps = 30, width = 640, height = 360, noise = 0 }) {
   const stream = new MediaStream();
   const audioTrack = audio && new MediaStreamTrackGenerator({ kind: "audio" });
   const videoTrack = video && new MediaStreamTrackGenerator({ kind: "video" });
@@ -27,6 +28,7 @@ export function flashAndBeep({ audio = true, video = true, beepDelay = 0, fps = 
   const picture = videoTrack && videoTrack.writable.getWriter();
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d");
+  const grain = noise > 0 && grains(width, height);
 
   const origin = performance.now();
   let chunks = 0;
@@ -39,6 +41,7 @@ export function flashAndBeep({ audio = true, video = true, beepDelay = 0, fps = 
     }
     while (picture && frames / fps <= elapsed) {
       draw(context, frames, fps, width, height);
+      if (grain) grainy(context, grain, width, height, noise);
       const timestamp = Math.round(origin * 1000 + (frames * 1e6) / fps);
       picture.write(new VideoFrame(canvas, { timestamp })).catch(() => clearInterval(timer));
       frames += 1;
@@ -62,6 +65,22 @@ function beep(first, delay, origin) {
     timestamp: Math.round(origin * 1000 + (first * 1e6) / RATE),
     data,
   });
+}
+
+/** A picture of noise, twice as wide and high as needed, to take pieces of. */
+function grains(width, height) {
+  const canvas = new OffscreenCanvas(2 * width, 2 * height);
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(canvas.width, canvas.height);
+  for (let i = 0; i < image.data.length; i += 1) image.data[i] = i % 4 === 3 ? 255 : 64 + Math.random() * 64;
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+function grainy(context, grain, width, height, share) {
+  const high = Math.round(height * share);
+  const [x, y] = [Math.random() * width, Math.random() * height];
+  context.drawImage(grain, x, y, width, high, 0, height - high, width, high);
 }
 
 function draw(context, frame, fps, width, height) {

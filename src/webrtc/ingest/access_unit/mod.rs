@@ -46,7 +46,7 @@ pub(super) fn contents(codec: Codec, payload: &[u8]) -> Contents {
         Codec::Vp8 => starts(vp8::keyframe(payload).is_some()),
         Codec::Vp9 => starts(vp9::begins_keyframe(payload)),
         Codec::Av1 => starts(av1::begins_sequence(payload)),
-        Codec::Opus | Codec::Aac => Contents::Other,
+        Codec::Opus | Codec::Aac | Codec::Mp3 => Contents::Other,
     }
 }
 
@@ -58,7 +58,7 @@ pub(super) fn picture(codec: Codec, payload: &[u8]) -> Option<Picture> {
         Codec::Vp8 => vp8::keyframe(payload).map(Picture::of_size),
         Codec::Vp9 => vp9::size(payload).map(Picture::of_size),
         Codec::Av1 => av1::size(payload).map(Picture::of_size),
-        Codec::Opus | Codec::Aac => None,
+        Codec::Opus | Codec::Aac | Codec::Mp3 => None,
     }
 }
 

@@ -1,4 +1,9 @@
-//! H.265 as far as a gateway looks into it: types of NAL units, and the size in sequence parameter sets.
+//! H.265 as far as a gateway looks into it: types of NAL units, the size in sequence parameter sets,
+//! and the decoder configuration record.
+
+mod config;
+
+pub use config::{HevcConfig, HevcConfigError};
 
 use super::bits::{BitReader, without_emulation_prevention};
 
@@ -6,6 +11,8 @@ use super::bits::{BitReader, without_emulation_prevention};
 pub const NAL_VPS: u8 = 32;
 /// `nal_unit_type` of a sequence parameter set.
 pub const NAL_SPS: u8 = 33;
+/// `nal_unit_type` of a picture parameter set.
+pub const NAL_PPS: u8 = 34;
 /// `nal_unit_type` of an access unit delimiter.
 pub const NAL_AUD: u8 = 35;
 /// `nal_unit_type` of supplemental information before a picture.
@@ -107,7 +114,7 @@ mod tests {
     const SPS: &str = "420101016000000300900000030000\
                        03003fa005120171c9265959a4932bc05a02000003000200000300 3c10";
 
-    fn unit() -> Vec<u8> {
+    pub(super) fn unit() -> Vec<u8> {
         let digits: Vec<u8> = SPS.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
         let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16);
         digits.chunks(2).map(|pair| byte(pair).expect("hexadecimal")).collect()

@@ -1,5 +1,0 @@
-//! See `tidegate::fuzzing`.
-
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| tidegate::fuzzing::run("media_aac", data));

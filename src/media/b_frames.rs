@@ -1,0 +1,161 @@
+//! What becomes of video with B-frames for WebRTC, whose receivers show pictures in the order of decoding.
+//! Pure.
+
+use super::h264::AvcConfig;
+use super::{Codec, VideoTrack, VideoTranscoding};
+use std::str::FromStr;
+
+/// What is done for WHEP viewers with video that has B-frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BFrames {
+    /// It is encoded again without, once per stream, while somebody watches.
+    #[default]
+    Transcode,
+    /// The B-frames are left out where no other frame depends on them.
+    Drop,
+    /// Viewers are told that there is no video for them, and why.
+    Refuse,
+}
+
+/// What may be done to video for outputs that can't take it as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transcoding {
+    /// Whether video may be decoded and encoded again at all.
+    pub video: VideoTranscoding,
+    /// What is done with B-frames for WHEP.
+    pub b_frames: BFrames,
+}
+
+/// How video reaches WHEP viewers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PacketVideo {
+    /// As the publisher sends it.
+    AsItIs,
+    /// Without its B-frames.
+    Thinned,
+    /// Decoded, and encoded again as H.264 without B-frames.
+    Transcoded,
+}
+
+/// Why video with B-frames does not reach WHEP viewers, in words for whoever publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the video has B-frames, which WebRTC players can't show, and {because}: {BFRAMES_OFF}")]
+pub struct BFramesRefused {
+    because: &'static str,
+}
+
+/// What to change at the source.
+pub const BFRAMES_OFF: &str = "switch them off in the encoder (OBS: Settings, Output, Output Mode \"Advanced\", \
+                               Streaming: \"Max B-frames\" or \"B-frames\" 0, or with x264 Tune \"zerolatency\")";
+
+impl Transcoding {
+    /// How video of `track` reaches WHEP viewers. `depended_on`: other frames were seen to depend on its
+    /// B-frames, so they can't be left out.
+    pub fn to_packets(self, track: &VideoTrack, depended_on: bool) -> Result<PacketVideo, BFramesRefused> {
+        if !track.reordered {
+            return Ok(PacketVideo::AsItIs);
+        }
+        let may_transcode = self.video == VideoTranscoding::OnDemand;
+        let may_drop = !depended_on && b_frames_may_go(track);
+        let refused = |because| Err(BFramesRefused { because });
+        match self.b_frames {
+            BFrames::Refuse => refused("webrtc.b_frames is \"refuse\""),
+            BFrames::Transcode if may_transcode => Ok(PacketVideo::Transcoded),
+            BFrames::Transcode | BFrames::Drop if may_drop => Ok(PacketVideo::Thinned),
+            BFrames::Drop if may_transcode => Ok(PacketVideo::Transcoded),
+            BFrames::Transcode | BFrames::Drop => refused(
+                "other frames depend on them, so that they can't be left out, while transcode.video is \"off\"",
+            ),
+        }
+    }
+}
+
+/// Whether B-frames can be left out, as far as the configuration tells: where pictures are two or more
+/// places out of order, B-frames depend on B-frames.
+fn b_frames_may_go(track: &VideoTrack) -> bool {
+    match track.codec {
+        Codec::H264 => {
+            let sps = AvcConfig::parse(track.codec_data.clone()).and_then(|config| config.first_sps());
+            sps.is_ok_and(|sps| sps.max_reorder_frames.is_none_or(|frames| frames <= 1))
+        }
+        Codec::H265 => true,
+        _ => false,
+    }
+}
+
+impl BFrames {
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transcode => "transcode",
+            Self::Drop => "drop",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
+impl FromStr for BFrames {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Transcode, Self::Drop, Self::Refuse].into_iter().find(|one| one.as_str() == text).ok_or(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use VideoTranscoding::{Off, OnDemand};
+    use bytes::Bytes;
+
+    fn track(codec: Codec, reordered: bool) -> VideoTrack {
+        // x264, High, 1280x720, two pictures out of order; and the same without that in its VUI.
+        let codec_data = Bytes::from_static(&[
+            1, 0x64, 0, 0x1f, 0xff, 0xe1, 0, 24, 0x67, 0x64, 0x00, 0x1f, 0xac, 0xd9, 0x40, 0x50, 0x05, 0xbb,
+            0x01, 0x10, 0, 0, 3, 0, 0x10, 0, 0, 3, 3, 0xc0, 0xf1, 0x83, 0x19, 0x60, 1, 0, 6, 0x68, 0xeb,
+            0xe3, 0xcb, 0x22, 0xc0,
+        ]);
+        VideoTrack { codec, resolution: None, frame_rate: None, codec_data, fmtp: String::new(), reordered }
+    }
+
+    #[test]
+    fn video_in_order_goes_as_it_is_whatever_is_configured() {
+        for b_frames in [BFrames::Transcode, BFrames::Drop, BFrames::Refuse] {
+            let transcoding = Transcoding { video: Off, b_frames };
+            assert_eq!(transcoding.to_packets(&track(Codec::Vp9, false), false), Ok(PacketVideo::AsItIs));
+        }
+    }
+
+    #[test]
+    fn b_frames_are_treated_as_configured_as_far_as_that_is_possible() {
+        use PacketVideo::{Thinned, Transcoded};
+        let way = |b_frames, video, depended_on| {
+            Transcoding { video, b_frames }.to_packets(&track(Codec::H265, true), depended_on).ok()
+        };
+        assert_eq!(way(BFrames::Transcode, OnDemand, false), Some(Transcoded));
+        assert_eq!(way(BFrames::Transcode, Off, false), Some(Thinned));
+        assert_eq!(way(BFrames::Transcode, Off, true), None);
+        assert_eq!(way(BFrames::Drop, OnDemand, false), Some(Thinned));
+        assert_eq!(way(BFrames::Drop, OnDemand, true), Some(Transcoded));
+        assert_eq!(way(BFrames::Drop, Off, false), Some(Thinned));
+        assert_eq!(way(BFrames::Drop, Off, true), None);
+        assert_eq!(way(BFrames::Refuse, OnDemand, false), None);
+    }
+
+    #[test]
+    fn a_pyramid_is_known_by_the_sequence_parameter_set() {
+        let drop = Transcoding { video: Off, b_frames: BFrames::Drop };
+        let told = drop.to_packets(&track(Codec::H264, true), false).expect_err("two out of order");
+        for word in ["B-frames", "transcode.video", "OBS", "zerolatency"] {
+            assert!(told.to_string().contains(word), "{told}");
+        }
+    }
+
+    #[test]
+    fn the_setting_is_one_of_three_words() {
+        for b_frames in [BFrames::Transcode, BFrames::Drop, BFrames::Refuse] {
+            assert_eq!(b_frames.as_str().parse(), Ok(b_frames));
+        }
+        assert!("off".parse::<BFrames>().is_err());
+    }
+}

@@ -1,0 +1,141 @@
+//! One epoch's pictures on their way to packets: as they are, without B-frames, or encoded again.
+
+use super::Channels;
+use super::order::{Order, is_disposable};
+use crate::media::{Codec, Frame, MediaKind, MediaTime, PacketVideo, VideoTrack};
+use crate::pipeline::caps::{self, TrackConfig};
+use crate::pipeline::clock::Origin;
+use crate::pipeline::encoded::{Unit, collect};
+use crate::pipeline::encoder::{self, Progress};
+use crate::pipeline::graph::{Graph, fail};
+use crate::pipeline::packetise::Packetiser;
+use crate::pipeline::rtp::Packetized;
+use crate::pipeline::{PipelineError, Pipelines};
+use bytes::Bytes;
+use gstreamer as gst;
+
+const TRANSCODER: &str = "reordered-frames-to-h264-frames.launch";
+
+/// The pictures of one epoch.
+pub(super) struct Video {
+    way: Way,
+    /// The first keyframe has come.
+    started: bool,
+}
+
+enum Way {
+    Packetised { codec: Codec, packetiser: Packetiser, order: Order, thinned: bool },
+    Transcoded { graph: Graph, packetiser: Option<Packetiser>, progress: Progress },
+}
+
+/// What a frame led to.
+pub(super) enum Took {
+    Packets(Packetized),
+    Nothing,
+    /// It comes in another order than it is shown, which nobody said.
+    OutOfOrder,
+    /// It is out of order, and others depend on it.
+    DependedOn,
+}
+
+impl Video {
+    pub(super) fn begin(
+        pipelines: &Pipelines,
+        track: &VideoTrack,
+        way: PacketVideo,
+        channels: &Channels,
+    ) -> Result<Self, PipelineError> {
+        let way = match way {
+            PacketVideo::AsItIs | PacketVideo::Thinned => Way::Packetised {
+                codec: track.codec,
+                packetiser: Packetiser::new(track)?,
+                order: Order::default(),
+                thinned: way == PacketVideo::Thinned,
+            },
+            PacketVideo::Transcoded => Way::Transcoded {
+                graph: transcoder(pipelines, track, channels)?,
+                packetiser: None,
+                progress: Progress::new(true),
+            },
+        };
+        Ok(Self { way, started: false })
+    }
+
+    pub(super) fn transcodes(&self) -> bool {
+        matches!(self.way, Way::Transcoded { .. })
+    }
+
+    /// Takes the next frame.
+    pub(super) fn take(&mut self, frame: &Frame) -> Result<Took, PipelineError> {
+        self.started |= frame.keyframe;
+        if !self.started {
+            return Ok(Took::Nothing);
+        }
+        match &mut self.way {
+            Way::Packetised { codec, packetiser, order, thinned } => {
+                let left_out = *thinned && frame.pts != frame.dts && is_disposable(*codec, frame);
+                Ok(match (order.goes_on(frame), left_out) {
+                    (true, _) => Took::Packets(packets(packetiser, frame.pts, frame.keyframe, &frame.data)),
+                    (false, true) => Took::Nothing,
+                    (false, false) if *thinned => Took::DependedOn,
+                    (false, false) => Took::OutOfOrder,
+                })
+            }
+            Way::Transcoded { graph, progress, .. } => {
+                progress.put_in(frame.pts);
+                progress.check(TRANSCODER)?;
+                graph.push(buffer(frame)?).map(|()| Took::Nothing)
+            }
+        }
+    }
+
+    /// The encoder has a configuration.
+    pub(super) fn configured(&mut self, config: TrackConfig) -> Result<(), PipelineError> {
+        if let (Way::Transcoded { packetiser, .. }, TrackConfig::Video(track)) = (&mut self.way, config) {
+            *packetiser = Some(Packetiser::new(&track)?);
+        }
+        Ok(())
+    }
+
+    /// The encoder has made a picture.
+    pub(super) fn encoded(&mut self, unit: Unit) -> Option<Packetized> {
+        let Way::Transcoded { packetiser, progress, .. } = &mut self.way else { return None };
+        progress.came_out(&unit);
+        Some(packets(packetiser.as_mut()?, unit.pts, unit.keyframe, &unit.data))
+    }
+}
+
+fn packets(packetiser: &mut Packetiser, pts: MediaTime, keyframe: bool, data: &Bytes) -> Packetized {
+    Packetized { pts, keyframe, samples: 0, payloads: packetiser.payloads(keyframe, data) }
+}
+
+fn transcoder(
+    pipelines: &Pipelines,
+    track: &VideoTrack,
+    channels: &Channels,
+) -> Result<Graph, PipelineError> {
+    let unsupported = PipelineError::Unsupported { codec: track.codec, purpose: "decoded" };
+    let decoder = pipelines.video_decoder(track.codec).ok_or(unsupported)?;
+    let report = channels.failed.clone();
+    let graph = Graph::build(pipelines, TRANSCODER, &[("video_decoder", decoder)], move |error| {
+        fail(&report, error);
+    })?;
+    graph.source().set_caps(Some(&caps::of_video(track, "decoded")?));
+    collect(&graph, MediaKind::Video, 0, channels.encoded.clone(), channels.failed.clone());
+    encoder::follow_resolution(&graph);
+    graph.start()?;
+    Ok(graph)
+}
+
+/// A frame for a pipeline. The data are shared.
+pub(super) fn buffer(frame: &Frame) -> Result<gst::Buffer, PipelineError> {
+    let mut buffer = gst::Buffer::from_slice(frame.data.clone());
+    if let Some(buffer) = buffer.get_mut() {
+        buffer.set_pts(Origin::INTERNAL.place(frame.pts)?);
+        buffer.set_dts(Origin::INTERNAL.place(frame.dts)?);
+        if !frame.keyframe {
+            buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
+        }
+    }
+    Ok(buffer)
+}

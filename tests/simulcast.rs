@@ -1,0 +1,181 @@
+//! Simulcast of a real browser: all encodings are taken, and viewers in browsers get the one that they ask for or
+//! that their network holds.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Browser, Conditions, Direction, Relay, Server, json_number, machine, seconds};
+use serde_json::{Value, json};
+
+/// The encodings: rid, width, and the most bits a second.
+const LAYERS: [(&str, u32, u64); 3] = [("f", 960, 900_000), ("h", 480, 300_000), ("q", 240, 100_000)];
+
+#[tokio::test]
+async fn viewers_get_the_layer_that_they_ask_for_vp8() {
+    viewers_get_the_layer_that_they_ask_for("VP8").await;
+}
+
+#[tokio::test]
+async fn viewers_get_the_layer_that_they_ask_for_h264() {
+    viewers_get_the_layer_that_they_ask_for("H264").await;
+}
+
+async fn viewers_get_the_layer_that_they_ask_for(codec: &str) {
+    let _machine = machine().await;
+    let server = Server::start().await;
+    let _publisher = publish(&server, codec).await;
+    let mut viewer = Viewer::start(&server, None).await;
+    viewer.sees(960, seconds(10)).await;
+    let before = viewer.settled().await;
+    // Up and down, each twice: numbers and times must go on from any layer to any other.
+    for (rid, width) in [("q", 240), ("f", 960), ("h", 480), ("q", 240), ("h", 480), ("f", 960)] {
+        viewer.choose(json!({ "rid": rid })).await;
+        viewer.sees(width, seconds(6)).await;
+        viewer.stays(width, seconds(2)).await;
+    }
+    viewer.choose(json!({ "maxHeight": 300 })).await;
+    viewer.sees(480, seconds(6)).await;
+    let after = viewer.settled().await;
+    println!("{codec}, chosen layers: {before}\n{after}");
+    let grown = |name: &str| json_number(&after, name) - json_number(&before, name);
+    assert_eq!(grown("/freezeCount"), 0.0, "{after}");
+    assert_eq!(grown("/packetsLost"), 0.0, "{after}");
+    assert!(grown("/framesDecoded") > 12.0 * 12.0, "15 pictures a second for 12 s: {before} {after}");
+}
+
+#[tokio::test]
+async fn viewers_get_the_layer_that_their_network_holds_vp8() {
+    viewers_get_the_layer_that_their_network_holds("VP8").await;
+}
+
+#[tokio::test]
+async fn viewers_get_the_layer_that_their_network_holds_h264() {
+    viewers_get_the_layer_that_their_network_holds("H264").await;
+}
+
+async fn viewers_get_the_layer_that_their_network_holds(codec: &str) {
+    let _machine = machine().await;
+    let server = Server::start().await;
+    let _publisher = publish(&server, codec).await;
+    let relay = Relay::start(server.webrtc, 5);
+    let mut witness = Viewer::start(&server, None).await;
+    let mut viewer = Viewer::start(&server, Some(relay.port())).await;
+    witness.sees(960, seconds(10)).await;
+    viewer.sees(960, seconds(10)).await;
+    let (others, before) = (witness.settled().await, viewer.settled().await);
+    // The best layer and the sound don't get through any more, the second does. The queue before the bottleneck
+    // is long, as they are: what tells of it is that packets come later and later.
+    relay.set(Direction::Down, Conditions::bottleneck(500_000, seconds(3)));
+    let narrowed = Instant::now();
+    viewer.sees_at_most(480, seconds(15)).await;
+    let (took, lost) = (narrowed.elapsed(), relay.counts(Direction::Down).lost);
+    let narrow = viewer.settled().await;
+    println!("{codec}, after {took:?}, {lost} lost in the queue: {before}\n{narrow}");
+    relay.set(Direction::Down, Conditions::default());
+    // Steps up are tried after a while.
+    viewer.sees(960, seconds(60)).await;
+    let after = viewer.settled().await;
+    println!("{codec}, wide again: {after}");
+    let others_after = witness.settled().await;
+    let freezes =
+        |from: &Value, to: &Value| json_number(to, "/freezeCount") - json_number(from, "/freezeCount");
+    assert_eq!(freezes(&narrow, &after), 0.0, "on the way up: {after}");
+    assert_eq!(freezes(&others, &others_after), 0.0, "at another viewer: {others_after}");
+    assert_eq!(json_number(&others_after, "/width"), 960.0, "{others_after}");
+}
+
+/// A browser that publishes three encodings of `show`, all of which have arrived.
+async fn publish(server: &Server, codec: &str) -> Browser {
+    let encodings: Vec<Value> = LAYERS
+        .iter()
+        .rev()
+        .map(|(rid, width, rate)| {
+            json!({ "rid": rid, "scaleResolutionDownBy": 960 / width, "maxBitrate": rate })
+        })
+        .collect();
+    let source = json!({ "source": "flash", "codec": codec, "keepSize": true, "encodings": encodings,
+        "width": 960, "height": 544, "fps": 15, "noise": 0.3 });
+    let mut publisher = Browser::publish(&server.url("/show/whip"), source).await;
+    let end = Instant::now() + seconds(40);
+    loop {
+        publisher.command("stats");
+        let stats = publisher.event("stats", seconds(5)).await;
+        let outbound = stats["outbound"].as_array().expect("a list");
+        let full = |(rid, width, rate): &(&str, u32, u64)| {
+            outbound.iter().any(|sent| {
+                let target = sent["targetBitrate"].as_f64();
+                sent["rid"] == *rid && sent["frameWidth"] == *width && target > Some(*rate as f64 / 2.0)
+            })
+        };
+        if LAYERS.iter().all(full) {
+            return publisher;
+        }
+        assert!(Instant::now() < end, "not all encodings are sent at their rates: {outbound:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// A browser that watches `show`.
+struct Viewer(Browser);
+
+impl Viewer {
+    async fn start(server: &Server, relay: Option<u16>) -> Self {
+        let options = json!({ "endpoint": server.url("/show/whep"), "relay": relay });
+        let mut browser = Browser::start("watch_layers", options);
+        browser.event("playing", seconds(30)).await;
+        Self(browser)
+    }
+
+    async fn choose(&mut self, wish: Value) {
+        self.0.command(&wish.to_string());
+        let chosen = self.0.event("chosen", seconds(5)).await;
+        assert_eq!(chosen["status"], 200, "{chosen}");
+    }
+
+    async fn stats(&mut self) -> Value {
+        self.0.command("stats");
+        self.0.event("stats", seconds(5)).await
+    }
+
+    /// What it has counted when a picture has been decoded after now.
+    async fn settled(&mut self) -> Value {
+        let before = json_number(&self.stats().await, "/framesDecoded");
+        self.until("a picture is decoded", seconds(5), |stats| json_number(stats, "/framesDecoded") > before)
+            .await
+    }
+
+    /// Waits until its picture is so wide.
+    async fn sees(&mut self, width: u32, limit: Duration) {
+        let what = format!("a picture {width} wide");
+        self.until(&what, limit, |stats| stats["width"] == width).await;
+    }
+
+    async fn sees_at_most(&mut self, width: u32, limit: Duration) {
+        let what = format!("a picture at most {width} wide");
+        self.until(&what, limit, |stats| stats["width"].as_u64().is_some_and(|w| w <= u64::from(width)))
+            .await;
+    }
+
+    /// Its picture is so wide, for so long.
+    async fn stays(&mut self, width: u32, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            let stats = self.stats().await;
+            assert_eq!(stats["width"], width, "{stats}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn until(&mut self, what: &str, limit: Duration, holds: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + limit;
+        loop {
+            let stats = self.stats().await;
+            if holds(&stats) {
+                return stats;
+            }
+            assert!(Instant::now() < end, "not within {limit:?}: {what}: {stats}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
