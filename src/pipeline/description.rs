@@ -28,7 +28,7 @@ macro_rules! embedded {
 }
 
 /// All descriptions: file name and text.
-const EMBEDDED: [(&str, &str); 14] = embedded![
+const EMBEDDED: [(&str, &str); 17] = embedded![
     "demo-audio",
     "demo-video",
     "frames-to-aac",
@@ -36,6 +36,9 @@ const EMBEDDED: [(&str, &str); 14] = embedded![
     "frames-to-opus",
     "h264-packets-to-frames",
     "h265-packets-to-frames",
+    "hold-last-picture",
+    "hold-slate",
+    "hold-still",
     "mux-audio",
     "mux-video",
     "mux-vp9",
@@ -49,13 +52,16 @@ const EMBEDDED: [(&str, &str); 14] = embedded![
 const AUDIO_BITRATE: u32 = 128_000;
 
 /// A value for every placeholder.
-const SAMPLES: [(&str, &str); 6] = [
+const SAMPLES: [(&str, &str); 9] = [
     ("audio_decoder", "opusdec"),
     ("parser", "h264parse !"),
     ("fragment", "2000000000"),
     ("chunk", "333000000"),
     ("bitrate", "2000"),
     ("video_decoder", "vp9dec"),
+    ("image_decoder", "pngdec"),
+    ("width", "1280"),
+    ("height", "720"),
 ];
 
 /// Where Debian keeps the elements.
@@ -85,6 +91,9 @@ const PACKAGES: [(&str, &[&str]); 5] = [
             "aacparse",
             "vp8dec",
             "vp9dec",
+            "imagefreeze",
+            "pngdec",
+            "jpegdec",
             "mpg123audiodec",
         ],
     ),

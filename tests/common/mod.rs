@@ -35,7 +35,7 @@ pub use ffmpeg::{Ffmpeg, Source};
 pub use hls::{Hls, Playlist};
 pub use hostile::{Flood, Harvest};
 pub use meter::{Offset, beeps, flashes, offset};
-pub use nginx::Nginx;
+pub use nginx::{Nginx, recorded_length};
 pub use probe::{Probe, decode_errors, packets, probe};
 pub use process::Process;
 pub use relay::{Conditions, Counts, Direction, Fate as RelayFate, Relay};
