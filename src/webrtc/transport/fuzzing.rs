@@ -76,6 +76,6 @@ pub(in crate::webrtc) fn patch(text: &str) {
     let now = Instant::now();
     let (mut patch, mut transport) = (Patch::new("first".into()), Transport::new(now, identity(), &remote));
     for text in text.split("\n\n\n") {
-        let _ = patch.apply(now, &mut transport, "*", text, "a=end-of-candidates\r\n");
+        let _ = patch.apply(&mut transport, "*", text, "a=end-of-candidates\r\n");
     }
 }
