@@ -16,6 +16,8 @@ mod answer;
 mod bandwidth;
 mod feedback;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod layers;
 mod loss;
 mod offer;
