@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate::media::{Codec, Frame, MediaKind, StreamName};
+use tidegate::media::{Codec, Frame, MediaKind, MediaTime, StreamName, Tracks};
 use tidegate::rtmp::{Authorize, Refusal, RtmpServer};
-use tidegate::stream::{Hub, Stream, StreamEvent, Subscriber};
+use tidegate::stream::{Hub, Source, SourceKind, Stream, StreamEvent, Subscriber};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -168,6 +168,22 @@ async fn gstreamer_publishes() {
 }
 
 /// A client of bytes.
+/// A publisher that sends sound.
+fn occupied(hub: &Hub, name: &str) -> JoinHandle<()> {
+    let source = Source { kind: SourceKind::Demo, remote: None };
+    let publisher = hub.publish::<Frame>(name.parse().expect("a name"), source).expect("free");
+    let epoch = publisher.begin_epoch(Tracks::default(), std::time::SystemTime::now());
+    tokio::spawn(async move {
+        for number in 0.. {
+            let pts = MediaTime::from_millis(number * 20);
+            let (epoch, data) = (epoch.clone(), bytes::Bytes::from_static(&[0]));
+            let kind = MediaKind::Audio;
+            publisher.write(Frame { epoch, kind, pts, dts: pts, keyframe: true, data });
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+}
+
 struct Raw {
     connection: TcpStream,
 }
@@ -362,9 +378,12 @@ async fn refusals_are_told_before_the_connection_is_closed() {
     let mut first = Raw::connect(gateway.address).await;
     first.publish("cam").await;
     first.until_text("NetStream.Publish.Start").await;
+    // (One that sends nothing would lose its name after 2 s.)
+    let occupied = occupied(&gateway.hub, "taken");
     let mut second = Raw::connect(gateway.address).await;
-    second.publish("cam").await;
+    second.publish("taken").await;
     assert!(second.until_closed(most).await.contains("NetStream.Publish.BadName"));
+    occupied.abort();
 
     let mut raw = Raw::connect(gateway.address).await;
     raw.login().await;

@@ -14,10 +14,11 @@ mod sources;
 pub use credentials::{Credentials, CredentialsError};
 pub use error::ConfigError;
 
-use crate::media::{BFrames, IceServer, Secret, VideoTranscoding};
+use crate::media::{BFrames, IceServer, Secret, StreamName, VideoTranscoding};
 use flags::Flags;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use settings::Setting;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -108,6 +109,8 @@ pub struct Config {
     pub restream_egress_allow: Vec<IpNet>,
     /// How long a stream waits for its publisher's return before it ends.
     pub stream_grace: Duration,
+    /// The same for single streams.
+    pub stream_grace_for: BTreeMap<StreamName, Duration>,
     /// What HLS players and restream targets get while a publisher pauses.
     pub stream_hold: HoldMode,
     /// The picture for [`HoldMode::Slate`], PNG or JPEG.
@@ -178,7 +181,8 @@ impl Config {
             auth_admin_token: None,
             auth_publish_key: None,
             restream_egress_allow: Vec::new(),
-            stream_grace: Duration::from_secs(5),
+            stream_grace: Duration::from_secs(60),
+            stream_grace_for: BTreeMap::new(),
             stream_hold: HoldMode::LastPicture,
             stream_slate: None,
             state_dir: state_dir.into(),

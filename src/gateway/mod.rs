@@ -19,7 +19,7 @@ use crate::media::{Secret, Transcoding};
 use crate::pipeline::{self, HoldPicture, PipelineError, Pipelines, Slate, SlateError};
 use crate::restream::Restreams;
 use crate::rtmp::{RtmpError, RtmpLimits, RtmpServer};
-use crate::stream::Hub;
+use crate::stream::{Graces, Hub};
 use crate::tls::{ServerTls, TlsError};
 use crate::webrtc::{IceMode, WebRtc, WebRtcError, WebRtcSettings};
 use outputs::Outputs;
@@ -106,7 +106,8 @@ impl Gateway {
     pub async fn start(config: Config) -> Result<Self, GatewayError> {
         let credentials = Credentials::load(&config)?;
         let publish_key = (!config.open).then(|| credentials.publish_key.clone());
-        let (hub, watcher) = Hub::new(config.stream_grace);
+        let graces = Graces { default: config.stream_grace, by_name: config.stream_grace_for.clone() };
+        let (hub, watcher) = Hub::new(graces);
         let outputs = Outputs::subscribe(hub.clone());
         let closing = CancellationToken::new();
 

@@ -97,7 +97,8 @@ pub(super) async fn run(
             }
             Ok(now) = publisher_change(&mut lanes, publisher) => {
                 publisher = now;
-                if publisher.native.is_none() {
+                // Where a hold fills the lane, its first frame has ended the publisher's stretch.
+                if publisher.native.is_none() && !publisher.held {
                     packager.publisher_left(&mut frames).await;
                 }
             }

@@ -44,6 +44,12 @@ fn frame(epoch: &Arc<Epoch>, number: i64, keyframe: bool) -> Frame {
     }
 }
 
+/// As an ingest that waits for a name.
+async fn patiently(hub: &Hub) -> Result<Publisher<Frame>, PublishError> {
+    hub.settle(&name()).await;
+    hub.publish(name(), source(SourceKind::Rtmp))
+}
+
 /// A hub with its watcher, and a publisher that has sent a keyframe.
 struct World {
     hub: Hub,
@@ -141,7 +147,7 @@ async fn rel03_a_publisher_that_never_sends_does_not_block_the_name() {
 async fn rel03_who_waits_gets_the_name_when_the_silence_is_long_enough() {
     let world = World::new();
     let (began, hub) = (Instant::now(), world.hub.clone());
-    let second = hub.publish_patiently::<Frame>(name(), source(SourceKind::Rtmp)).await;
+    let second = patiently(&hub).await;
     assert!(second.is_ok() && began.elapsed() <= Duration::from_millis(2_500), "{:?}", began.elapsed());
     // The first is still there, but this one sends: no need to wait for long.
     let second = second.expect("taken over");
@@ -154,7 +160,7 @@ async fn rel03_who_waits_gets_the_name_when_the_silence_is_long_enough() {
     });
     sleep(Duration::from_millis(100)).await;
     let began = Instant::now();
-    let refused = hub.publish_patiently::<Frame>(name(), source(SourceKind::Rtmp)).await.err();
+    let refused = patiently(&hub).await.err();
     assert_eq!(refused, Some(PublishError::Taken(name())));
     assert!(began.elapsed() <= Duration::from_millis(200), "{:?}", began.elapsed());
     sending.abort();

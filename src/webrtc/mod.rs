@@ -252,6 +252,7 @@ impl WebRtc {
         offer: &str,
         remote: SocketAddr,
     ) -> Result<Answer, SessionError> {
+        self.shared.hub.settle(&name).await;
         let ((ticket, etag), ended) = self.admit(remote, self.placement.publisher(&name))?;
         let (session, worker) = (ticket.session, ticket.seat.worker());
         let offer = offer.to_owned();

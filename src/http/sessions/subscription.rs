@@ -8,6 +8,7 @@ use super::table::Entry;
 use crate::http::problem::Problem;
 use crate::http::request::{Peer, parameter};
 use crate::http::{App, body, cors};
+use crate::stream::StreamState;
 use crate::webrtc::{SessionError, SessionKind};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
@@ -62,7 +63,8 @@ pub(super) fn endpoint() -> MethodRouter<Arc<App>> {
             Some(names) => events::parse(&names)?,
             None => Kind::ALL.to_vec(),
         };
-        let live = app.rooms.hub.get(&path.stream).is_some_and(|stream| stream.source().is_some());
+        let live =
+            app.rooms.hub.get(&path.stream).is_some_and(|stream| stream.state().0 == StreamState::Live);
         let id = entry.subscribe(wanted, live)?;
         let location = format!("/{}/whep/{}/sse/{id:032x}", path.stream, path.session);
         Ok((StatusCode::CREATED, [(LOCATION, location), (CACHE_CONTROL, "no-store".to_owned())]))

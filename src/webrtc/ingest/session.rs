@@ -219,7 +219,11 @@ impl IngestSession {
         let Some(publication) = &mut self.publication else { return };
         publication.flush(now);
         if self.kicked.is_cancelled() {
-            self.end(now, "the publisher was kicked");
+            let why = match publication.is_superseded() {
+                true => "another publisher has taken the name over, because this one was silent",
+                false => "the publisher was kicked",
+            };
+            self.end(now, why);
             return;
         }
         if self.transport.state() != SessionState::Connected {
