@@ -28,9 +28,12 @@ mod layer;
 #[cfg(test)]
 mod live;
 mod muxer;
+mod pace;
 mod packetise;
 mod part;
 mod rtp;
+mod source;
+mod stamps;
 #[cfg(test)]
 mod tests;
 mod to_compatible;
@@ -44,4 +47,5 @@ pub use description::Pipelines;
 pub use error::PipelineError;
 pub use hold::{HoldPicture, Slate, SlateError, run_holds};
 pub use muxer::{MuxSettings, MuxTrack, Muxer};
+pub use pace::Pace;
 pub use part::{MuxOutput, MuxedPart};

@@ -15,6 +15,7 @@ mod playback;
 mod playout;
 mod reach;
 mod resend;
+mod ring;
 mod rtcp;
 mod template;
 #[cfg(test)]
