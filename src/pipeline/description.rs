@@ -253,6 +253,7 @@ fn elements(text: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::source::Source;
     use super::*;
     use gst::prelude::*;
 
@@ -265,8 +266,8 @@ mod tests {
             }
             let text = pipelines.describe(file, &SAMPLES).expect("all placeholders are filled");
             let pipeline = gst::parse::launch(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
-            let pipeline = pipeline.downcast::<gst::Bin>().expect("more than one element");
-            assert!(pipeline.by_name("in").is_some() && pipeline.by_name("out").is_some(), "{file}");
+            let pipeline = pipeline.downcast::<gst::Pipeline>().expect("more than one element");
+            assert!(Source::of(&pipeline).is_some() && pipeline.by_name("out").is_some(), "{file}");
         }
     }
 

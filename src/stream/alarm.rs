@@ -69,3 +69,53 @@ impl<T> std::fmt::Debug for Alarms<T> {
         f.debug_struct("Alarms").field("set", &self.set.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::media::{Epoch, Frame, MediaKind, MediaTime, Tracks};
+    use crate::stream::{Hub, Publisher, Source, SourceKind};
+    use bytes::Bytes;
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
+    use tokio::time::timeout;
+
+    fn write(publisher: &Publisher<Frame>, epoch: &Arc<Epoch>, numbers: std::ops::Range<i64>) {
+        for number in numbers {
+            let pts = MediaTime::from_millis(number * 40);
+            let (kind, epoch, data) = (MediaKind::Video, epoch.clone(), Bytes::from_static(&[0; 8]));
+            publisher.write(Frame { epoch, kind, pts, dts: pts, keyframe: number == 0, data });
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_sleeps_until_its_rule_holds_and_misses_nothing() {
+        let (hub, _watcher) = Hub::new(Duration::ZERO);
+        let source = Source { kind: SourceKind::Rtmp, remote: None };
+        let publisher = hub.publish::<Frame>("a".parse().expect("a name"), source).expect("free");
+        let mut reader = publisher.stream().subscribe::<Frame>();
+        let epoch = publisher.begin_epoch(Tracks::default(), SystemTime::UNIX_EPOCH);
+        let at = |number: i64| move |frame: &Frame| frame.pts == MediaTime::from_millis(number * 40);
+        let soon = Duration::from_millis(1);
+        let asleep = timeout(soon, async {
+            tokio::join!(reader.due(at(10)), async { write(&publisher, &epoch, 0..10) }).0
+        });
+        asleep.await.expect_err("nothing was due");
+        assert!(timeout(soon, reader.due(|_| false)).await.expect("there is something to read"));
+        let mut read = 0;
+        while reader.try_recv().is_some() {
+            read += 1;
+        }
+        assert_eq!(read, 10);
+        let (more, ()) = tokio::join!(reader.due(at(15)), async { write(&publisher, &epoch, 10..16) });
+        assert!(more);
+        while reader.try_recv().is_some() {
+            read += 1;
+        }
+        assert_eq!(read, 16);
+        let (more, ()) = tokio::join!(reader.due(|_| false), async {
+            drop(publisher);
+            hub.close();
+        });
+        assert!(!more, "the stream has ended");
+    }
+}
