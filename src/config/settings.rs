@@ -1,6 +1,6 @@
 //! The table of settings: each key, what fits, and where it goes.
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, HoldMode};
 use crate::media::{Secret, StreamName};
 use crate::telemetry;
 use std::collections::BTreeMap;
@@ -225,6 +225,24 @@ const DEFINITIONS: &[Definition] = &[
         key: "stream.grace_for",
         expected: "a list of stream names with a duration from 0s to 10m each, such as [\"show=5m\", \"door=0s\"] (in the environment: between commas)",
         set: |c, v| put(&mut c.stream_grace_for, v.by_stream(|v| v.duration(0, 600_000))),
+    },
+    Definition {
+        key: "stream.hold",
+        expected: "\"last-picture\", \"slate\" or \"off\"",
+        set: |c, v| {
+            let hold = match v.text()? {
+                "last-picture" => HoldMode::LastPicture,
+                "slate" => HoldMode::Slate,
+                "off" => HoldMode::Off,
+                _ => return None,
+            };
+            put(&mut c.stream_hold, Some(hold))
+        },
+    },
+    Definition {
+        key: "stream.slate",
+        expected: "a PNG or JPEG file that can be read",
+        set: |c, v| put(&mut c.stream_slate, v.path().map(Some)),
     },
     Definition { key: "state_dir", expected: "a folder", set: |c, v| put(&mut c.state_dir, v.path()) },
     Definition {

@@ -168,7 +168,6 @@ impl From<SessionError> for Problem {
             E::UnknownSession => of(StatusCode::NOT_FOUND, "unknown-session"),
             E::MalformedFragment(_) => of(StatusCode::BAD_REQUEST, "malformed-fragment"),
             E::StaleEntityTag => of(StatusCode::PRECONDITION_FAILED, "stale-entity-tag"),
-            E::TooManyPatches => of(StatusCode::TOO_MANY_REQUESTS, "too-many-patches").retry_after(1),
             E::UnknownLayer { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "unknown-layer"),
             E::Overloaded => of(StatusCode::SERVICE_UNAVAILABLE, "overloaded").retry_after(2),
             E::Closing => of(StatusCode::SERVICE_UNAVAILABLE, "closing").retry_after(5),

@@ -254,7 +254,12 @@ async fn a_hold_outlasts_the_publisher_and_the_wait_for_the_next_ones_media() {
     assert!(hold.write(frame(&held, 51, false)), "no media yet");
     let epoch = next.begin_epoch(tracks(), SystemTime::UNIX_EPOCH);
     next.write(PacketBatch { epoch, packets: Vec::new() });
-    assert!(!hold.write(frame(&held, 52, false)));
+    assert!(hold.write(frame(&held, 52, false)), "no frames yet");
+    let bridge = world.stream.bridge::<Frame>();
+    bridge.write(frame(&held, 53, false));
+    assert!(hold.write(frame(&held, 54, false)), "what was before the hold");
+    bridge.write(frame(&bridge.begin_epoch(tracks(), SystemTime::UNIX_EPOCH), 0, true));
+    assert!(!hold.write(frame(&held, 55, false)));
     while !matches!(world.events.try_recv().expect("an event"), StreamEvent::PublisherReturned(_)) {}
 }
 
@@ -276,11 +281,13 @@ async fn what_a_bridge_has_left_from_before_a_hold_is_void() {
     assert_eq!(reader.try_recv().expect("cached").epoch.id, old.id);
     bridge.write(frame(&old, 1, false));
     let epoch = publisher.begin_epoch(tracks(), SystemTime::UNIX_EPOCH);
+    let early = bridge.begin_epoch(tracks(), SystemTime::UNIX_EPOCH);
+    bridge.write(frame(&early, 1, true)); // of packets from before the pause, it seems
     publisher.write(PacketBatch { epoch, packets: Vec::new() });
-    hold.over().await;
     bridge.write(frame(&old, 2, true));
     assert!(reader.try_recv().is_none());
     let new = bridge.begin_epoch(tracks(), SystemTime::UNIX_EPOCH);
     bridge.write(frame(&new, 3, true));
+    hold.over().await;
     assert_eq!(reader.try_recv().expect("written").epoch.id, new.id);
 }

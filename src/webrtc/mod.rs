@@ -14,6 +14,8 @@ mod driver;
 mod egress;
 mod exits;
 mod fragment;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod gather;
 mod handover;
 mod ingest;

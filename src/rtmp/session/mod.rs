@@ -14,7 +14,7 @@ use super::address::Application;
 use super::chunk::{ChunkReader, ChunkWriter, Limits, Message, aggregate, kind};
 use super::command::Command;
 use super::connection::Connection;
-use super::handshake;
+use super::handshake::{self, HandshakeError};
 use super::publishing::Publishing;
 use super::server::{Authorize, Visitor};
 use crate::admission::Place;
@@ -77,7 +77,10 @@ impl Session {
         // On the heap only while it lasts: a session's task is as large as the largest of its states.
         let greeting = Box::pin(async {
             let mut connection = match tls {
-                Some(tls) => Connection::Tls(Box::new(tls.accept(connection).await?)),
+                Some(tls) => {
+                    let stream = tls.accept(connection).await.map_err(HandshakeError::Io)?;
+                    Connection::Tls(Box::new(stream))
+                }
                 None => Connection::Plain(connection),
             };
             let early = handshake::accept(&mut connection).await?;
