@@ -317,9 +317,11 @@ async fn r11_statuses_and_a_clear_refusal_before_the_connection_is_closed() {
 
     let mut first = Wire::connect(site.address).await;
     first.publish("cam").await;
+    let occupied = site.occupy("busy");
     let mut second = Wire::connect(site.address).await;
-    second.ask_to_publish("cam").await;
+    second.ask_to_publish("busy").await;
     assert!(second.until_closed(SOON).await.contains("NetStream.Publish.BadName"));
+    occupied.abort();
     // Twice on one connection.
     first.command(1, "publish", &[vec![5], text("other"), text("live")].concat()).await;
     assert!(first.until_closed(SOON).await.contains("NetStream.Publish.BadName"));

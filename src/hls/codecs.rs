@@ -53,8 +53,11 @@ fn h265(record: &[u8]) -> Option<String> {
 
 /// RFC 6381 §3.3: `mp4a.40.` and the audio object type from the AudioSpecificConfig.
 pub(super) fn audio_codec(track: &AudioTrack) -> Option<String> {
-    if track.codec != Codec::Aac {
-        return None;
+    match track.codec {
+        Codec::Aac => {}
+        // Encoded again as AAC LC.
+        Codec::Opus | Codec::Mp3 => return Some("mp4a.40.2".to_owned()),
+        _ => return None,
     }
     let object_type = match track.codec_data.as_ref() {
         // ISO/IEC 14496-3 §1.6.2.1: 31 escapes to six more bits.

@@ -6,7 +6,7 @@
 use super::bandwidth::Bandwidth;
 use super::codecs::{audio_codec, video_codec};
 use super::names::File;
-use crate::media::{AudioTrack, MediaKind, VideoTrack};
+use crate::media::{AudioTrack, Codec, MediaKind, VideoTrack};
 use bytes::Bytes;
 use m3u8_rs::{AlternativeMedia, AlternativeMediaType, MasterPlaylist, Resolution, VariantStream};
 
@@ -51,7 +51,7 @@ impl Variant<'_> {
             name: "Audio".into(),
             default: true,
             autoselect: true,
-            channels: Some(audio.channels.to_string()),
+            channels: Some(channels(audio).to_string()),
             ..AlternativeMedia::default()
         });
         let playlist = MasterPlaylist {
@@ -64,4 +64,9 @@ impl Variant<'_> {
         playlist.write_to(&mut text).expect("a vector takes all that is written");
         text.into()
     }
+}
+
+/// The channels that are heard: sound that becomes AAC on its way has two.
+fn channels(audio: &AudioTrack) -> u16 {
+    if audio.codec == Codec::Aac { audio.channels } else { 2 }
 }

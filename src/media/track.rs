@@ -1,5 +1,6 @@
 //! One elementary stream with one configuration.
 
+use super::aac::AudioSpecificConfig;
 use super::{Codec, MediaKind};
 use bytes::Bytes;
 
@@ -35,6 +36,13 @@ pub struct AudioTrack {
     pub codec_data: Bytes,
     /// Packet lane: the negotiated `a=fmtp` parameters. Frame lane: empty.
     pub fmtp: String,
+}
+
+impl AudioTrack {
+    /// Samples a frame of AAC at [`Self::sample_rate`]: 1024 unless its configuration says otherwise.
+    pub fn aac_frame_samples(&self) -> u32 {
+        AudioSpecificConfig::parse(&self.codec_data).map_or(1024, |config| config.frame_samples)
+    }
 }
 
 /// The tracks of one epoch; at least one is present.

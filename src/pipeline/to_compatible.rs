@@ -1,7 +1,8 @@
-//! The bridge from frames to compatible frames (restreams of VP9, AV1 and H.265): turns video into H.264.
+//! The bridge from frames to compatible frames (restreams): turns video that is not H.264 into H.264, and
+//! sound that is not AAC into AAC.
 //!
-//! Sound, and video that is H.264, pass unchanged. Owns one disposable pipeline for each epoch of the frame
-//! lane that needs it. Frames keep their times, so sound and pictures stay together.
+//! What is H.264 and AAC passes unchanged. Owns disposable pipelines, one a track that needs it, for each
+//! epoch of the frame lane. Frames keep their times, so sound and pictures stay together.
 
 use super::assembler::{EpochAssembler, Step};
 use super::caps::{self, TrackConfig};
@@ -9,8 +10,9 @@ use super::clock::Origin;
 use super::encoded::{Encoded, QUEUE, Unit, collect};
 use super::encoder::{self, KeyframeClock, Progress, force_keyframe};
 use super::graph::{Graph, fail, failure};
+use super::sound::{self, aac_track, needs_aac};
 use super::{PipelineError, Pipelines};
-use crate::media::{Carriage, Epoch, Frame, MediaKind, Output, VideoTrack, VideoTranscoding};
+use crate::media::{Carriage, Epoch, Frame, MediaKind, Output, Tracks, VideoTrack, VideoTranscoding};
 use crate::stream::{BridgeWriter, CompatibleFrame, Stream};
 use gstreamer as gst;
 use std::sync::Arc;
@@ -34,30 +36,23 @@ pub(super) async fn run(
     };
     loop {
         // One epoch of the frame lane after the other.
-        let way = match &frame.epoch.tracks.video {
+        let source = frame.epoch.clone();
+        let way = match &source.tracks.video {
             None => Ok(Carriage::AsItIs),
             Some(video) => transcoding.carriage(video.codec, Output::Restream),
         };
-        let source = frame.epoch.clone();
-        let mut transcoder = match (way, &source.tracks.video) {
-            (Ok(Carriage::Transcoded), Some(video)) => {
-                info!(stream = %stream.name(), codec = %video.codec, "The video is encoded again as H.264 for restreams.");
-                Some(Transcoder::begin(pipelines, &source, video)?)
-            }
-            _ => None,
+        let mut session = match way {
+            Ok(way) => Some(Session::begin(pipelines, stream, &writer, &source, way)?),
+            Err(_) => None, // a restream says why
         };
-        let passing = matches!(way, Ok(Carriage::AsItIs))
-            .then(|| writer.begin_epoch(source.tracks.clone(), source.wall_origin));
         while frame.epoch.id == source.id {
-            if let Some(transcoder) = &mut transcoder {
-                transcoder.take(&writer, &frame)?;
-            } else if let Some(epoch) = &passing {
-                writer.write(CompatibleFrame(Frame { epoch: epoch.clone(), ..(*frame).clone() }));
+            if let Some(session) = &mut session {
+                session.take(&writer, &frame)?;
             }
             frame = loop {
                 tokio::select! {
                     biased;
-                    result = attend(transcoder.as_mut(), &writer) => result?,
+                    result = attend(session.as_mut(), &writer) => result?,
                     next = frames.recv() => match next {
                         Some(next) => break next,
                         None => return Ok(()),
@@ -68,102 +63,113 @@ pub(super) async fn run(
     }
 }
 
-/// Writes the next thing that comes out of the transcoder. Cancel safe.
+/// Writes the next thing that comes out of a pipeline. Cancel safe.
 async fn attend(
-    transcoder: Option<&mut Transcoder>,
+    session: Option<&mut Session>,
     writer: &BridgeWriter<CompatibleFrame>,
 ) -> Result<(), PipelineError> {
-    match transcoder {
-        Some(transcoder) => transcoder.attend(writer).await,
+    match session {
+        Some(session) => session.attend(writer).await,
         None => std::future::pending().await,
     }
 }
 
-/// The pipeline of one epoch of the frame lane.
-struct Transcoder {
+/// One epoch of the frame lane.
+struct Session {
     source: Arc<Epoch>,
     target: Option<Arc<Epoch>>,
+    video: Option<Video>,
+    audio: Option<sound::Transcoder>,
+    /// Where video is transcoded, the tracks are known when its encoder has begun.
+    epochs: Option<EpochAssembler>,
+    encoded: mpsc::Receiver<Encoded>,
+    failed: watch::Receiver<Option<PipelineError>>,
+    // Kept, so that the receivers above never see a closed channel, whatever tracks there are.
+    _channels: (mpsc::Sender<Encoded>, watch::Sender<Option<PipelineError>>),
+}
+
+/// The pipeline of the pictures.
+struct Video {
     graph: Graph,
-    epochs: EpochAssembler,
     keyframes: KeyframeClock,
     progress: Progress,
     /// The pipeline has been given its first keyframe.
     started: bool,
-    encoded: mpsc::Receiver<Encoded>,
-    failed: watch::Receiver<Option<PipelineError>>,
 }
 
-impl Transcoder {
-    fn begin(pipelines: &Pipelines, source: &Arc<Epoch>, video: &VideoTrack) -> Result<Self, PipelineError> {
-        let caps = caps::of_video(video, "decoded")?;
-        let unsupported = PipelineError::Unsupported { codec: video.codec, purpose: "decoded" };
-        let decoder = pipelines.video_decoder(video.codec).ok_or(unsupported)?;
+impl Session {
+    fn begin(
+        pipelines: &Pipelines,
+        stream: &Stream,
+        writer: &BridgeWriter<CompatibleFrame>,
+        source: &Arc<Epoch>,
+        way: Carriage,
+    ) -> Result<Self, PipelineError> {
         let (sender, encoded) = mpsc::channel(QUEUE);
         let (failed_sender, failed) = watch::channel(None);
-        let report = failed_sender.clone();
-        let graph = Graph::build(pipelines, TRANSCODER, &[("video_decoder", decoder)], move |error| {
-            fail(&report, error);
-        })?;
-        graph.source().set_caps(Some(&caps));
-        collect(&graph, MediaKind::Video, 0, sender, failed_sender);
-        encoder::follow_resolution(&graph);
-        graph.start()?;
-        let mut epochs = EpochAssembler::new(true, source.tracks.audio.is_some());
-        if let Some(audio) = &source.tracks.audio {
-            epochs.configured(TrackConfig::Audio(audio.clone()));
+        let stream = stream.name();
+        let mut tracks = Tracks::clone(&source.tracks);
+        let mut audio = None;
+        if let Some(track) = source.tracks.audio.as_ref().filter(|track| needs_aac(track.codec)) {
+            info!(%stream, codec = %track.codec, "The sound is encoded again as AAC for restreams.");
+            audio = Some(sound::Transcoder::begin(pipelines, track, sender.clone(), failed_sender.clone())?);
+            tracks.audio = Some(aac_track());
         }
-        Ok(Self {
-            source: source.clone(),
-            target: None,
-            graph,
-            epochs,
-            keyframes: KeyframeClock::default(),
-            progress: Progress::new(true),
-            started: false,
-            encoded,
-            failed,
-        })
+        let (mut video, mut epochs, mut target) = (None, None, None);
+        match (&source.tracks.video, way) {
+            (Some(track), Carriage::Transcoded) => {
+                info!(%stream, codec = %track.codec, "The video is encoded again as H.264 for restreams.");
+                video = Some(Video::begin(pipelines, track, sender.clone(), failed_sender.clone())?);
+                let mut assembler = EpochAssembler::new(true, tracks.audio.is_some());
+                if let Some(audio) = tracks.audio {
+                    assembler.configured(TrackConfig::Audio(audio));
+                }
+                epochs = Some(assembler);
+            }
+            _ => target = Some(writer.begin_epoch(tracks, source.wall_origin)),
+        }
+        let (source, _channels) = (source.clone(), (sender, failed_sender));
+        Ok(Self { source, target, video, audio, epochs, encoded, failed, _channels })
     }
 
     fn take(&mut self, writer: &BridgeWriter<CompatibleFrame>, frame: &Frame) -> Result<(), PipelineError> {
-        if frame.kind == MediaKind::Audio {
-            let (kind, pts, keyframe, data) = (frame.kind, frame.pts, frame.keyframe, frame.data.clone());
-            let steps = self.epochs.unit(Instant::now(), Unit { kind, pts, keyframe, data });
-            self.follow(writer, steps);
-            return Ok(());
-        }
-        self.started |= frame.keyframe;
-        if !self.started {
-            return Ok(());
-        }
-        if self.keyframes.is_due(frame.pts) {
-            self.graph.send(force_keyframe());
-        }
-        let mut buffer = gst::Buffer::from_slice(frame.data.clone());
-        if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(Origin::INTERNAL.place(frame.pts)?);
-            buffer.set_dts(Origin::INTERNAL.place(frame.dts)?);
-            if !frame.keyframe {
-                buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
+        match (frame.kind, &self.audio, &mut self.video) {
+            (MediaKind::Audio, Some(audio), _) => audio.push(frame),
+            (MediaKind::Video, _, Some(video)) => video.take(frame),
+            _ => {
+                self.pass(writer, frame);
+                Ok(())
             }
         }
-        self.progress.put_in(frame.pts);
-        self.progress.check(TRANSCODER)?;
-        self.graph.push(buffer)
+    }
+
+    /// A frame that needs no pipeline.
+    fn pass(&mut self, writer: &BridgeWriter<CompatibleFrame>, frame: &Frame) {
+        if let Some(epochs) = &mut self.epochs {
+            let (kind, pts, keyframe, data) = (frame.kind, frame.pts, frame.keyframe, frame.data.clone());
+            let steps = epochs.unit(Instant::now(), Unit { kind, pts, keyframe, data });
+            self.follow(writer, steps);
+        } else if let Some(epoch) = &self.target {
+            writer.write(CompatibleFrame(Frame { epoch: epoch.clone(), ..frame.clone() }));
+        }
     }
 
     async fn attend(&mut self, writer: &BridgeWriter<CompatibleFrame>) -> Result<(), PipelineError> {
-        let steps = tokio::select! {
+        let encoded = tokio::select! {
             biased;
             error = failure(&mut self.failed) => return Err(error),
-            Some(encoded) = self.encoded.recv() => match encoded {
-                Encoded::Configured(config) => self.epochs.configured(config),
-                Encoded::Unit(unit) => {
-                    self.progress.came_out(&unit);
-                    self.epochs.unit(Instant::now(), unit)
-                }
-            },
+            Some(encoded) = self.encoded.recv() => encoded,
             else => return std::future::pending().await,
+        };
+        if let (Encoded::Unit(unit), Some(video)) = (&encoded, &mut self.video) {
+            video.progress.came_out(unit);
+        }
+        let steps = match (encoded, &mut self.epochs) {
+            // Known beforehand.
+            (Encoded::Configured(TrackConfig::Audio(_)), _) | (Encoded::Configured(_), None) => vec![],
+            (Encoded::Configured(config), Some(epochs)) => epochs.configured(config),
+            (Encoded::Unit(unit), Some(epochs)) => epochs.unit(Instant::now(), unit),
+            (Encoded::Unit(unit), None) => vec![Step::Write(unit)],
         };
         self.follow(writer, steps);
         Ok(())
@@ -183,5 +189,49 @@ impl Transcoder {
                 Step::AskForKeyframe => {} // the encoder begins a new configuration with one
             }
         }
+    }
+}
+
+impl Video {
+    fn begin(
+        pipelines: &Pipelines,
+        track: &VideoTrack,
+        encoded: mpsc::Sender<Encoded>,
+        failed: watch::Sender<Option<PipelineError>>,
+    ) -> Result<Self, PipelineError> {
+        let caps = caps::of_video(track, "decoded")?;
+        let unsupported = PipelineError::Unsupported { codec: track.codec, purpose: "decoded" };
+        let decoder = pipelines.video_decoder(track.codec).ok_or(unsupported)?;
+        let report = failed.clone();
+        let graph = Graph::build(pipelines, TRANSCODER, &[("video_decoder", decoder)], move |error| {
+            fail(&report, error);
+        })?;
+        graph.source().set_caps(Some(&caps));
+        collect(&graph, MediaKind::Video, 0, encoded, failed);
+        encoder::follow_resolution(&graph);
+        graph.start()?;
+        let (keyframes, progress) = (KeyframeClock::default(), Progress::new(true));
+        Ok(Self { graph, keyframes, progress, started: false })
+    }
+
+    fn take(&mut self, frame: &Frame) -> Result<(), PipelineError> {
+        self.started |= frame.keyframe;
+        if !self.started {
+            return Ok(());
+        }
+        if self.keyframes.is_due(frame.pts) {
+            self.graph.send(force_keyframe());
+        }
+        let mut buffer = gst::Buffer::from_slice(frame.data.clone());
+        if let Some(buffer) = buffer.get_mut() {
+            buffer.set_pts(Origin::INTERNAL.place(frame.pts)?);
+            buffer.set_dts(Origin::INTERNAL.place(frame.dts)?);
+            if !frame.keyframe {
+                buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
+            }
+        }
+        self.progress.put_in(frame.pts);
+        self.progress.check(TRANSCODER)?;
+        self.graph.push(buffer)
     }
 }

@@ -1,4 +1,4 @@
-//! Where a restream's frames come from: the frame lane while its video is H.264, else the compatible lane.
+//! Where a restream's frames come from: the frame lane while that has H.264 and AAC, else the compatible lane.
 
 use crate::media::{
     Carriage, Codec, Epoch, Frame, MediaKind, NoCarriage, Output, PacketBatch, VideoTranscoding,
@@ -88,7 +88,8 @@ impl Source {
 }
 
 /// Waits until `stream` has media that can be sent on, and calls `refused` whenever there is other. False
-/// if the stream ended, or its publisher left, before. Where everything is transcoded nothing is waited for.
+/// if the stream ended, or its publisher left, before. Where everything is transcoded nothing is waited for;
+/// what a hold sends can always be sent on.
 pub(super) async fn carried(
     stream: &Arc<Stream>,
     transcoding: VideoTranscoding,
@@ -104,7 +105,7 @@ pub(super) async fn carried(
             carried_by::<PacketBatch>(stream, transcoding, lanes, state, &mut refused).await
         }
         Some(LaneKind::Frames) => carried_by::<Frame>(stream, transcoding, lanes, state, &mut refused).await,
-        Some(LaneKind::Compatible) | None => false,
+        Some(LaneKind::Compatible) | None => state.held,
     }
 }
 
@@ -137,5 +138,10 @@ async fn carried_by<T: Media>(
 
 fn carriage(epoch: &Epoch, transcoding: VideoTranscoding) -> Result<Carriage, NoCarriage> {
     let codec = epoch.tracks.codec(MediaKind::Video).unwrap_or(Codec::H264);
-    transcoding.carriage(codec, Output::Restream)
+    let video = transcoding.carriage(codec, Output::Restream)?;
+    // Of a publisher's packets the frame lane has the sound as AAC in any case.
+    match epoch.tracks.codec(MediaKind::Audio) {
+        Some(Codec::Opus | Codec::Mp3) => Ok(Carriage::Transcoded),
+        _ => Ok(video),
+    }
 }

@@ -19,6 +19,8 @@ pub(super) struct Publishing {
     epoch: Option<Arc<Epoch>>,
     /// The wall clock at the first message of media.
     wall_origin: Option<SystemTime>,
+    /// As the publisher counted them when the epoch began.
+    interruptions: u64,
     told: Told,
 }
 
@@ -37,6 +39,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 impl Publishing {
     /// Begins with a name that has just been taken.
     pub(super) fn new(now: Instant, publisher: Publisher<Frame>, message_stream: u32) -> Self {
+        let interruptions = publisher.interruptions();
         publisher.stream().statistics().set_tracks_left_out(0);
         Self {
             publisher,
@@ -44,6 +47,7 @@ impl Publishing {
             assembly: Assembly::new(now),
             epoch: None,
             wall_origin: None,
+            interruptions,
             told: Told::default(),
         }
     }
@@ -51,6 +55,11 @@ impl Publishing {
     /// The message stream on which `publish` came.
     pub(super) fn message_stream(&self) -> u32 {
         self.message_stream
+    }
+
+    /// Whether another publisher has taken the name over.
+    pub(super) fn is_superseded(&self) -> bool {
+        self.publisher.is_superseded()
     }
 
     /// Cancelled when the publisher must go.
@@ -140,6 +149,7 @@ impl Publishing {
             match output {
                 Output::Epoch(tracks) => {
                     let origin = self.wall_origin.unwrap_or_else(SystemTime::now);
+                    self.interruptions = self.publisher.interruptions();
                     self.epoch = Some(self.publisher.begin_epoch(tracks, origin));
                 }
                 Output::Frame(frame) => {
@@ -147,11 +157,23 @@ impl Publishing {
                         warn!(stream = %self.publisher.stream().name(), "A frame came before its epoch.");
                         continue;
                     };
+                    let begins = frame.keyframe
+                        && (frame.kind == MediaKind::Video || !epoch.tracks.has(MediaKind::Video));
+                    let interruptions = self.publisher.interruptions();
+                    let epoch = match begins && interruptions != self.interruptions {
+                        // The pause before may have been filled.
+                        true => self.publisher.begin_epoch(epoch.tracks.clone(), epoch.wall_origin),
+                        false => epoch.clone(),
+                    };
+                    if self.epoch.as_ref().is_some_and(|before| before.id != epoch.id) {
+                        self.interruptions = interruptions;
+                        self.epoch = Some(epoch.clone());
+                    }
                     if frame.kind == MediaKind::Video {
                         self.publisher.stream().statistics().video_frame(frame.keyframe);
                     }
                     self.publisher.write(Frame {
-                        epoch: epoch.clone(),
+                        epoch,
                         kind: frame.kind,
                         pts: frame.pts,
                         dts: frame.dts,

@@ -40,6 +40,21 @@ impl Ffmpeg {
         Self { process: Process::spawn("ffmpeg", &mut command) }
     }
 
+    /// Publishes what these arguments of ffmpeg's make, to `url` until it is ended.
+    pub fn publish_with(args: &[&str], url: &str) -> Self {
+        let mut command = Command::new("ffmpeg");
+        command.args(["-hide_banner", "-nostats", "-loglevel", "warning", "-nostdin"]).args(args);
+        Self { process: Process::spawn("ffmpeg", command.args(["-f", "flv", url])) }
+    }
+
+    /// Writes what these arguments of ffmpeg's make to a file as fast as it goes.
+    pub fn render_with(args: &[&str], file: &std::path::Path) {
+        let mut command = Command::new("ffmpeg");
+        command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y"]).args(args);
+        let status = command.arg(file).status();
+        assert!(status.is_ok_and(|status| status.success()), "ffmpeg renders {}", file.display());
+    }
+
     /// Writes `length` of `source` to a file as fast as it goes.
     pub fn render(source: Source, length: Duration, file: &std::path::Path) {
         let args: Vec<_> = input(source).into_iter().filter(|arg| arg != "-re").collect();

@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate::media::{Frame, MediaKind, StreamName};
+use tidegate::media::{Frame, MediaKind, MediaTime, StreamName, Tracks};
 use tidegate::rtmp::{Authorize, PublishRequest, Refusal, RtmpLimits, RtmpServer};
-use tidegate::stream::{Hub, StreamEvent, Subscriber};
+use tidegate::stream::{Hub, Source, SourceKind, StreamEvent, Subscriber};
 use tidegate::tls::ServerTls;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -30,6 +30,22 @@ pub struct Site {
 }
 
 impl Site {
+    /// A publisher of `name` that sends sound; one that is silent would lose its name.
+    pub fn occupy(&self, name: &str) -> JoinHandle<()> {
+        let source = Source { kind: SourceKind::Demo, remote: None };
+        let publisher = self.hub.publish::<Frame>(name.parse().expect("a name"), source).expect("free");
+        let epoch = publisher.begin_epoch(Tracks::default(), std::time::SystemTime::now());
+        tokio::spawn(async move {
+            for number in 0.. {
+                let pts = MediaTime::from_millis(number * 20);
+                let (epoch, data) = (epoch.clone(), bytes::Bytes::from_static(&[0]));
+                let kind = MediaKind::Audio;
+                publisher.write(Frame { epoch, kind, pts, dts: pts, keyframe: true, data });
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+    }
+
     pub async fn start() -> Self {
         Self::with(RtmpLimits::default(), None).await
     }

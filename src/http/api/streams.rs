@@ -21,6 +21,9 @@ use std::sync::Arc;
 #[serde(rename_all = "camelCase")]
 struct StreamView {
     name: String,
+    /// `live`, `stalled` (a publisher is there, but no media come) or `waiting` for one to return.
+    state: &'static str,
+    state_since: String,
     /// `null` while the stream waits for its publisher's return.
     source: Option<SourceView>,
     since: String,
@@ -84,8 +87,11 @@ async fn kick(State(app): State<Arc<App>>, StreamPath(name): StreamPath) -> Resu
 
 fn view(app: &App, stream: &Stream) -> StreamView {
     let statistics = stream.statistics().snapshot();
+    let (state, state_since) = stream.state();
     StreamView {
         name: stream.name().to_string(),
+        state: state.as_str(),
+        state_since: rfc3339(state_since),
         source: stream.source().map(|(source, since)| SourceView {
             kind: source.kind.as_str(),
             remote: source.remote.map(|remote| remote.to_string()),

@@ -33,11 +33,11 @@ pub(super) struct Entry {
     pub(super) subscriptions: Mutex<Vec<Arc<Subscription>>>,
 }
 
-/// The codecs of video and audio.
+/// The codecs of video and audio. Sound is Opus whenever there is any: that it begins or stops changes nothing.
 pub(super) type Codecs = [Option<Codec>; 2];
 
 pub(super) fn codecs(tracks: &Tracks) -> Codecs {
-    [MediaKind::Video, MediaKind::Audio].map(|kind| tracks.codec(kind))
+    [tracks.codec(MediaKind::Video), tracks.codec(MediaKind::Audio).or(Some(Codec::Opus))]
 }
 
 impl Sessions {

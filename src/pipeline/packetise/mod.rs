@@ -9,6 +9,8 @@ mod av1;
 mod h264;
 mod h265;
 pub(super) mod opus;
+#[cfg(test)]
+mod oracle_tests;
 mod payloads;
 mod vp9;
 

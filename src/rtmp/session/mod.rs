@@ -18,6 +18,7 @@ use super::handshake::{self, HandshakeError};
 use super::publishing::Publishing;
 use super::server::{Authorize, Visitor};
 use crate::admission::Place;
+use crate::media::StreamName;
 use crate::stream::Hub;
 use bytes::BytesMut;
 use std::io::ErrorKind;
@@ -51,6 +52,8 @@ pub(super) struct Session {
     publishing: Option<Publishing>,
     /// Done when the publisher must go.
     kicked: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// The message stream and the name of a `publish` that is to be answered next.
+    asked: Option<(u32, StreamName)>,
     /// Held until something is published.
     half_open: Option<Place>,
     window: u64,
@@ -113,6 +116,7 @@ impl Session {
             message_streams: 0,
             publishing: None,
             kicked: None,
+            asked: None,
             half_open: Some(half_open),
             window: WINDOW.into(),
             acknowledged: 0,
@@ -141,6 +145,14 @@ impl Session {
         loop {
             while let Some(message) = self.reader.next_message()? {
                 self.handle(message)?;
+                if let Some((stream, name)) = self.asked.take() {
+                    input::release(self.reader.input());
+                    tokio::select! {
+                        () = &mut cancelled => return Err(SessionError::Closing),
+                        () = self.hub.settle(&name) => {}
+                    }
+                    self.publish(stream, name)?;
+                }
                 if self.finished {
                     return Ok(());
                 }
@@ -162,7 +174,7 @@ impl Session {
             tokio::select! {
                 biased;
                 () = &mut cancelled => return Err(SessionError::Closing),
-                () = kicked => return Err(SessionError::Ended),
+                () = kicked => return Err(self.dismissed()),
                 count = input::fill(&mut self.connection, self.reader.input()) => match count {
                     Ok(0) => return Ok(()),
                     // RTMP has a goodbye of its own; few clients add that of TLS.
@@ -180,6 +192,14 @@ impl Session {
                     timer.as_mut().reset(deadline);
                 }
             }
+        }
+    }
+
+    /// Why the hub wants this publisher gone.
+    fn dismissed(&self) -> SessionError {
+        match self.publishing.as_ref().is_some_and(Publishing::is_superseded) {
+            true => SessionError::Superseded,
+            false => SessionError::Ended,
         }
     }
 

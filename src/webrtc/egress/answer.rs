@@ -1,7 +1,12 @@
 //! The SDP answer to a viewer, written by us (RFC 8829 §5.3, draft-ietf-wish-whep).
 //!
-//! One bundle, all candidates at once. A section for which the stream has no track is answered
-//! `inactive`; one that carries neither pictures nor sound, and a second one of a kind, is refused.
+//! One bundle, all candidates at once. A section for which the stream has no video is answered
+//! `inactive`; one for sound is answered in any case: sound is Opus whenever it comes, so it may come later.
+//! One that carries neither pictures nor sound, and a second one of a kind, is refused.
+//!
+//! Pictures are passed through and never transcoded for a viewer: one that has not got the stream's codec is
+//! refused with the names of both sides' codecs (422), since an encoder for each codec that any one viewer lacks
+//! would cost more than all viewers together. Such a viewer has HLS.
 
 use super::offer::{Offer, OfferedCodec, Section, parameter};
 use super::playout::{self, PlayoutHint};
@@ -40,7 +45,7 @@ pub(super) fn answer(offer: &Offer, stream: &Tracks, local: &Local<'_>) -> Resul
     let mut sections = String::new();
     let mut bundle = String::new();
     let mut ssrcs = DistinctSsrcs::default();
-    let mut seen: Vec<MediaKind> = Vec::new();
+    let (mut seen, mut served): (Vec<MediaKind>, bool) = (Vec::new(), false);
     for section in &offer.sections {
         let kind = section.kind.filter(|kind| section.enabled && !seen.contains(kind));
         let Some(kind) = kind else {
@@ -48,7 +53,14 @@ pub(super) fn answer(offer: &Offer, stream: &Tracks, local: &Local<'_>) -> Resul
             continue;
         };
         seen.push(kind);
-        let Some(codec) = stream.codec(kind) else {
+        let sent = stream.codec(kind);
+        served |= sent.is_some();
+        let expected = sent.or((kind == MediaKind::Audio).then_some(Codec::Opus));
+        let Some(chosen) = expected.and_then(|codec| choose(codec, section, stream)) else {
+            if let Some(codec) = sent {
+                let offered = section.codec_names();
+                return Err(SessionError::NoCommonCodec { stream: codec, offered });
+            }
             agreement.unserved.push(kind);
             if section.codecs.is_empty() {
                 refuse(&mut sections, section);
@@ -58,8 +70,6 @@ pub(super) fn answer(offer: &Offer, stream: &Tracks, local: &Local<'_>) -> Resul
             }
             continue;
         };
-        let chosen = choose(codec, section, stream)
-            .ok_or_else(|| SessionError::NoCommonCodec { stream: codec, offered: section.codec_names() })?;
         let rtx = section.codecs.iter().find(|other| {
             let apt = other.parameter("apt").and_then(|apt| apt.parse().ok());
             other.name.eq_ignore_ascii_case("rtx") && apt == Some(chosen.payload_type)
@@ -74,7 +84,7 @@ pub(super) fn answer(offer: &Offer, stream: &Tracks, local: &Local<'_>) -> Resul
         bundle.extend(section.bundled.then_some([" ", &section.mid]).into_iter().flatten());
         agreement.tracks.push(track);
     }
-    if agreement.tracks.is_empty() {
+    if !served {
         let asked = if seen.is_empty() { "neither video nor audio".to_owned() } else { kinds(&seen) };
         let has: Vec<MediaKind> =
             [MediaKind::Video, MediaKind::Audio].into_iter().filter(|kind| stream.has(*kind)).collect();

@@ -12,8 +12,8 @@ use super::playback::VideoState;
 use super::reach::{Reach, Verdict};
 use super::resend::ResendBudget;
 use super::track::OutTrack;
-use crate::media::{Codec, MediaKind, Tracks};
-use crate::stream::{ReaderGuard, ReaderKind, Stream};
+use crate::media::{Codec, Frame, MediaKind, Tracks};
+use crate::stream::{LaneKind, ReaderGuard, ReaderKind, Stream};
 use crate::webrtc::path::Path;
 use crate::webrtc::session::SessionState;
 use crate::webrtc::socket::Outlet;
@@ -190,6 +190,9 @@ impl Viewer {
             now.is_some_and(|now| now != *codec)
         });
         let gained = self.unserved.iter().find(|kind| tracks.has(**kind));
+        if self.is_withheld(tracks) {
+            return self.transport.end("the stream's video has B-frames now: ask again to learn more");
+        }
         match (changed, gained) {
             (Some((MediaKind::Video, _)), _) => self.transport.end("the stream's video codec changed"),
             (Some((MediaKind::Audio, _)), _) => self.transport.end("the stream's audio codec changed"),
@@ -201,6 +204,15 @@ impl Viewer {
         for track in &mut self.tracks {
             track.unmap();
         }
+    }
+
+    /// The stream has video, but not for viewers any more.
+    fn is_withheld(&self, tracks: &Tracks) -> bool {
+        let agreed = self.codecs.iter().any(|(kind, _)| *kind == MediaKind::Video);
+        agreed
+            && tracks.video.is_none()
+            && self.stream.watch_lanes().borrow().native == Some(LaneKind::Frames)
+            && self.stream.epoch::<Frame>().is_some_and(|epoch| epoch.tracks.has(MediaKind::Video))
     }
 
     /// Ends the session; the peer is told.

@@ -1,0 +1,114 @@
+//! Sound of the frame lane as AAC: Opus and MP3 are decoded and encoded again, for outputs that take AAC only.
+//!
+//! Owns one disposable pipeline for each epoch that needs it. Frames keep their times: the encoder's delay is
+//! taken out.
+
+use super::clock::Origin;
+use super::encoded::{Encoded, QUEUE, Unit, VOAACENC_DELAY, collect};
+use super::graph::{Graph, fail};
+use super::{PipelineError, Pipelines, caps};
+use crate::media::{AudioTrack, Codec, Epoch, Frame, MediaKind, MediaTime};
+use bytes::Bytes;
+use gstreamer as gst;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+
+/// The AudioSpecificConfig of AAC LC at 48 kHz in stereo (ISO/IEC 14496-3 §1.6.2.1).
+const CONFIG: &[u8] = &[0x11, 0x90];
+
+/// Whether sound of this codec must be transcoded for outputs that take AAC only.
+pub(super) fn needs_aac(codec: Codec) -> bool {
+    matches!(codec, Codec::Opus | Codec::Mp3)
+}
+
+/// The track of which frames come out.
+pub(super) fn aac_track() -> AudioTrack {
+    AudioTrack {
+        codec: Codec::Aac,
+        sample_rate: 48_000,
+        channels: 2,
+        codec_data: Bytes::from_static(CONFIG),
+        fmtp: String::new(),
+    }
+}
+
+/// The pipeline that turns sound into AAC; what comes out goes to a channel.
+#[derive(Debug)]
+pub(super) struct Transcoder(Graph);
+
+impl Transcoder {
+    pub(super) fn begin(
+        pipelines: &Pipelines,
+        track: &AudioTrack,
+        encoded: mpsc::Sender<Encoded>,
+        failed: watch::Sender<Option<PipelineError>>,
+    ) -> Result<Self, PipelineError> {
+        let unsupported = PipelineError::Unsupported { codec: track.codec, purpose: "decoded" };
+        let decoder = pipelines.audio_decoder(track.codec).ok_or(unsupported)?;
+        let report = failed.clone();
+        let values = [("audio_decoder", decoder)];
+        let graph = Graph::build(pipelines, "frames-to-aac.launch", &values, move |error| {
+            fail(&report, error);
+        })?;
+        graph.source().set_caps(Some(&caps::of_sound(track, "decoded")?));
+        let delay = MediaTime::from_ticks(VOAACENC_DELAY, 48_000).as_nanos();
+        collect(&graph, MediaKind::Audio, delay, encoded, failed);
+        graph.start()?;
+        Ok(Self(graph))
+    }
+
+    /// Takes the next frame. Never blocks.
+    pub(super) fn push(&self, frame: &Frame) -> Result<(), PipelineError> {
+        let mut buffer = gst::Buffer::from_slice(frame.data.clone());
+        if let Some(buffer) = buffer.get_mut() {
+            buffer.set_pts(Origin::INTERNAL.place(frame.pts)?);
+            buffer.set_dts(Origin::INTERNAL.place(frame.pts)?);
+        }
+        self.0.push(buffer)
+    }
+}
+
+/// One epoch's sound as AAC, frame by frame: what goes in comes out of a later call.
+#[derive(Debug)]
+pub struct AacSound {
+    transcoder: Transcoder,
+    encoded: mpsc::Receiver<Encoded>,
+    failed: watch::Receiver<Option<PipelineError>>,
+}
+
+impl AacSound {
+    /// For an epoch with this sound, and the track that comes out. `None` if the sound is AAC already.
+    pub fn begin(
+        pipelines: &Pipelines,
+        track: &AudioTrack,
+    ) -> Result<Option<(Self, AudioTrack)>, PipelineError> {
+        if !needs_aac(track.codec) {
+            return Ok(None);
+        }
+        let (sender, encoded) = mpsc::channel(QUEUE);
+        let (report, failed) = watch::channel(None);
+        let transcoder = Transcoder::begin(pipelines, track, sender, report)?;
+        Ok(Some((Self { transcoder, encoded, failed }, aac_track())))
+    }
+
+    /// Takes a frame; gives those that have become ready since the last call, of the same epoch. Never
+    /// blocks.
+    pub fn push(&mut self, frame: &Frame) -> Result<Vec<Frame>, PipelineError> {
+        self.transcoder.push(frame)?;
+        self.ready(&frame.epoch)
+    }
+
+    /// The frames that have become ready since the last call, for the epoch they came from.
+    pub fn ready(&mut self, epoch: &Arc<Epoch>) -> Result<Vec<Frame>, PipelineError> {
+        if let Some(error) = self.failed.borrow().as_ref() {
+            return Err(error.clone());
+        }
+        let mut ready = Vec::new();
+        while let Ok(encoded) = self.encoded.try_recv() {
+            if let Encoded::Unit(Unit { kind, pts, keyframe, data }) = encoded {
+                ready.push(Frame { epoch: epoch.clone(), kind, pts, dts: pts, keyframe, data });
+            }
+        }
+        Ok(ready)
+    }
+}
