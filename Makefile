@@ -16,10 +16,10 @@ PYTHON_PACKAGES := .venv/.requirements.txt
 # The packages come before what needs them, whatever -j says.
 .NOTPARALLEL:
 
-.PHONY: help run test build bench fmt clean ready-to-build ready-to-run ready-to-test
+.PHONY: help run test build bench fuzz-smoke fmt clean ready-to-build ready-to-run ready-to-test
 
 help: ## Lists these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ready-to-run $(NODE_MODULES) ## Installs what is missing, builds, and starts Tidegate with a live demo stream
 	cargo build --release --locked
@@ -35,6 +35,9 @@ build: ready-to-build $(NODE_MODULES) ## Builds the release binary, target/relea
 
 bench: ready-to-run $(NODE_MODULES) ## Runs the benchmarks
 	cargo bench --locked $(BENCH_ARGS)
+
+fuzz-smoke: ready-to-build $(NODE_MODULES) ## Fuzzes each parser of network input for a minute (FUZZ_SECONDS)
+	scripts/fuzz
 
 fmt: ## Formats the Rust sources
 	cargo fmt

@@ -8,9 +8,15 @@
 //! nothing else ran. `video_8_mbit` / `video_2_mbit` tells how much of the cost goes with the bytes rather
 //! than with the frames; `audio_and_video` (2 Mbit/s) against the sum of its halves, how well two muxers
 //! run side by side.
+//!
+//! The group `processor` counts processor time instead, of all threads and children, for the same second of
+//! 2 Mbit/s and sound: `tidegate` in parts of 333 ms, and `ffmpeg_copy`, which is `ffmpeg -c copy` to HLS with
+//! fragmented MP4 in segments of 2 s, without parts, its start included. Both as fast as they can. The ratio
+//! of the two is what to look at; live, the wake-ups come on top of both.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tidegate::media::h264::{AvcConfig, NAL_IDR, NAL_SLICE};
@@ -60,6 +66,51 @@ fn packaging(criterion: &mut Criterion) {
         });
     }
     group.finish();
+
+    let mut group = criterion.benchmark_group("processor");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("tidegate", |bencher| {
+        bencher.iter_custom(|seconds| {
+            let before = processor_time();
+            runtime.block_on(packaged(&pipelines, &[&audio, &video_2], seconds));
+            processor_time() - before
+        });
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("in.flv");
+    ffmpeg(&format!("{SOURCE} {}", file.display()));
+    group.bench_function("ffmpeg_copy", |bencher| {
+        bencher.iter_custom(|seconds| {
+            let before = processor_time();
+            let (input, output) = (file.display(), folder.path().join("out.m3u8"));
+            ffmpeg(&format!("-stream_loop -1 -i {input} -t {seconds} {COPY} {}", output.display()));
+            processor_time() - before
+        });
+    });
+    group.finish();
+}
+
+/// Ten seconds of what [`Track::video`] and [`Track::audio`] stand for.
+const SOURCE: &str = "-f lavfi -i testsrc2=size=1280x720:rate=30 -f lavfi -i sine=sample_rate=48000 -t 10 \
+    -c:v libx264 -preset ultrafast -b:v 2M -g 60 -c:a aac -b:a 128k -ac 2";
+/// As live: segments in a window of 7.
+const COPY: &str =
+    "-c copy -f hls -hls_segment_type fmp4 -hls_time 2 -hls_list_size 7 -hls_flags delete_segments";
+
+fn ffmpeg(arguments: &str) {
+    let arguments = arguments.split_whitespace();
+    let status = Command::new("ffmpeg").args(["-v", "error", "-nostdin", "-y"]).args(arguments).status();
+    assert!(status.expect("ffmpeg is installed").success());
+}
+
+/// Processor time of this process and of its children that have ended, in steps of 10 ms.
+fn processor_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    // proc(5): the name in parentheses may hold blanks; utime, stime, cutime and cstime are fields 14 to 17.
+    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+    let ticks =
+        fields.split_whitespace().skip(11).take(4).map(|field| field.parse::<u64>().expect("a number"));
+    Duration::from_millis(10) * u32::try_from(ticks.sum::<u64>()).expect("less than a year")
 }
 
 /// How long `seconds` seconds of `tracks` take from the first push to the last part.

@@ -6,6 +6,8 @@
 
 pub mod admission;
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod gateway;
 pub mod hls;
 pub mod http;

@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("http", &["restream", "webrtc", "rtmp", "hls", "pipeline", "stream", "tls", "admission", "media"]),
     ("telemetry", &[]),
     ("config", &["telemetry", "media"]),
+    ("fuzzing", &["webrtc", "rtmp", "hls", "media"]),
     (
         "gateway",
         &[

@@ -1,12 +1,14 @@
 //! What no honest client sends: clear errors, and a running stream does not notice.
+//!
+//! `HOSTILE_CONNECTIONS` makes the flood of changed sessions longer than 6 000 connections.
 
 mod common;
 
 use std::time::{Duration, Instant};
 
 use common::{
-    Ffmpeg, Hls, Message, RtmpClient, Server, Source, decode_errors, machine, messages_of, number, packets,
-    seconds, text,
+    Ffmpeg, Flood, Hls, Message, RtmpClient, Server, Source, decode_errors, eventually, machine, messages_of,
+    number, packets, seconds, text,
 };
 use reqwest::Url;
 
@@ -159,6 +161,77 @@ async fn garbage_and_amf_bombs_cost_a_running_stream_nothing() {
     witness.went_on(&server).await;
     let log = server.process.log();
     assert!(!log.contains("panicked"), "{log}");
+}
+
+/// Recorded sessions of encoders, changed at random, through real sockets: the server lives, its memory and
+/// descriptors come back, and a stream that runs meanwhile loses no frame.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_changed_sessions_cost_a_running_stream_no_frame() {
+    let _machine = machine().await;
+    let count = std::env::var("HOSTILE_CONNECTIONS").map_or(6_000, |count| count.parse().expect("a number"));
+    let server = Server::start().await;
+    let pid = server.process.id();
+    let _publisher = Ffmpeg::publish(Source::Baseline, &server.rtmp_url("witness"));
+    let hls = Hls::open(&server.client, &server.url("/witness/index.m3u8"), seconds(15)).await;
+    let video = hls.video.clone().expect("a video rendition");
+    let folder = tempfile::tempdir().expect("a folder");
+
+    let flood = Flood::new(server.rtmp);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let attack = async {
+        // Pools and caches grow to their size in the first part.
+        let warm_up = count / 4;
+        let before = flood.run(0, warm_up).await;
+        settled(pid).await;
+        let memory = resident_kilobytes(pid);
+        let started = Instant::now();
+        let after = flood.run(warm_up, count).await;
+        let took = started.elapsed();
+        settled(pid).await;
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        (before, after, memory, took)
+    };
+    let enough = |held: f64| over.load(std::sync::atomic::Ordering::Relaxed) && held > 4.0;
+    let watching = hls.record_until(&video, enough, folder.path(), "video");
+    let ((before, after, memory, took), file) = tokio::join!(attack, watching);
+    let grown = resident_kilobytes(pid) as i64 - memory as i64;
+    let file = file.to_str().expect("a path");
+    let packets = packets(file, "v").await;
+    let log = server.process.log();
+    let published = log.matches("Publisher connected").count();
+    println!(
+        "{before:?}\n{after:?} in {took:?}\nresident before {memory} kB, after {grown:+} kB; \
+         {} frames of the witness, {published} publishers beside it",
+        packets.len()
+    );
+
+    for harvest in [&before, &after] {
+        let [made, greeted, answered, stuck] =
+            [&harvest.made, &harvest.greeted, &harvest.answered, &harvest.stuck]
+                .map(|counter| counter.load(std::sync::atomic::Ordering::Relaxed));
+        assert!(greeted * 10 > made * 8 && answered * 10 > made, "the flood got through: {harvest:?}");
+        assert_eq!(stuck, 0, "each is served or closed");
+    }
+    for pair in packets.windows(2) {
+        let step = pair[1].1 - pair[0].1;
+        assert!((step - 1.0 / 30.0).abs() < 0.005, "a frame is missing: {pair:?}");
+    }
+    assert_eq!(decode_errors(file).await, "");
+    assert!(grown < 16_000 + memory as i64 / 10, "{grown} kB more than {memory} kB");
+    assert_eq!(server.get("/healthz").await.status(), 200);
+    assert!(published * 100 > count, "{published} of the flood got as far as to publish");
+    assert!(!log.contains("panicked"), "a session panicked");
+}
+
+/// Waits until the server holds the sockets of its listeners and the witness only.
+async fn settled(pid: u32) {
+    let sockets = || {
+        let folder = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives");
+        let links = folder.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    };
+    eventually("the hostile connections are gone", seconds(30), || async { (sockets() < 40).then_some(()) })
+        .await;
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(15);
 #[tokio::test]
 async fn when_an_rtmp_publisher_leaves_hls_ends_and_viewers_are_told() {
     let _machine = machine().await;
-    let server = Server::start().await;
+    let server = with_short_grace().await;
     let publisher = Ffmpeg::publish(Source::Baseline, &server.rtmp_url("show"));
     let hls = Hls::open(&server.client, &server.url("/show/index.m3u8"), seconds(15)).await;
     let options = json!({ "endpoint": server.url("/show/whep"), "seconds": 0.2, "untilClosed": 20 });
@@ -31,7 +31,7 @@ async fn when_an_rtmp_publisher_leaves_hls_ends_and_viewers_are_told() {
 #[tokio::test]
 async fn when_a_whip_publisher_leaves_hls_ends() {
     let _machine = machine().await;
-    let server = Server::start().await;
+    let server = with_short_grace().await;
     let mut publisher = Browser::publish(&server.url("/show/whip"), json!({ "source": "camera" })).await;
     let hls = Hls::open(&server.client, &server.url("/show/index.m3u8"), seconds(15)).await;
     publisher.command("delete");
@@ -129,6 +129,10 @@ async fn sigterm_ends_everything_in_order() {
     let _ = blocked.await.expect("the request does not panic");
     drop(whip);
     assert!(!server.process.log().contains("panicked"), "{}", server.process.log());
+}
+
+async fn with_short_grace() -> Server {
+    Server::builder().env("TIDEGATE_STREAM_GRACE", "5s").start().await
 }
 
 async fn live(server: &Server, name: &str) {

@@ -140,7 +140,7 @@ async fn rel13_a_viewer_with_jitter_and_reordering_stays_in_lip_sync() {
     let server = Server::start().await;
     let relay = Relay::start(server.webrtc, 5);
     let (delay, jitter) = (Duration::from_millis(10), Duration::from_millis(200));
-    let bad = Conditions { delay, jitter, reordered: 0.05, loss: 0.0 };
+    let bad = Conditions { delay, jitter, reordered: 0.05, ..Conditions::default() };
     relay.set(Direction::Down, bad);
     let _publisher = Browser::publish(&server.url("/show/whip"), json!({ "source": "flash" })).await;
     let viewer = json!({ "relay": relay.port(), "seconds": 15, "settle": 8, "offset": true });

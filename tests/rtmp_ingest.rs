@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 struct Gateway {
@@ -259,38 +259,9 @@ async fn assert_still_running(subscriber: &mut Subscriber<Frame>) {
 }
 
 #[tokio::test]
-async fn bombs_and_garbage_end_their_own_connection_only() {
+async fn noise_ends_its_own_connection_only() {
     let gateway = Gateway::start().await;
     let (mut child, mut subscriber) = running_stream(&gateway).await;
-    let most = Duration::from_secs(5);
-
-    // 45 kB of nested arrays before login: 9 000 levels.
-    let mut raw = Raw::connect(gateway.address).await;
-    raw.send(20, 0, &[10, 0, 0, 0, 1].repeat(9000)).await;
-    assert!(raw.until_closed(most).await.contains("nested"));
-
-    // Five bytes that declare 2^32-1 elements.
-    let mut raw = Raw::connect(gateway.address).await;
-    raw.send(20, 0, &[10, 0xff, 0xff, 0xff, 0xff]).await;
-    assert!(raw.until_closed(most).await.contains("NetConnection.Call.Failed"));
-
-    // The same as metadata after login, and as one value where three are expected.
-    let mut raw = Raw::connect(gateway.address).await;
-    raw.publish("attacker").await;
-    raw.until_text("NetStream.Publish.Start").await;
-    raw.send(18, 1, &[10, 0, 0, 0, 1].repeat(9000)).await;
-    raw.until_closed(most).await;
-    let mut raw = Raw::connect(gateway.address).await;
-    raw.send(20, 0, &[5]).await;
-    raw.until_closed(most).await;
-
-    // A video message of 16 MB that never comes, and one on a chunk stream without a past.
-    let mut raw = Raw::connect(gateway.address).await;
-    raw.connection.write_all(&[6, 0, 0, 0, 0xff, 0xff, 0xff, 9, 1, 0, 0, 0]).await.expect("open");
-    raw.until_closed(most).await;
-    let mut raw = Raw::connect(gateway.address).await;
-    raw.connection.write_all(&[0xc6; 8]).await.expect("open");
-    raw.until_closed(most).await;
 
     // Noise instead of a handshake, and after one.
     let mut state = 1u64;
@@ -312,65 +283,12 @@ async fn bombs_and_garbage_end_their_own_connection_only() {
 }
 
 #[tokio::test]
-async fn chunks_of_audio_between_chunks_of_video_are_put_together_apart() {
-    let gateway = Gateway::start().await;
-    let mut events = gateway.hub.events();
-    let mut raw = Raw::connect(gateway.address).await;
-    raw.publish("cam").await;
-    let (_, mut subscriber) = started(&mut events).await;
-    // Constrained baseline, 320x180; AAC, 48 kHz, stereo.
-    let avc = b"\x17\0\0\0\0\x01\x42\xc0\x0c\xff\xe1\0\x19\x67\x42\xc0\x0c\xd9\x01\x41\x9f\x9f\x01\x10\
-        \0\0\x03\0\x10\0\0\x03\x03\x20\xf1\x42\xa4\x80\x01\0\x05\x68\xcb\x83\xcb\x20";
-    raw.send(9, 1, avc).await;
-    raw.send(8, 1, &[0xaf, 0, 0x11, 0x90]).await;
-    let picture: Vec<u8> = [&[0, 0, 1, 0x2b, 0x65], [7; 298].as_slice()].concat();
-    let video = [&[0x17, 1, 0, 0, 0], &picture[..]].concat();
-    let sound = [8; 150];
-    let audio = [&[0xaf, 1], &sound[..]].concat();
-    let mut bytes = vec![6, 0, 0, 0, 0, 1, 0x34, 9, 1, 0, 0, 0];
-    bytes.extend(&video[..128]);
-    bytes.extend([4, 0, 0, 5, 0, 0, 152, 8, 1, 0, 0, 0]);
-    bytes.extend(&audio[..128]);
-    bytes.push(0xc6);
-    bytes.extend(&video[128..256]);
-    bytes.push(0xc6);
-    bytes.extend(&video[256..]);
-    bytes.push(0xc4);
-    bytes.extend(&audio[128..]);
-    raw.connection.write_all(&bytes).await.expect("open");
-    let mut frames = Vec::new();
-    while frames.len() < 2 {
-        let frame = timeout(Duration::from_secs(5), subscriber.recv()).await.expect("media").expect("live");
-        frames.push(frame);
-    }
-    let [picture_seen, sound_seen] =
-        [MediaKind::Video, MediaKind::Audio].map(|kind| of(&frames, kind).remove(0));
-    assert_eq!((picture_seen.keyframe, &picture_seen.data[..]), (true, &picture[..]));
-    assert_eq!(sound_seen.data[..], sound);
-    gateway.stop().await;
-}
-
-#[tokio::test]
-async fn refusals_are_told_before_the_connection_is_closed() {
+async fn media_that_cant_be_taken_is_refused_with_a_word() {
     let gateway = Gateway::start().await;
     let most = Duration::from_secs(5);
-    let mut raw = Raw::connect(gateway.address).await;
-    raw.publish("denied").await;
-    let answer = raw.until_closed(most).await;
-    assert!(answer.contains("NetStream.Publish.Denied") && answer.contains("unknown stream key"), "{answer}");
-
     let mut first = Raw::connect(gateway.address).await;
     first.publish("cam").await;
     first.until_text("NetStream.Publish.Start").await;
-    let mut second = Raw::connect(gateway.address).await;
-    second.publish("cam").await;
-    assert!(second.until_closed(most).await.contains("NetStream.Publish.BadName"));
-
-    let mut raw = Raw::connect(gateway.address).await;
-    raw.login().await;
-    raw.command(1, "play", b"\x05\x02\0\x03cam").await;
-    assert!(raw.until_closed(most).await.contains("NetStream.Play.StreamNotFound"));
-
     // Enhanced RTMP and MP3: a clear word.
     first.send(9, 1, b"\x90hvc1\0\0\0").await;
     assert!(first.until_closed(most).await.contains("hvc1 video is not supported"));
@@ -395,27 +313,5 @@ async fn a_kicked_publisher_is_told_and_the_name_is_free() {
     raw.until_text("NetStream.Publish.Start").await;
     raw.command(0, "deleteStream", &[5, 0, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0]).await;
     raw.until_text("NetStream.Unpublish.Success").await;
-    gateway.stop().await;
-}
-
-#[tokio::test]
-async fn silence_has_an_end() {
-    let gateway = Gateway::start().await;
-    let start = Instant::now();
-    let mute = TcpStream::connect(gateway.address).await.expect("listening");
-    let idle = Raw::connect(gateway.address).await;
-    let mut vanished = Raw::connect(gateway.address).await;
-    vanished.publish("cam").await;
-    vanished.until_text("NetStream.Publish.Start").await;
-    let ended = |raw: Raw, from: u64, to: u64| async move {
-        raw.until_closed(Duration::from_secs(15)).await;
-        let elapsed = start.elapsed().as_millis() as u64;
-        assert!((from..to).contains(&elapsed), "closed after {elapsed} ms");
-    };
-    tokio::join!(
-        ended(Raw { connection: mute }, 4900, 6000),
-        ended(idle, 9900, 11_000),
-        ended(vanished, 7900, 10_000)
-    );
     gateway.stop().await;
 }

@@ -143,6 +143,64 @@ async fn rel06_a_viewer_whose_network_comes_back_goes_on() {
         .await;
 }
 
+#[tokio::test]
+async fn rel06_the_others_pictures_come_as_without_the_stalled_viewers() {
+    let _machine = common::machine().await;
+    // Side by side, so that whatever else the machine does delays both.
+    let (with, without) = (Server::start().await, Server::start().await);
+    let (_publisher, _media) = publish(&with).await;
+    let (_other, _others_media) = publish(&without).await;
+    let (mut with_stalled, mut alone) =
+        (view(&with, RtcOptions::default()).await, view(&without, RtcOptions::default()).await);
+    let mut stalled = Vec::new();
+    for number in 0..6 {
+        let tcp = number % 2 == 0;
+        let mut viewer = view(&with, RtcOptions { tcp, ..RtcOptions::default() }).await;
+        viewer.packet(MediaKind::Video).await;
+        if tcp {
+            viewer.set_reading(false).await;
+        } else {
+            viewer.set_frozen(true).await;
+        }
+        stalled.push(viewer);
+    }
+    // Longer than it takes to see that they are stalled, and what is done about it.
+    let pictures = 450;
+    let (with, without) = tokio::join!(arrivals(&mut with_stalled, pictures), arrivals(&mut alone, pictures));
+    println!("from picture to picture, p99 and starved: with {with:?}, without {without:?}");
+    // p99 is unchanged: no more than one of a hundred comes later than it may.
+    assert!(with.starved <= 2 * without.starved + pictures / 100, "{with:?} against {without:?}");
+}
+
+/// How a viewer's pictures came.
+#[derive(Debug)]
+#[allow(dead_code, reason = "what a failure prints")]
+struct Arrivals {
+    p99: Duration,
+    /// Pictures that came more than [`STARVED`] after the one before.
+    starved: usize,
+}
+
+/// Three pictures are missing by then.
+const STARVED: Duration = Duration::from_millis(100);
+
+/// Looks at so many pictures.
+async fn arrivals(viewer: &mut RtcClient, count: usize) -> Arrivals {
+    viewer.drain();
+    let (mut pictures, mut times) = (Pictures::default(), Vec::new());
+    viewer
+        .wait_for("the pictures", seconds(60), |event| {
+            let RtcEvent::Media(packet) = event else { return None };
+            let picture = (packet.kind == MediaKind::Video).then(|| pictures.push(&packet)).flatten()?;
+            times.push(picture.at);
+            (times.len() > count).then_some(())
+        })
+        .await;
+    let mut gaps: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    gaps.sort_unstable();
+    Arrivals { p99: gaps[gaps.len() * 99 / 100], starved: gaps.iter().filter(|gap| **gap > STARVED).count() }
+}
+
 /// A viewer that must not miss a picture.
 struct Witness(tokio::task::JoinHandle<()>, tokio::sync::oneshot::Sender<u32>);
 

@@ -170,6 +170,12 @@ async fn w35_candidates_that_are_of_no_use_are_passed_over() {
 }
 
 #[tokio::test]
+async fn w35_host_names_are_never_looked_up() {
+    let full = Server::builder().env("TIDEGATE_WEBRTC_ICE", "full");
+    checklist::w35_names(&Endpoint::whep(full).await).await;
+}
+
+#[tokio::test]
 async fn w36_other_credentials_are_a_restart() {
     checklist::w36(&endpoint().await).await;
 }

@@ -14,10 +14,11 @@ mod sources;
 pub use credentials::{Credentials, CredentialsError};
 pub use error::ConfigError;
 
-use crate::media::{BFrames, IceServer, Secret, VideoTranscoding};
+use crate::media::{BFrames, IceServer, Secret, StreamName, VideoTranscoding};
 use flags::Flags;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use settings::Setting;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -108,6 +109,12 @@ pub struct Config {
     pub restream_egress_allow: Vec<IpNet>,
     /// How long a stream waits for its publisher's return before it ends.
     pub stream_grace: Duration,
+    /// The same for single streams.
+    pub stream_grace_for: BTreeMap<StreamName, Duration>,
+    /// What HLS players and restream targets get while a publisher pauses.
+    pub stream_hold: HoldMode,
+    /// The picture for [`HoldMode::Slate`], PNG or JPEG.
+    pub stream_slate: Option<PathBuf>,
     /// The folder for what survives a restart.
     pub state_dir: PathBuf,
     /// A folder with pipeline descriptions that replace the built-in ones of the same name.
@@ -118,6 +125,18 @@ pub struct Config {
     pub open: bool,
     /// Publish the stream `demo`.
     pub demo: bool,
+}
+
+/// What fills the pause of a publisher, besides silence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HoldMode {
+    /// Its last picture.
+    #[default]
+    LastPicture,
+    /// The operator's picture.
+    Slate,
+    /// Nothing is sent.
+    Off,
 }
 
 impl Config {
@@ -162,7 +181,10 @@ impl Config {
             auth_admin_token: None,
             auth_publish_key: None,
             restream_egress_allow: Vec::new(),
-            stream_grace: Duration::from_secs(5),
+            stream_grace: Duration::from_secs(60),
+            stream_grace_for: BTreeMap::new(),
+            stream_hold: HoldMode::LastPicture,
+            stream_slate: None,
             state_dir: state_dir.into(),
             pipelines_dir: None,
             log: "warn,tidegate=info".to_owned(),
@@ -199,6 +221,31 @@ impl Config {
         Ok(config)
     }
 
+    /// A slate must be there when it is wanted, not when the first publisher pauses.
+    fn check_slate(&self, origin: impl Fn(&'static str) -> String) -> Result<(), ConfigError> {
+        let Some(path) = &self.stream_slate else {
+            return match self.stream_hold {
+                HoldMode::Slate => Err(ConfigError::Missing {
+                    key: "stream.slate",
+                    expected: "set to a PNG or JPEG file where stream.hold is \"slate\"",
+                }),
+                HoldMode::LastPicture | HoldMode::Off => Ok(()),
+            };
+        };
+        std::fs::File::open(path)
+            .and_then(|file| file.metadata())
+            .map_or_else(Err, |metadata| {
+                let is_file = metadata.is_file();
+                is_file.then_some(()).ok_or_else(|| std::io::Error::other("it is no file"))
+            })
+            .map_err(|why| ConfigError::BadValue {
+                key: "stream.slate",
+                value: path.display().to_string(),
+                origin: origin("stream.slate"),
+                expected: format!("a PNG or JPEG file that can be read ({why})"),
+            })
+    }
+
     /// What can be judged only with several settings together.
     fn check(&self, settings: &[Setting]) -> Result<(), ConfigError> {
         let origin = |key| settings::origin_of(settings, key);
@@ -216,6 +263,7 @@ impl Config {
                 expected: "a duration no longer than hls.segment_duration".to_owned(),
             });
         }
+        self.check_slate(origin)?;
         self.check_turn(origin)?;
         self.check_tls()?;
         if let (Some(token), Some(key)) = (&self.auth_admin_token, &self.auth_publish_key)

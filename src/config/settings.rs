@@ -1,8 +1,9 @@
 //! The table of settings: each key, what fits, and where it goes.
 
-use super::{Config, ConfigError};
-use crate::media::Secret;
+use super::{Config, ConfigError, HoldMode};
+use crate::media::{Secret, StreamName};
 use crate::telemetry;
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -217,8 +218,31 @@ const DEFINITIONS: &[Definition] = &[
     },
     Definition {
         key: "stream.grace",
-        expected: "a duration from 0s to 10m, such as \"5s\"",
+        expected: "a duration from 0s to 10m, such as \"60s\"",
         set: |c, v| put(&mut c.stream_grace, v.duration(0, 600_000)),
+    },
+    Definition {
+        key: "stream.grace_for",
+        expected: "a list of stream names with a duration from 0s to 10m each, such as [\"show=5m\", \"door=0s\"] (in the environment: between commas)",
+        set: |c, v| put(&mut c.stream_grace_for, v.by_stream(|v| v.duration(0, 600_000))),
+    },
+    Definition {
+        key: "stream.hold",
+        expected: "\"last-picture\", \"slate\" or \"off\"",
+        set: |c, v| {
+            let hold = match v.text()? {
+                "last-picture" => HoldMode::LastPicture,
+                "slate" => HoldMode::Slate,
+                "off" => HoldMode::Off,
+                _ => return None,
+            };
+            put(&mut c.stream_hold, Some(hold))
+        },
+    },
+    Definition {
+        key: "stream.slate",
+        expected: "a PNG or JPEG file that can be read",
+        set: |c, v| put(&mut c.stream_slate, v.path().map(Some)),
     },
     Definition { key: "state_dir", expected: "a folder", set: |c, v| put(&mut c.state_dir, v.path()) },
     Definition {
@@ -322,6 +346,16 @@ impl Value {
     fn duration(&self, least: u64, most: u64) -> Option<Duration> {
         let duration = humantime::parse_duration(self.text()?).ok()?;
         (Duration::from_millis(least)..=Duration::from_millis(most)).contains(&duration).then_some(duration)
+    }
+
+    /// Values of single streams, `NAME=VALUE`, each as `parse` takes it.
+    fn by_stream<T>(&self, parse: fn(&Self) -> Option<T>) -> Option<BTreeMap<StreamName, T>> {
+        let items: Vec<String> = self.list()?;
+        let pair = |item: &String| {
+            let (name, value) = item.split_once('=')?;
+            Some((name.trim().parse().ok()?, parse(&Self::One(value.to_owned()))?))
+        };
+        items.iter().map(pair).collect()
     }
 
     /// From `least` to `most` bits a second, both included; `k` stands for a thousand.

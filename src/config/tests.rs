@@ -98,6 +98,7 @@ fn every_key_is_read_from_the_file() {
         egress_allow = ["10.0.0.0/8", "fd00::/8"]
         [stream]
         grace = "1m"
+        grace_for = ["show=5m", "door = 0s"]
         "#,
     );
     let config = load(&["--config", &file.path()], &[]).expect("right");
@@ -107,6 +108,9 @@ fn every_key_is_read_from_the_file() {
     assert_eq!(config.webrtc_external_addresses.len(), 2);
     assert_eq!(config.restream_egress_allow.len(), 2);
     assert_eq!(config.stream_grace, Duration::from_secs(60));
+    let graces: Vec<_> =
+        config.stream_grace_for.iter().map(|(name, grace)| (name.as_str(), *grace)).collect();
+    assert_eq!(graces, [("door", Duration::ZERO), ("show", Duration::from_secs(300))]);
     assert!(config.open && config.demo);
     assert!(config.auth_admin_token.expect("set").matches("admin-admin"));
     assert_eq!(config.pipelines_dir, Some(PathBuf::from("/p")));
@@ -159,6 +163,7 @@ fn every_key_is_read_from_the_environment() {
         ("TIDEGATE_AUTH_PUBLISH_KEY", "publish-publish"),
         ("TIDEGATE_RESTREAM_EGRESS_ALLOW", "10.0.0.0/8,fd00::/8"),
         ("TIDEGATE_STREAM_GRACE", "0s"),
+        ("TIDEGATE_STREAM_GRACE_FOR", "show=5m, door=0s"),
         ("TIDEGATE_STATE_DIR", "/s"),
         ("TIDEGATE_PIPELINES_DIR", "/p"),
         ("TIDEGATE_LOG", "trace"),

@@ -10,16 +10,16 @@ mod stream_key;
 pub use banner::Banner;
 
 use crate::admission::{Exempt, KeyAttempts};
-use crate::config::{Config, Credentials, CredentialsError};
+use crate::config::{Config, Credentials, CredentialsError, HoldMode};
 use crate::hls::{Hls, HlsSettings};
 use crate::http::{
     Access, Http, HttpError, HttpSettings, IceServers, Origins, RateSettings, Rooms, TurnCredentials,
 };
 use crate::media::{Secret, Transcoding};
-use crate::pipeline::{self, PipelineError, Pipelines};
+use crate::pipeline::{self, HoldPicture, PipelineError, Pipelines, Slate, SlateError};
 use crate::restream::Restreams;
 use crate::rtmp::{RtmpError, RtmpLimits, RtmpServer};
-use crate::stream::Hub;
+use crate::stream::{Graces, Hub};
 use crate::tls::{ServerTls, TlsError};
 use crate::webrtc::{IceMode, WebRtc, WebRtcError, WebRtcSettings};
 use outputs::Outputs;
@@ -79,6 +79,9 @@ pub enum GatewayError {
     /// GStreamer, or an element of a description, is missing.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    /// The operator's slate can't be used.
+    #[error(transparent)]
+    Slate(#[from] SlateError),
     /// No HTTP.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -103,12 +106,14 @@ impl Gateway {
     pub async fn start(config: Config) -> Result<Self, GatewayError> {
         let credentials = Credentials::load(&config)?;
         let publish_key = (!config.open).then(|| credentials.publish_key.clone());
-        let (hub, watcher) = Hub::new(config.stream_grace);
+        let graces = Graces { default: config.stream_grace, by_name: config.stream_grace_for.clone() };
+        let (hub, watcher) = Hub::new(graces);
         let outputs = Outputs::subscribe(hub.clone());
         let closing = CancellationToken::new();
 
         let pipelines =
             Pipelines::load_with(config.pipelines_dir.as_deref(), config.transcode_audio_bitrate)?;
+        let hold = hold(&config, &pipelines).await?;
         let transcoding = Transcoding { video: config.transcode_video, b_frames: config.webrtc_b_frames };
         let hls = Hls::new(
             HlsSettings {
@@ -163,7 +168,13 @@ impl Gateway {
         let (http_addr, rtmp_addr, rtmps_addr) = (http.local_addr(), rtmp.local_addr(), rtmp.tls_addr());
         let tasks = Tasks {
             watcher: tokio::spawn(watcher.run(sources.clone())),
-            outputs: tokio::spawn(outputs.run(pipelines.clone(), hls, transcoding, outputs_cancel.clone())),
+            outputs: tokio::spawn(outputs.run(
+                pipelines.clone(),
+                hls,
+                transcoding,
+                hold,
+                outputs_cancel.clone(),
+            )),
             http: tokio::spawn(http.run(http_cancel.clone())),
             rtmp: tokio::spawn(rtmp.run(rtmp_cancel.clone())),
             demo: config.demo.then(|| {
@@ -269,6 +280,15 @@ impl Gateway {
         info!(after = ?started.elapsed(), "Shut down.");
         if in_time { Ok(()) } else { Err(Overdue) }
     }
+}
+
+/// What fills the pauses of publishers.
+async fn hold(config: &Config, pipelines: &Pipelines) -> Result<Option<HoldPicture>, SlateError> {
+    Ok(match (config.stream_hold, &config.stream_slate) {
+        (HoldMode::Off, _) => None,
+        (HoldMode::Slate, Some(path)) => Some(HoldPicture::Slate(Slate::load(pipelines, path).await?)),
+        (HoldMode::LastPicture, _) | (HoldMode::Slate, None) => Some(HoldPicture::Last),
+    })
 }
 
 /// RTMP, and RTMPS where there is a certificate.

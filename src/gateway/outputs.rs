@@ -1,8 +1,8 @@
-//! What each stream gets when it comes to life: its bridges and its HLS.
+//! What each stream gets when it comes to life: its bridges, its hold and its HLS.
 
 use crate::hls::Hls;
 use crate::media::Transcoding;
-use crate::pipeline::{self, Pipelines};
+use crate::pipeline::{self, HoldPicture, Pipelines};
 use crate::stream::{Hub, Stream, StreamEvent};
 use std::sync::Arc;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -31,6 +31,7 @@ impl Outputs {
         pipelines: Arc<Pipelines>,
         hls: Arc<Hls>,
         transcoding: Transcoding,
+        hold: Option<HoldPicture>,
         cancel: CancellationToken,
     ) {
         let mut tasks = JoinSet::new();
@@ -48,6 +49,10 @@ impl Outputs {
                 },
             };
             for stream in streams {
+                if let Some(picture) = hold.clone() {
+                    let (pipelines, cancel) = (pipelines.clone(), cancel.child_token());
+                    tasks.spawn(pipeline::run_holds(pipelines, stream.clone(), picture, cancel));
+                }
                 let (pipelines, cancel_bridges) = (pipelines.clone(), cancel.child_token());
                 tasks.spawn(pipeline::run_bridges(pipelines, stream.clone(), transcoding, cancel_bridges));
                 tasks.spawn(hls.clone().run(stream, cancel.child_token()));

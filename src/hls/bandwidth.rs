@@ -26,7 +26,7 @@ impl Bandwidth {
         let (mut bits, mut duration, mut newest) = (0.0, Duration::ZERO, None::<f64>);
         // Only runs that end with the newest segment are new.
         for segment in listed.rev() {
-            bits += 8.0 * segment.data.len() as f64;
+            bits += 8.0 * segment.size() as f64;
             duration += segment.duration;
             if duration >= target / 2 && duration <= target * 3 / 2 {
                 let rate = bits / duration.as_secs_f64();

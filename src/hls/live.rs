@@ -199,8 +199,8 @@ impl Live {
             Some(wanted) => self.wait(&mut view, |state| state.reached(wanted)).await?,
             None => joinable(&mut view).await,
         };
-        let body = state.delta.as_ref().filter(|_| directives.skip && !state.ended);
-        let body = body.unwrap_or(&state.playlist).clone();
+        let delta = if directives.skip && !state.ended { state.delta() } else { None };
+        let body = delta.unwrap_or_else(|| state.playlist()).clone();
         // A version that was asked for by its number stays right; the newest is old at once.
         let max_age = match directives.block {
             Some(_) => self.limits.target_duration(),

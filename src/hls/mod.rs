@@ -37,6 +37,8 @@ mod bandwidth;
 mod checklist_tests;
 mod codecs;
 mod directives;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod limits;
 mod live;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::pictures::PictureClock;
 use super::rendition::Rendition;
 use super::segment::Stretch;
 use crate::media::{Epoch, Frame, MediaKind, MediaTime};
-use crate::pipeline::{AacSound, MuxOutput, MuxSettings, MuxTrack, MuxedPart, Muxer, Pipelines};
+use crate::pipeline::{AacSound, MuxOutput, MuxSettings, MuxTrack, MuxedPart, Muxer, Pace, Pipelines};
 use crate::stream::{LaneWatch, Media, Subscriber};
 use bytes::Bytes;
 use std::future::poll_fn;
@@ -27,6 +27,10 @@ use tracing::{debug, info, warn};
 const MUXER_QUEUE: usize = 256;
 /// A muxer that has not drained by then is given up, with its last part.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+/// Frames taken in a row, before what the muxers have done is looked at.
+const FRAMES_AT_ONCE: usize = 128;
+/// Frames that may wait in the lane for a part to become complete.
+const MOST_FRAMES_ASLEEP: usize = 256;
 /// Frames taken after the end: more than a lane holds, and not without end if somebody goes on sending.
 const MOST_FRAMES_AT_THE_END: usize = 2048;
 /// A jump in a track's decoding times beyond this is a hole.
@@ -76,12 +80,15 @@ pub(super) async fn run(
     let mut publisher = *lanes.borrow_and_update();
     let mut lost = 0;
     loop {
+        let is_due = packager.pace();
         tokio::select! {
             biased;
             () = cancel.cancelled() => break,
             (kind, output) = next_output(&mut packager.stretch) => packager.take_output(kind, output).await,
-            frame = frames.recv() => {
-                let Some(frame) = frame else { break };
+            more = frames.due(is_due) => {
+              if !more { break }
+              for _ in 0..FRAMES_AT_ONCE {
+                let Some(frame) = frames.try_recv() else { break };
                 if lost != frames.lost() {
                     warn!(stream = %live.stream().name(), frames = frames.lost() - lost, "HLS output lagged.");
                     lost = frames.lost();
@@ -94,10 +101,12 @@ pub(super) async fn run(
                     info!(stream = %live.stream().name(), "HLS output rests until somebody asks for it.");
                     return Stop::Unwanted;
                 }
+              }
             }
             Ok(now) = publisher_change(&mut lanes, publisher) => {
                 publisher = now;
-                if publisher.native.is_none() {
+                // Where a hold fills the lane, its first frame has ended the publisher's stretch.
+                if publisher.native.is_none() && !publisher.held {
                     packager.publisher_left(&mut frames).await;
                 }
             }
@@ -167,6 +176,25 @@ async fn next_output(stretch: &mut Option<Running>) -> (MediaKind, Option<MuxOut
 }
 
 impl Packager<'_> {
+    /// Which of the frames to come are worth waking up for: those with which a muxer can complete a part,
+    /// and whatever needs a decision.
+    fn pace(&self) -> impl FnMut(&Frame) -> bool + Send + 'static {
+        let mut paces: Vec<(MediaKind, Pace)> = Vec::new();
+        let mut epoch = None;
+        if let Some(stretch) = &self.stretch {
+            epoch = Some(stretch.epoch.id);
+            let muxers = stretch.tracks.iter().filter_map(|track| Some((track.kind, track.muxer.as_ref()?)));
+            paces.extend(muxers.map(|(kind, muxer)| (kind, muxer.pace())));
+        }
+        let mut passed = 0;
+        move |frame| {
+            passed += 1;
+            let pace = paces.iter_mut().find(|(kind, _)| *kind == frame.kind);
+            let due = pace.is_some_and(|(_, pace)| pace.is_due(frame));
+            due || epoch != Some(frame.epoch.id) || passed >= MOST_FRAMES_ASLEEP
+        }
+    }
+
     async fn take_frame(&mut self, frame: &Frame) {
         if self.stretch.as_ref().is_some_and(|stretch| frame.epoch.id < stretch.epoch.id) {
             return; // a straggler of the epoch before

@@ -2,10 +2,10 @@
 
 use super::bandwidth::Bandwidth;
 use super::limits::Limits;
-use super::playlist::{PlaylistState, Report};
+use super::playlist::Report;
 use super::segment::{Segment, Stretch};
 use super::segmenter::Segmenter;
-use super::snapshot::Snapshot;
+use super::snapshot::{Origin, Snapshot};
 use super::window::Window;
 use crate::media::MediaKind;
 use crate::pipeline::MuxedPart;
@@ -13,8 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
 
-/// The write side of a rendition. Each change of state is published as one immutable snapshot with the
-/// playlist's bytes, built once.
+/// The write side of a rendition. Each change of state is published as one immutable snapshot.
 #[derive(Debug)]
 pub(super) struct Rendition {
     kind: MediaKind,
@@ -114,27 +113,16 @@ impl Rendition {
     }
 
     fn publish(&mut self, sibling: Option<Report>) {
-        let listed: Vec<_> = self.window.listed().cloned().collect();
-        let state = PlaylistState {
-            kind: self.kind,
-            run: &self.run,
-            limits: &self.limits,
-            listed: &listed,
-            open: self.segmenter.open(),
-            next_part: self.segmenter.next_part(),
-            ended: self.ended,
-            sibling,
-        };
-        let (playlist, delta) = (state.full(), state.delta());
+        let origin = Origin { kind: self.kind, run: self.run.clone(), limits: self.limits };
         let mut snapshot = Snapshot {
+            listed: self.window.listed().cloned().collect(),
             removed: self.window.removed().cloned().collect(),
             open: self.segmenter.open().cloned(),
             next_part: self.segmenter.next_part(),
             ended: self.ended,
-            joinable: false,
-            listed,
-            playlist,
-            delta,
+            origin: Some(origin),
+            sibling,
+            ..Snapshot::default()
         };
         snapshot.joinable = self.ended || snapshot.joins_at_idr(self.limits.part_hold_back());
         // `send_replace`, because `send` does not store the value while nobody listens.

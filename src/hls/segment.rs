@@ -1,13 +1,18 @@
 //! Parts and segments of one rendition, as in RFC 8216bis.
 //!
 //! Plain values: who makes them is the segmenter, who keeps them is the window.
+//!
+//! A segment is put together of its parts when it is first asked for as a whole: most segments of most
+//! streams never are.
 
 use crate::media::MediaTime;
 use bytes::{Bytes, BytesMut};
+use parking_lot::RwLock;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// A media segment; while it grows, `data` is empty and `parts` gets longer.
+/// A media segment; while it grows, `parts` gets longer.
 #[derive(Clone, Debug)]
 pub(super) struct Segment {
     /// The media sequence number.
@@ -18,10 +23,9 @@ pub(super) struct Segment {
     pub start: MediaTime,
     /// The sum of its parts' durations.
     pub duration: Duration,
-    /// At least one.
+    /// At least one, once it is to be seen.
     pub parts: Vec<Part>,
-    /// The concatenation of its parts, once it is complete.
-    pub data: Bytes,
+    media: Media,
 }
 
 /// A partial segment.
@@ -33,8 +37,20 @@ pub(super) struct Part {
     pub duration: Duration,
     /// It begins with a frame that can be decoded by itself.
     pub independent: bool,
-    /// One or more CMAF chunks.
-    pub data: Bytes,
+    /// Where it lies in the segment.
+    range: Range<usize>,
+}
+
+/// The bytes of a segment.
+#[derive(Debug)]
+struct Media(RwLock<Pieces>);
+
+#[derive(Clone, Debug)]
+enum Pieces {
+    /// One or more CMAF chunks each.
+    Parts(Vec<Bytes>),
+    /// All of them, one after the other.
+    Whole(Bytes),
 }
 
 /// Media with one initialisation section and one timeline: what lies between two discontinuities.
@@ -49,23 +65,51 @@ pub(super) struct Stretch {
 }
 
 impl Segment {
-    /// Copies the parts into one piece and lets them share it.
-    pub fn complete(&mut self) {
-        if let [only] = self.parts.as_slice() {
-            self.data = only.data.clone();
-            return;
+    /// A segment without parts.
+    pub fn new(sequence: u64, stretch: Arc<Stretch>, start: MediaTime) -> Self {
+        let media = Media(RwLock::new(Pieces::Parts(Vec::new())));
+        Self { sequence, stretch, start, duration: Duration::ZERO, parts: Vec::new(), media }
+    }
+
+    /// Appends a part.
+    pub fn push(&mut self, number: u64, duration: Duration, independent: bool, data: Bytes) {
+        let start = self.size();
+        self.duration += duration;
+        self.parts.push(Part { number, duration, independent, range: start..start + data.len() });
+        match self.media.0.get_mut() {
+            Pieces::Parts(parts) => parts.push(data),
+            Pieces::Whole(whole) => {
+                let parts = vec![std::mem::take(whole), data];
+                *self.media.0.get_mut() = Pieces::Whole(joined(&parts));
+            }
         }
-        let mut data = BytesMut::with_capacity(self.parts.iter().map(|part| part.data.len()).sum());
-        for part in &self.parts {
-            data.extend_from_slice(&part.data);
+    }
+
+    /// How many bytes it has.
+    pub fn size(&self) -> usize {
+        self.parts.last().map_or(0, |last| last.range.end)
+    }
+
+    /// The bytes of a part.
+    pub fn part(&self, index: usize) -> Option<Bytes> {
+        match &*self.media.0.read() {
+            Pieces::Parts(parts) => parts.get(index).cloned(),
+            Pieces::Whole(whole) => self.parts.get(index).map(|part| whole.slice(part.range.clone())),
         }
-        self.data = data.freeze();
-        let mut offset = 0;
-        for part in &mut self.parts {
-            let end = offset + part.data.len();
-            part.data = self.data.slice(offset..end);
-            offset = end;
+    }
+
+    /// All of its bytes. The first to ask has them copied into one piece, which the parts share then.
+    pub fn whole(&self) -> Bytes {
+        if let Pieces::Whole(whole) = &*self.media.0.read() {
+            return whole.clone();
         }
+        let mut pieces = self.media.0.write();
+        let whole = match &*pieces {
+            Pieces::Parts(parts) => joined(parts),
+            Pieces::Whole(whole) => whole.clone(),
+        };
+        *pieces = Pieces::Whole(whole.clone());
+        whole
     }
 
     /// The wall-clock time of its first frame.
@@ -78,4 +122,19 @@ impl Segment {
         };
         moved.unwrap_or(self.stretch.wall_origin)
     }
+}
+
+impl Clone for Media {
+    fn clone(&self) -> Self {
+        Self(RwLock::new(self.0.read().clone()))
+    }
+}
+
+fn joined(parts: &[Bytes]) -> Bytes {
+    if let [only] = parts {
+        return only.clone();
+    }
+    let mut whole = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+    parts.iter().for_each(|part| whole.extend_from_slice(part));
+    whole.freeze()
 }

@@ -10,7 +10,7 @@
 //!
 //! Pure: no clock, no I/O. Knows neither playlists nor how long segments are kept.
 
-use super::segment::{Part, Segment, Stretch};
+use super::segment::{Segment, Stretch};
 use crate::pipeline::MuxedPart;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,22 +52,9 @@ impl Segmenter {
         let open = self.open.get_or_insert_with(|| {
             let sequence = self.next_sequence;
             self.next_sequence += 1;
-            Segment {
-                sequence,
-                stretch,
-                start: part.start,
-                duration: Duration::ZERO,
-                parts: Vec::new(),
-                data: bytes::Bytes::new(),
-            }
+            Segment::new(sequence, stretch, part.start)
         });
-        open.duration += part.duration;
-        open.parts.push(Part {
-            number: self.next_part,
-            duration: part.duration,
-            independent: part.independent,
-            data: part.data,
-        });
+        open.push(self.next_part, part.duration, part.independent, part.data);
         self.next_part += 1;
         if std::mem::take(&mut self.first) {
             completed.extend(self.finish());
@@ -77,9 +64,7 @@ impl Segmenter {
 
     /// Completes the segment that grows, if there is one.
     pub fn finish(&mut self) -> Option<Segment> {
-        let mut segment = self.open.take()?;
-        segment.complete();
-        Some(segment)
+        self.open.take()
     }
 
     /// The segment that grows.

@@ -1,9 +1,14 @@
 //! One state of a rendition: immutable, swapped as a whole, so that no reader sees half of an update.
+//!
+//! Its playlists are written when somebody asks for them, once.
 
+use super::limits::Limits;
 use super::names::Piece;
+use super::playlist::{PlaylistState, Report};
 use super::segment::Segment;
+use crate::media::MediaKind;
 use bytes::Bytes;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How long after it has read a playlist a player may choose where to begin.
@@ -33,13 +38,49 @@ pub(super) struct Snapshot {
     pub ended: bool,
     /// A player that comes now begins with an IDR: see [`Snapshot::joins_at_idr`].
     pub joinable: bool,
-    /// The playlist.
-    pub playlist: Bytes,
-    /// The delta update, where there is something to skip.
-    pub delta: Option<Bytes>,
+    /// Whose state it is; `None` before the first.
+    pub origin: Option<Origin>,
+    /// The other rendition's last part.
+    pub sibling: Option<Report>,
+    /// The playlist, and the delta update, where there is something to skip; see [`Self::playlist`].
+    pub texts: (OnceLock<Bytes>, OnceLock<Option<Bytes>>),
+}
+
+/// What all states of a rendition have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    pub kind: MediaKind,
+    /// The token in media names.
+    pub run: Arc<str>,
+    pub limits: Limits,
 }
 
 impl Snapshot {
+    /// The playlist.
+    pub fn playlist(&self) -> &Bytes {
+        let write = || self.state().map(|state| state.full()).unwrap_or_default();
+        self.texts.0.get_or_init(write)
+    }
+
+    /// The delta update, where there is something to skip.
+    pub fn delta(&self) -> Option<&Bytes> {
+        self.texts.1.get_or_init(|| self.state()?.delta()).as_ref()
+    }
+
+    fn state(&self) -> Option<PlaylistState<'_>> {
+        let Origin { kind, run, limits } = self.origin.as_ref()?;
+        Some(PlaylistState {
+            kind: *kind,
+            run,
+            limits,
+            listed: &self.listed,
+            open: self.open.as_ref(),
+            next_part: self.next_part,
+            ended: self.ended,
+            sibling: self.sibling,
+        })
+    }
+
     /// The media sequence number of the last complete segment.
     pub fn last_complete(&self) -> Option<u64> {
         self.listed.last().map(|segment| segment.sequence)
@@ -92,19 +133,17 @@ impl Snapshot {
 
     /// The bytes of a piece of media, if it is kept (still).
     pub fn find(&self, piece: Piece) -> Option<Bytes> {
-        let complete = self.listed.iter().chain(&self.removed).map(AsRef::as_ref);
-        let mut all = self.open.iter().chain(complete);
+        let mut complete = self.listed.iter().chain(&self.removed).map(AsRef::as_ref);
+        let mut all = self.open.iter().chain(complete.clone());
         match piece {
             Piece::Init(number) => all
                 .find(|segment| segment.stretch.discontinuity == number)
                 .map(|segment| segment.stretch.init.clone()),
-            Piece::Segment(number) => all
-                .find(|segment| segment.sequence == number && !segment.data.is_empty())
-                .map(|segment| segment.data.clone()),
+            Piece::Segment(number) => complete.find(|segment| segment.sequence == number).map(Segment::whole),
             Piece::Part(number) => all.find_map(|segment| {
                 let first = segment.parts.first()?.number;
                 let index = usize::try_from(number.checked_sub(first)?).ok()?;
-                segment.parts.get(index).map(|part| part.data.clone())
+                segment.part(index)
             }),
         }
     }

@@ -1,4 +1,4 @@
-//! `GET /live`: the public list of live streams, for the index page. Says nothing that a viewer of the
+//! `GET /live`: the public list of streams, for the index page: live ones and those whose publisher may return. Says nothing that a viewer of the
 //! stream could not find out.
 
 use super::tracks::{self, TrackView};
@@ -23,6 +23,8 @@ struct LiveList {
 #[derive(Serialize)]
 struct LiveStream {
     name: String,
+    /// As in the API.
+    state: &'static str,
     since: String,
     tracks: Vec<TrackView>,
     readers: LiveReaders,
@@ -46,9 +48,9 @@ pub(super) fn routes() -> Router<Arc<App>> {
 
 async fn list(State(app): State<Arc<App>>) -> Response {
     let streams = app.rooms.hub.list();
-    let live = streams.iter().filter(|stream| stream.source().is_some());
-    let items = live.map(|stream| LiveStream {
+    let items = streams.iter().map(|stream| LiveStream {
         name: stream.name().to_string(),
+        state: stream.state().0.as_str(),
         since: rfc3339(stream.since()),
         tracks: tracks::of(stream),
         readers: readers(stream),

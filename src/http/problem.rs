@@ -161,13 +161,13 @@ impl From<SessionError> for Problem {
             E::UnacceptableOffer(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "unacceptable-offer"),
             E::NoCommonCodec { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "no-common-codec"),
             E::BFrames(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "b-frames"),
-            E::StreamTaken(_) => of(StatusCode::CONFLICT, "stream-taken"),
+            // A publisher that falls silent loses its name after 2 s.
+            E::StreamTaken(_) => of(StatusCode::CONFLICT, "stream-taken").retry_after(2),
             E::NotLive(_) => of(StatusCode::CONFLICT, "stream-not-live").retry_after(2),
             E::UnknownStream(_) => of(StatusCode::NOT_FOUND, "unknown-stream"),
             E::UnknownSession => of(StatusCode::NOT_FOUND, "unknown-session"),
             E::MalformedFragment(_) => of(StatusCode::BAD_REQUEST, "malformed-fragment"),
             E::StaleEntityTag => of(StatusCode::PRECONDITION_FAILED, "stale-entity-tag"),
-            E::TooManyPatches => of(StatusCode::TOO_MANY_REQUESTS, "too-many-patches").retry_after(1),
             E::UnknownLayer { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "unknown-layer"),
             E::Overloaded => of(StatusCode::SERVICE_UNAVAILABLE, "overloaded").retry_after(2),
             E::Closing => of(StatusCode::SERVICE_UNAVAILABLE, "closing").retry_after(5),
@@ -254,7 +254,7 @@ mod tests {
         use SessionError as E;
         assert_eq!(mapped(E::MalformedOffer("x".into())), (400, false), "W02");
         assert_eq!(mapped(E::UnacceptableOffer("x".into())), (422, false), "W05, W12");
-        assert_eq!(mapped(E::StreamTaken(demo())), (409, false), "W22");
+        assert_eq!(mapped(E::StreamTaken(demo())), (409, true), "W22, REL-03");
         assert_eq!(mapped(E::NotLive(demo())), (409, true), "E03");
         assert_eq!(mapped(E::UnknownStream(demo())), (404, false), "E03");
         assert_eq!(mapped(E::UnknownSession), (404, false), "W39");

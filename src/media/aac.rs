@@ -7,8 +7,6 @@ use super::bits::BitReader;
 /// ISO/IEC 14496-3 table 1.18.
 const SAMPLE_RATES: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
-/// Channels that a program config element may describe here.
-const MAX_CHANNELS: u16 = 8;
 
 /// What an AudioSpecificConfig says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,10 +15,9 @@ pub struct AudioSpecificConfig {
     pub object_type: u8,
     /// Samples a second of the decoded sound, spectral band replication included where it is signalled.
     pub sample_rate: u32,
-    /// Channels of the decoded sound.
+    /// Channels of the decoded sound, parametric stereo included where it is signalled.
     pub channels: u16,
-    /// Samples a frame at [`Self::sample_rate`]: 1024 or 960, and twice that where spectral band replication is
-    /// signalled.
+    /// Samples of each channel in a frame, at `sample_rate`.
     pub frame_samples: u32,
 }
 
@@ -33,48 +30,156 @@ pub enum AacError {
     /// A reserved frequency index, or a rate outside 1 to 192 000 Hz.
     #[error("the AudioSpecificConfig has an impossible sampling rate")]
     SampleRate,
-    /// A reserved channel configuration, or a program config element without channels or with more than 8.
+    /// A reserved channel configuration.
     #[error("AAC channel configuration {0} is not supported")]
     Channels(u8),
+    /// A program config element without channels, or with more than eight.
+    #[error("an AAC program of {0} channels is not supported, send mono to 7.1")]
+    Program(u16),
     /// Not one of the AAC object types.
     #[error("audio object type {0} is not AAC")]
     ObjectType(u8),
 }
 
+const SBR: u8 = 5;
+const PARAMETRIC_STEREO: u8 = 29;
+const LOW_DELAY: u8 = 23;
+const ENHANCED_LOW_DELAY: u8 = 39;
+/// `syncExtensionType` before what a decoder of plain AAC LC must not see (§1.6.6.1).
+const SBR_EXTENSION: u32 = 0x2b7;
+const PARAMETRIC_STEREO_EXTENSION: u32 = 0x548;
+
 impl AudioSpecificConfig {
     /// Parses the beginning of `data`; what follows is ignored.
+    ///
+    /// Spectral band replication is signalled in front (hierarchical), behind (backward compatible), or not at
+    /// all (implicit): then rate and frames are those of the core, which are what it lasts as well.
     pub fn parse(data: &[u8]) -> Result<Self, AacError> {
         let mut reader = BitReader::new(data);
-        let mut object_type = object_type(&mut reader)?;
+        let first_type = object_type(&mut reader)?;
         let core_rate = sample_rate(&mut reader)?;
         let configuration = reader.bits(4).ok_or(AacError::Truncated)? as u8;
-        let (mut sample_rate, mut parametric_stereo) = (core_rate, false);
-        // Hierarchical signalling of spectral band replication (5) and parametric stereo (29).
-        if object_type == 5 || object_type == 29 {
-            parametric_stereo = object_type == 29;
-            sample_rate = self::sample_rate(&mut reader)?;
+        let (mut object_type, mut extension_rate) = (first_type, None);
+        let mut parametric_stereo = first_type == PARAMETRIC_STEREO;
+        if first_type == SBR || first_type == PARAMETRIC_STEREO {
+            extension_rate = Some(sample_rate(&mut reader)?);
             object_type = self::object_type(&mut reader)?;
         }
-        if !matches!(object_type, 1..=4 | 17 | 23 | 39 | 42) {
-            return Err(AacError::ObjectType(object_type));
-        }
-        // GASpecificConfig, §4.4.1. Configurations that end here are met: they have frames of 1024.
-        let short_frames = reader.flag().unwrap_or(false);
-        let channels = match configuration {
-            0 => program_channels(&mut reader).ok_or(AacError::Truncated)?,
+        let mut channels = match configuration {
+            0 => 0,
             1..=6 => u16::from(configuration),
             7 => 8,
             other => return Err(AacError::Channels(other)),
         };
-        if !(1..=MAX_CHANNELS).contains(&channels) {
-            return Err(AacError::Channels(configuration));
+        let core_samples = match object_type {
+            1..=4 | 17 | LOW_DELAY => {
+                let general = GeneralConfig::read(&mut reader, object_type, channels == 0);
+                // Some encoders end after the channels, which is all that there is to know.
+                let general = match general {
+                    None if channels == 0 => return Err(AacError::Truncated),
+                    general => general.unwrap_or_default(),
+                };
+                if channels == 0 {
+                    channels = general.channels;
+                    if !(1..=8).contains(&channels) {
+                        return Err(AacError::Program(channels));
+                    }
+                }
+                if extension_rate.is_none() && object_type <= 4 {
+                    (extension_rate, parametric_stereo) = extension(&mut reader);
+                }
+                match (object_type, general.short_frames) {
+                    (LOW_DELAY, true) => 480,
+                    (LOW_DELAY, false) => 512,
+                    (_, true) => 960,
+                    (_, false) => 1024,
+                }
+            }
+            ENHANCED_LOW_DELAY if channels > 0 => {
+                if reader.flag() == Some(true) {
+                    480
+                } else {
+                    512
+                }
+            }
+            42 if channels > 0 => 1024,
+            ENHANCED_LOW_DELAY | 42 => return Err(AacError::Channels(0)),
+            other => return Err(AacError::ObjectType(other)),
+        };
+        if parametric_stereo && channels == 1 {
+            channels = 2;
         }
-        let channels = if parametric_stereo { 2 } else { channels };
-        let core_samples = if short_frames { 960 } else { 1024 };
-        // Spectral band replication may double the rate, or leave it (§4.6.18).
-        let frame_samples = if sample_rate == 2 * core_rate { 2 * core_samples } else { core_samples };
+        let sample_rate = extension_rate.unwrap_or(core_rate);
+        // Twice as many as in the core, or as many; no other ratio exists.
+        let frame_samples = if sample_rate > core_rate { core_samples * 2 } else { core_samples };
         Ok(Self { object_type, sample_rate, channels, frame_samples })
     }
+}
+
+/// §1.6.5: what may follow the configuration of the core: the rate with spectral band replication, and whether
+/// there is parametric stereo.
+fn extension(reader: &mut BitReader<'_>) -> (Option<u32>, bool) {
+    let mut read = || {
+        let found = reader.bits(11)? == SBR_EXTENSION && object_type(reader).ok()? == SBR && reader.flag()?;
+        let rate = if found { sample_rate(reader).ok()? } else { return None };
+        let stereo = reader.bits(11) == Some(PARAMETRIC_STEREO_EXTENSION) && reader.flag() == Some(true);
+        Some((rate, stereo))
+    };
+    read().map_or((None, false), |(rate, stereo)| (Some(rate), stereo))
+}
+
+/// GASpecificConfig, §4.4.1.
+#[derive(Clone, Copy, Debug, Default)]
+struct GeneralConfig {
+    /// 960 samples instead of 1024, or 480 instead of 512.
+    short_frames: bool,
+    /// Those of the program config element, if there is one.
+    channels: u16,
+}
+
+impl GeneralConfig {
+    fn read(reader: &mut BitReader<'_>, object_type: u8, has_program: bool) -> Option<Self> {
+        let short_frames = reader.flag()?;
+        if reader.flag()? {
+            reader.bits(14)?; // coreCoderDelay
+        }
+        let extended = reader.flag()?;
+        let channels = if has_program { program_channels(reader)? } else { 0 };
+        if extended {
+            if matches!(object_type, 17 | LOW_DELAY) {
+                reader.bits(3)?; // error resilience
+            }
+            reader.flag()?; // extensionFlag3
+        }
+        Some(Self { short_frames, channels })
+    }
+}
+
+/// program_config_element, §4.4.1.1: how many channels it describes.
+fn program_channels(reader: &mut BitReader<'_>) -> Option<u16> {
+    reader.bits(4 + 2 + 4)?; // instance, profile, rate
+    let (front, side, back) = (reader.bits(4)?, reader.bits(4)?, reader.bits(4)?);
+    let (effects, data, coupling) = (reader.bits(2)?, reader.bits(3)?, reader.bits(4)?);
+    for bits in [4, 4, 3] {
+        if reader.flag()? {
+            reader.bits(bits)?; // mixdowns
+        }
+    }
+    let mut channels = effects as u16;
+    for _ in 0..front + side + back {
+        channels += if reader.flag()? { 2 } else { 1 };
+        reader.bits(4)?;
+    }
+    for bits in
+        std::iter::repeat_n(4, (effects + data) as usize).chain(std::iter::repeat_n(5, coupling as usize))
+    {
+        reader.bits(bits)?;
+    }
+    reader.align();
+    for _ in 0..reader.bits(8)? {
+        reader.bits(8)?; // comment
+    }
+    Some(channels)
 }
 
 fn object_type(reader: &mut BitReader<'_>) -> Result<u8, AacError> {
@@ -92,64 +197,83 @@ fn sample_rate(reader: &mut BitReader<'_>) -> Result<u32, AacError> {
     if rate == 0 || rate > 192_000 { Err(AacError::SampleRate) } else { Ok(rate) }
 }
 
-/// The channels of the program config element (§4.4.1.1) that a configuration of 0 brings: layouts like 5.1
-/// with channels at the sides have no number.
-fn program_channels(reader: &mut BitReader<'_>) -> Option<u16> {
-    if reader.flag()? {
-        reader.bits(14)?; // coreCoderDelay
-    }
-    reader.flag()?; // extensionFlag
-    reader.bits(10)?; // element_instance_tag, object_type, sampling_frequency_index
-    let elements = reader.bits(4)? + reader.bits(4)? + reader.bits(4)?; // front, side, back
-    let low_frequency = reader.bits(2)?;
-    reader.bits(7)?; // associated data and coupling channels
-    for mixdown in [4, 4, 3] {
-        if reader.flag()? {
-            reader.bits(mixdown)?;
-        }
-    }
-    let mut channels = low_frequency as u16;
-    for _ in 0..elements {
-        channels += 1 + reader.bits(1)? as u16; // a pair?
-        reader.bits(4)?;
-    }
-    Some(channels)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(data: &[u8]) -> Result<(u8, u32, u16, u32), AacError> {
+    fn parse(data: &[u8]) -> Result<(u8, u32, u16), AacError> {
         AudioSpecificConfig::parse(data)
-            .map(|config| (config.object_type, config.sample_rate, config.channels, config.frame_samples))
+            .map(|config| (config.object_type, config.sample_rate, config.channels))
+    }
+
+    fn frame(data: &[u8]) -> Option<u32> {
+        AudioSpecificConfig::parse(data).ok().map(|config| config.frame_samples)
     }
 
     #[test]
     fn configurations_of_common_encoders() {
-        assert_eq!(parse(&[0x11, 0x90]), Ok((2, 48_000, 2, 1024)));
-        assert_eq!(parse(&[0x12, 0x10, 0x56, 0xe5, 0x00]), Ok((2, 44_100, 2, 1024)));
-        assert_eq!(parse(&[0x12, 0x08]), Ok((2, 44_100, 1, 1024)));
-        // HE-AAC: 22 050 Hz core, 44 100 Hz heard.
-        assert_eq!(parse(&[0x2b, 0x92, 0x08, 0x00]), Ok((2, 44_100, 2, 2048)));
-        // With parametric stereo: a mono core of 24 kHz.
-        assert_eq!(parse(&[0xeb, 0x09, 0x88, 0x00]), Ok((2, 48_000, 2, 2048)));
+        assert_eq!(parse(&[0x11, 0x90]), Ok((2, 48_000, 2)));
+        assert_eq!(parse(&[0x12, 0x10, 0x56, 0xe5, 0x00]), Ok((2, 44_100, 2)));
+        assert_eq!(parse(&[0x12, 0x08]), Ok((2, 44_100, 1)));
+        assert_eq!(parse(&[0x13, 0x90]), Ok((2, 22_050, 2)));
+        assert_eq!(parse(&[0x11, 0xb0]), Ok((2, 48_000, 6)), "5.1");
+        assert_eq!(parse(&[0x11, 0xb8]), Ok((2, 48_000, 8)), "7.1");
         // Explicit frequency: 15, then 24 bits.
-        assert_eq!(parse(&[0x17, 0x80, 0x5d, 0xc0, 0x10]), Ok((2, 48_000, 2, 1024)));
-        // Frames of 960 samples.
-        assert_eq!(parse(&[0x11, 0x94]), Ok((2, 48_000, 2, 960)));
+        assert_eq!(parse(&[0x17, 0x80, 0x5d, 0xc0, 0x10]), Ok((2, 48_000, 2)));
+        assert_eq!((frame(&[0x11, 0x90]), frame(&[0x11, 0x94])), (Some(1024), Some(960)));
     }
 
-    /// ffmpeg, 5.1 with the surround channels at the sides.
     #[test]
-    fn a_program_config_element_tells_the_channels() {
-        let config = [
-            0x11, 0x80, 0x04, 0xc8, 0x44, 0x00, 0x20, 0x00, 0xc4, 0x0d, 0x4c, 0x61, 0x76, 0x63, 0x35, 0x39,
-            0x2e, 0x33, 0x37, 0x2e, 0x31, 0x30, 0x30, 0x56, 0xe5, 0x00,
-        ];
-        assert_eq!(parse(&config), Ok((2, 48_000, 6, 1024)));
-        for end in 2..8 {
-            assert_eq!(parse(&config[..end]), Err(AacError::Truncated), "{end}");
+    fn band_replication_and_parametric_stereo_however_they_are_signalled() {
+        // In front: 22 050 Hz core, 44 100 Hz heard; then of one channel, heard as two.
+        assert_eq!(parse(&[0x2b, 0x92, 0x08, 0x00]), Ok((2, 44_100, 2)));
+        assert_eq!(parse(&[0xeb, 0x8a, 0x08, 0x00]), Ok((2, 44_100, 2)));
+        // Behind, where a decoder of plain AAC stops reading.
+        assert_eq!(parse(&[0x13, 0x90, 0x56, 0xe5, 0xa0]), Ok((2, 44_100, 2)));
+        assert_eq!(parse(&[0x13, 0x88, 0x56, 0xe5, 0xa5, 0x48, 0x80]), Ok((2, 44_100, 2)));
+        assert_eq!(parse(&[0x13, 0x08, 0x56, 0xe5, 0x9d, 0x48, 0x80]), Ok((2, 48_000, 2)));
+        assert_eq!(parse(&[0x13, 0x88, 0x56, 0xe5, 0xa5, 0x48, 0x00]), Ok((2, 44_100, 1)), "none after all");
+        // Not at all: a decoder finds out, a container can't.
+        assert_eq!(parse(&[0x13, 0x88]), Ok((2, 22_050, 1)));
+        for doubled in [&[0x2b, 0x92, 0x08, 0x00][..], &[0x13, 0x90, 0x56, 0xe5, 0xa0]] {
+            assert_eq!(frame(doubled), Some(2048));
+        }
+        assert_eq!(frame(&[0x13, 0x88]), Some(1024));
+        // Band replication without a higher rate: 48 kHz in, 48 kHz out.
+        assert_eq!(
+            (parse(&[0x29, 0x91, 0x88]), frame(&[0x29, 0x91, 0x88])),
+            (Ok((2, 48_000, 2)), Some(1024))
+        );
+    }
+
+    /// LC at 48 kHz with a program config element: `elements` in front, at the side and behind, and LFEs.
+    fn program(front: &[bool], side: &[bool], back: &[bool], effects: u8, comment: &[u8]) -> Vec<u8> {
+        let mut bits = String::from("00010001100000000000010011");
+        for (count, width) in [(front.len(), 4), (side.len(), 4), (back.len(), 4), (effects.into(), 2)] {
+            bits += &format!("{count:0width$b}");
+        }
+        bits += "0000000000"; // no data, no coupling, no mixdowns
+        for pair in [front, side, back].concat() {
+            bits += if pair { "10000" } else { "00000" };
+        }
+        bits += &"0000".repeat(effects.into());
+        bits += &"0".repeat(bits.len().next_multiple_of(8) - bits.len());
+        for byte in std::iter::once(&(comment.len() as u8)).chain(comment) {
+            bits += &format!("{byte:08b}");
+        }
+        let byte = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).expect("ASCII"), 2);
+        bits.as_bytes().chunks(8).map(|digits| byte(digits).expect("binary")).collect()
+    }
+
+    #[test]
+    fn a_program_config_element_states_channels() {
+        let surround = program(&[false, true], &[], &[true], 1, b"Lavc");
+        assert_eq!(parse(&surround), Ok((2, 48_000, 6)));
+        assert_eq!(parse(&program(&[true], &[], &[], 0, b"")), Ok((2, 48_000, 2)));
+        assert_eq!(parse(&program(&[true; 5], &[], &[], 0, b"")), Err(AacError::Program(10)));
+        assert_eq!(parse(&program(&[], &[], &[], 0, b"")), Err(AacError::Program(0)));
+        for end in 0..surround.len() {
+            assert_eq!(parse(&surround[..end]), Err(AacError::Truncated), "{end}");
         }
     }
 
@@ -158,8 +282,8 @@ mod tests {
         assert_eq!(parse(&[]), Err(AacError::Truncated));
         assert_eq!(parse(&[0x11]), Err(AacError::Truncated));
         assert_eq!(parse(&[0x16, 0x90]), Err(AacError::SampleRate));
+        assert_eq!(parse(&[0x11, 0x80]), Err(AacError::Truncated), "a program must follow");
         assert_eq!(parse(&[0x11, 0xc0]), Err(AacError::Channels(8)));
-        assert_eq!(parse(&[0x11, 0x80, 0, 0, 0, 0, 0, 0]), Err(AacError::Channels(0)));
         assert_eq!(parse(&[0x01, 0x90]), Err(AacError::ObjectType(0)));
     }
 
@@ -169,7 +293,6 @@ mod tests {
             for b in 0..=255u8 {
                 let _ = parse(&[a, b]);
                 let _ = parse(&[a, b, !a, b, a]);
-                let _ = parse(&[a, b, !a, b, a, !b, a, b]);
             }
         }
     }

@@ -29,6 +29,11 @@ impl<'a> BitReader<'a> {
         Some(value)
     }
 
+    /// Goes on to the next whole byte.
+    pub(super) fn align(&mut self) {
+        self.position = self.position.next_multiple_of(8);
+    }
+
     /// ITU-T H.264 §9.1: ue(v). Values that need more than 32 bits don't exist.
     pub(super) fn unsigned_golomb(&mut self) -> Option<u32> {
         let mut zeros = 0;

@@ -7,6 +7,8 @@ mod bits;
 mod codec;
 mod epoch;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub mod h264;
 pub mod h265;
 mod ice_server;

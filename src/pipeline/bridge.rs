@@ -64,7 +64,7 @@ impl Bridges<'_> {
             let started = Instant::now();
             let result = tokio::select! {
                 result = self.fill(lane) => result,
-                () = unwanted(lanes.clone(), state, wanted) => Ok(()),
+                () = unwanted(lanes.clone(), lane, state, wanted) => Ok(()),
             };
             debug!(stream = %stream.name(), ?lane, "The bridge stopped.");
             let Err(error) = result else {
@@ -136,14 +136,16 @@ fn report(stream: &Stream, error: &PipelineError, backoff: Duration) {
 }
 
 /// Completes when the bridge that was `wanted` in `state` should stop: the stream or its publisher is gone
-/// or another, or nobody has read for a while.
+/// or another, or nobody has read for a while. The compatible lane follows the frame lane, whoever fills it.
 async fn unwanted(
     mut lanes: watch::Receiver<LaneWatch>,
+    lane: LaneKind,
     state: LaneWatch,
     wanted: fn(&LaneWatch) -> Option<LaneKind>,
 ) {
     let gone = |lanes: &LaneWatch| {
-        lanes.ended || lanes.generation != state.generation || lanes.native != state.native
+        let another = lanes.generation != state.generation || lanes.native != state.native;
+        lanes.ended || another && lane != LaneKind::Compatible
     };
     loop {
         let idle = lanes.wait_for(|lanes| gone(lanes) || wanted(lanes).is_none()).await;

@@ -17,7 +17,7 @@ pub(super) enum Cut {
 }
 
 /// Decides on cuts, frame by frame in the order of decoding.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Cutter {
     kind: MediaKind,
     settings: MuxSettings,
@@ -27,7 +27,7 @@ pub(super) struct Cutter {
     position: Option<Position>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Position {
     /// When the present segment ends, or may end.
     segment_end: MediaTime,

@@ -28,7 +28,7 @@ macro_rules! embedded {
 }
 
 /// All descriptions: file name and text.
-const EMBEDDED: [(&str, &str); 14] = embedded![
+const EMBEDDED: [(&str, &str); 17] = embedded![
     "demo-audio",
     "demo-video",
     "frames-to-aac",
@@ -36,6 +36,9 @@ const EMBEDDED: [(&str, &str); 14] = embedded![
     "frames-to-opus",
     "h264-packets-to-frames",
     "h265-packets-to-frames",
+    "hold-last-picture",
+    "hold-slate",
+    "hold-still",
     "mux-audio",
     "mux-video",
     "mux-vp9",
@@ -49,13 +52,16 @@ const EMBEDDED: [(&str, &str); 14] = embedded![
 const AUDIO_BITRATE: u32 = 128_000;
 
 /// A value for every placeholder.
-const SAMPLES: [(&str, &str); 6] = [
+const SAMPLES: [(&str, &str); 9] = [
     ("audio_decoder", "opusdec"),
     ("parser", "h264parse !"),
     ("fragment", "2000000000"),
     ("chunk", "333000000"),
     ("bitrate", "2000"),
     ("video_decoder", "vp9dec"),
+    ("image_decoder", "pngdec"),
+    ("width", "1280"),
+    ("height", "720"),
 ];
 
 /// Where Debian keeps the elements.
@@ -85,6 +91,9 @@ const PACKAGES: [(&str, &[&str]); 5] = [
             "aacparse",
             "vp8dec",
             "vp9dec",
+            "imagefreeze",
+            "pngdec",
+            "jpegdec",
             "mpg123audiodec",
         ],
     ),
@@ -244,6 +253,7 @@ fn elements(text: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::source::Source;
     use super::*;
     use gst::prelude::*;
 
@@ -256,8 +266,8 @@ mod tests {
             }
             let text = pipelines.describe(file, &SAMPLES).expect("all placeholders are filled");
             let pipeline = gst::parse::launch(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
-            let pipeline = pipeline.downcast::<gst::Bin>().expect("more than one element");
-            assert!(pipeline.by_name("in").is_some() && pipeline.by_name("out").is_some(), "{file}");
+            let pipeline = pipeline.downcast::<gst::Pipeline>().expect("more than one element");
+            assert!(Source::of(&pipeline).is_some() && pipeline.by_name("out").is_some(), "{file}");
         }
     }
 

@@ -1,8 +1,9 @@
-//! One running pipeline: built from a description, fed by one source, read at one sink, thrown away.
+//! One running pipeline: built from a description, fed at one source, read at one sink, thrown away.
 //!
 //! Promises that stopping it never blocks the asynchronous runtime, that feeding never blocks and is
 //! bounded, and that the first error is reported once. Knows nothing of the media that flow.
 
+use super::source::Source;
 use super::{PipelineError, Pipelines};
 use gst::prelude::*;
 use gstreamer as gst;
@@ -14,13 +15,13 @@ use tokio::sync::watch;
 /// Bytes that may wait in front of a pipeline; a whole cached group of pictures fits.
 const MAX_WAITING: u64 = 32 << 20;
 
-/// A pipeline with an `appsrc` named `in` and an `appsink` named `out`. Dropping it stops it.
+/// A pipeline with a [`Source`] and an `appsink` named `out`. Dropping it stops it.
 #[derive(Debug)]
 pub(super) struct Graph {
     file: &'static str,
     /// Taken when the pipeline is stopped.
     pipeline: Option<Running>,
-    source: gst_app::AppSrc,
+    source: Source,
     sink: gst_app::AppSink,
 }
 
@@ -39,8 +40,8 @@ impl Graph {
         let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| wrong("one element alone".into()))?;
         // Media times come from the sender: no clock decides anything here.
         pipeline.use_clock(None::<&gst::Clock>);
-        let source = pipeline.by_name("in").and_then(|element| element.downcast::<gst_app::AppSrc>().ok());
-        let source = source.ok_or_else(|| wrong("no appsrc is named in".into()))?;
+        let source = Source::of(&pipeline);
+        let source = source.ok_or_else(|| wrong("no appsrc is named in, and no sink pad is open".into()))?;
         let sink = pipeline.by_name("out").and_then(|element| element.downcast::<gst_app::AppSink>().ok());
         let sink = sink.ok_or_else(|| wrong("no appsink is named out".into()))?;
         let reported = AtomicBool::new(false);
@@ -60,18 +61,20 @@ impl Graph {
             }
             gst::BusSyncReply::Drop
         });
-        Ok(Self { file, pipeline: Some(Running(pipeline)), source, sink })
+        Ok(Self { file, pipeline: Some(Running(pipeline, source.clone())), source, sink })
     }
 
     /// Starts it. Set caps and callbacks before.
     pub(super) fn start(&self) -> Result<(), PipelineError> {
-        let Some(Running(pipeline)) = &self.pipeline else {
+        let Some(Running(pipeline, _)) = &self.pipeline else {
             return Err(PipelineError::Ended { file: self.file });
         };
-        pipeline.set_state(gst::State::Playing).map(|_| ()).map_err(|error| PipelineError::Failed {
+        let started = pipeline.set_state(gst::State::Playing).map_err(|error| error.to_string());
+        let open = started.and_then(|_| self.source.open().map_err(|error| error.to_string()));
+        open.map_err(|why| PipelineError::Failed {
             file: self.file,
             element: pipeline.name().to_string(),
-            why: error.to_string(),
+            why,
         })
     }
 
@@ -80,7 +83,7 @@ impl Graph {
         if self.source.current_level_bytes() > MAX_WAITING {
             return Err(PipelineError::Overloaded { file: self.file });
         }
-        match self.source.push_buffer(buffer) {
+        match self.source.push(buffer) {
             Ok(_) => Ok(()),
             Err(_) => Err(PipelineError::Ended { file: self.file }),
         }
@@ -88,14 +91,12 @@ impl Graph {
 
     /// Sends a serialised event after what was pushed so far.
     pub(super) fn send(&self, event: gst::Event) {
-        // Refused only when the pipeline is stopped; the next push tells.
-        let _ = self.source.send_event(event);
+        self.source.send(event);
     }
 
     /// Says that no more comes; what is inside still comes out, and then the end of stream.
     pub(super) fn end_of_stream(&self) {
-        // Refused only when the pipeline is stopped already.
-        let _ = self.source.end_of_stream();
+        self.source.end_of_stream();
     }
 
     /// The element of this name, if the description has one.
@@ -107,7 +108,7 @@ impl Graph {
         self.file
     }
 
-    pub(super) fn source(&self) -> &gst_app::AppSrc {
+    pub(super) fn source(&self) -> &Source {
         &self.source
     }
 
@@ -117,7 +118,7 @@ impl Graph {
 
     /// Calls `wanted` whenever the pipeline wishes for a keyframe; it must not wait.
     pub(super) fn on_keyframe_wanted(&self, wanted: Arc<tokio::sync::Notify>) {
-        let Some(pad) = self.source.static_pad("src") else {
+        let Some(pad) = self.source.pad() else {
             return;
         };
         pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
@@ -170,12 +171,13 @@ pub(super) async fn failure(failed: &mut watch::Receiver<Option<PipelineError>>)
 
 /// A pipeline that is stopped wherever it ends, even if the runtime has no thread for it any more.
 #[derive(Debug)]
-struct Running(gst::Pipeline);
+struct Running(gst::Pipeline, Source);
 
 impl Drop for Running {
     fn drop(&mut self) {
         if let Err(error) = self.0.set_state(gst::State::Null) {
             tracing::warn!(%error, "A pipeline did not stop cleanly.");
         }
+        self.1.close();
     }
 }

@@ -23,16 +23,20 @@ mod feed;
 #[cfg(test)]
 mod fixture;
 mod graph;
+mod hold;
 mod layer;
 #[cfg(test)]
 mod live;
 mod muxer;
+mod pace;
 mod packetise;
 mod part;
 mod rtp;
 mod sound;
 #[cfg(test)]
 mod sound_tests;
+mod source;
+mod stamps;
 #[cfg(test)]
 mod tests;
 mod to_compatible;
@@ -44,6 +48,8 @@ pub use bridge::run_bridges;
 pub use demo::run_demo;
 pub use description::Pipelines;
 pub use error::PipelineError;
+pub use hold::{HoldPicture, Slate, SlateError, run_holds};
 pub use muxer::{MuxSettings, MuxTrack, Muxer};
+pub use pace::Pace;
 pub use part::{MuxOutput, MuxedPart};
 pub use sound::AacSound;

@@ -1,19 +1,24 @@
 //! The muxer: coded frames of one track into CMAF chunks.
 //!
 //! Owns one disposable pipeline around `cmafmux`. Promises that pushing never blocks and copies no
-//! media, and that parts carry times on the stream's own timeline. Changes of configuration are not
-//! its business: a new epoch is a new muxer.
+//! media, and that parts carry times on the stream's own timeline. Frames wait here until a part can be
+//! completed, and reach the pipeline together. Changes of configuration are not its business: a new epoch
+//! is a new muxer.
 
 use super::clock::{Origin, clock_time};
 use super::cut::{Cut, Cutter};
 use super::graph::{Graph, fail};
+use super::pace::Pace;
 use super::part::{MuxOutput, Timescale, read_list};
+use super::stamps::Stamps;
 use super::{PipelineError, Pipelines, caps, vp9};
 use crate::media::{AudioTrack, Codec, Frame, MediaKind, MediaTime, VideoTrack};
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
@@ -44,8 +49,8 @@ pub struct MuxSettings {
     pub segment_duration: Duration,
 }
 
-/// Samples in an AAC frame, ISO/IEC 14496-3 §4.5.1.1.
-const AAC_FRAME: u32 = 1024;
+/// Bytes inside a muxer: a whole cached group of pictures fits. A part that grows beyond is stuck.
+const MOST_INSIDE: usize = 32 << 20;
 /// How long the end of stream may take to run through.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -68,7 +73,8 @@ impl Muxer {
                 (caps::of_video(track, "muxed")?, file, parser, Duration::from_secs_f64(1.0 / rate))
             }
             MuxTrack::Audio(track) => {
-                let interval = MediaTime::from_ticks(i64::from(AAC_FRAME), track.sample_rate.max(1));
+                let interval =
+                    MediaTime::from_ticks(track.aac_frame_samples().into(), track.sample_rate.max(1));
                 (caps::of_audio(track, "muxed")?, "mux-audio.launch", "", interval.since(MediaTime::ZERO))
             }
         };
@@ -93,13 +99,14 @@ impl Muxer {
             let report = report.clone();
             move |error| report(error)
         })?;
-        graph.source().set_caps(Some(&caps));
         let vp9 = match track {
             MuxTrack::Video(track) if track.codec == Codec::Vp9 => Some(track.codec_data.clone()),
             _ => None,
         };
         let (drained, finished) = watch::channel(false);
+        let parts = Arc::new(AtomicU64::new(0));
         let end = output.clone();
+        let counted = parts.clone();
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
@@ -107,6 +114,7 @@ impl Muxer {
                     return Ok(gst::FlowSuccess::Ok);
                 };
                 let (mut init, part) = read_list(list, sample.segment(), timescale);
+                counted.fetch_add(u64::from(part.is_some()), Relaxed);
                 if let (Some(init), Some(record)) = (&mut init, &vp9) {
                     *init = vp9::correct_level(init, record);
                 }
@@ -125,12 +133,15 @@ impl Muxer {
             .build();
         graph.sink().set_callbacks(callbacks);
         graph.start()?;
+        graph.source().set_caps(Some(&caps));
         let stamps = Stamps::new(track, interval);
         // Between two anchors there are commonly two or three B-frames.
         let reordered = matches!(track, MuxTrack::Video(track) if track.reordered);
         let group = if reordered { interval * 4 } else { interval };
-        let cutter = Cutter::new(kind(track), settings, group);
-        Ok(Self { graph, input: Mutex::new(Input { stamps, cutter, started: false }), failure, finished })
+        let cutter = Cutter::new(track.kind(), settings, group);
+        let pace = Pace::new(stamps, cutter, parts);
+        let input = Input { pace, waiting: Vec::new(), inside: VecDeque::from([0]) };
+        Ok(Self { graph, input: Mutex::new(input), failure, finished })
     }
 
     /// Takes the next frame of the track, in decoding order. Never blocks. What precedes the first
@@ -140,32 +151,41 @@ impl Muxer {
             return Err(error.clone());
         }
         let mut input = self.input.lock();
-        input.started |= frame.keyframe;
-        if !input.started {
-            return Ok(());
-        }
-        let (pts, dts, duration) = input.stamps.next(frame);
-        if let Some(cut) = input.cutter.before(pts, dts, frame.keyframe) {
-            let structure =
-                gst::Structure::builder("FMP4MuxSplitNow").field("chunk", cut == Cut::Part).build();
-            self.graph.send(gst::event::CustomDownstream::new(structure));
-        }
+        let Some(step) = input.pace.step(frame) else { return Ok(()) };
         let mut buffer = gst::Buffer::from_slice(frame.data.clone());
         if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(Origin::CONTAINER.place(pts)?);
-            buffer.set_dts(Origin::CONTAINER.place(dts)?);
-            buffer.set_duration(clock_time(duration));
+            buffer.set_pts(Origin::CONTAINER.place(step.pts)?);
+            buffer.set_dts(Origin::CONTAINER.place(step.dts)?);
+            buffer.set_duration(clock_time(step.duration));
             if !frame.keyframe {
                 buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
             }
         }
-        self.graph.push(buffer)
+        if input.take(frame.data.len(), step.cut.is_some()) > MOST_INSIDE {
+            return Err(PipelineError::Overloaded { file: self.graph.file() });
+        }
+        if let Some(cut) = step.cut {
+            input.flush(&self.graph)?;
+            let structure =
+                gst::Structure::builder("FMP4MuxSplitNow").field("chunk", cut == Cut::Part).build();
+            self.graph.send(gst::event::CustomDownstream::new(structure));
+        }
+        input.waiting.push(buffer);
+        if step.due { input.flush(&self.graph) } else { Ok(()) }
+    }
+
+    /// Foretells of the frames that follow those pushed so far which of them are worth a [`Self::push`]
+    /// at once.
+    pub fn pace(&self) -> Pace {
+        self.input.lock().pace.clone()
     }
 
     /// Ends the track: the last part, then [`MuxOutput::Finished`] come out. Waits for that, at most
     /// 2 s, and stops the pipeline.
     pub async fn finish(self) {
-        let Self { graph, mut finished, mut failure, .. } = self;
+        let Self { graph, input, mut finished, mut failure } = self;
+        // Refused only by a pipeline that has failed, and then there is nothing to wait for.
+        let _ = input.into_inner().flush(&graph);
         graph.end_of_stream();
         let drained = async {
             tokio::select! {
@@ -180,76 +200,42 @@ impl Muxer {
     }
 }
 
-/// What is remembered from frame to frame.
+impl MuxTrack<'_> {
+    pub(super) fn kind(self) -> MediaKind {
+        match self {
+            Self::Video(_) => MediaKind::Video,
+            Self::Audio(_) => MediaKind::Audio,
+        }
+    }
+}
+
+/// What waits to be muxed.
 #[derive(Debug)]
 struct Input {
-    stamps: Stamps,
-    cutter: Cutter,
-    started: bool,
+    pace: Pace,
+    /// Frames of the part that is not complete.
+    waiting: Vec<gst::Buffer>,
+    /// Bytes of each part that has not come out, the oldest first.
+    inside: VecDeque<usize>,
 }
 
-/// The times that the muxer is told.
-#[derive(Debug)]
-struct Stamps {
-    kind: MediaKind,
-    /// From one frame to the next, as far as known.
-    interval: Duration,
-    /// Video: the last decode time.
-    last: Option<MediaTime>,
-    /// Audio: samples a second, and the number of the next frame's first sample.
-    sample_rate: u32,
-    next_sample: Option<i64>,
-}
-
-impl Stamps {
-    fn new(track: MuxTrack<'_>, interval: Duration) -> Self {
-        let sample_rate = match track {
-            MuxTrack::Video(_) => 1,
-            MuxTrack::Audio(track) => track.sample_rate.max(1),
-        };
-        Self { kind: kind(track), interval, last: None, sample_rate, next_sample: None }
-    }
-
-    fn next(&mut self, frame: &Frame) -> (MediaTime, MediaTime, Duration) {
-        match self.kind {
-            MediaKind::Video => self.video(frame),
-            MediaKind::Audio => self.audio(frame),
+impl Input {
+    /// Counts a frame; gives the bytes that are inside now.
+    fn take(&mut self, size: usize, begins_part: bool) -> usize {
+        if begins_part {
+            self.inside.push_back(0);
         }
-    }
-
-    /// The muxer wants to know how long the last frame lasts: as long as the one before.
-    fn video(&mut self, frame: &Frame) -> (MediaTime, MediaTime, Duration) {
-        if let Some(last) = self.last.replace(frame.dts)
-            && frame.dts > last
-        {
-            self.interval = frame.dts.since(last).min(Duration::from_secs(1));
+        let parts = usize::try_from(self.pace.owed()).unwrap_or(usize::MAX).saturating_add(1);
+        while self.inside.len() > parts {
+            self.inside.pop_front();
         }
-        (frame.pts, frame.dts, self.interval)
+        if let Some(last) = self.inside.back_mut() {
+            *last += size;
+        }
+        self.inside.iter().sum()
     }
 
-    /// Frames of sound join without gap or overlap, counted in samples; senders that count milliseconds
-    /// (FLV) jitter around that. A sender whose clock drifts is followed sample by sample.
-    fn audio(&mut self, frame: &Frame) -> (MediaTime, MediaTime, Duration) {
-        let rate = i64::from(self.sample_rate);
-        let (jitter, jump) = (rate / 200, rate / 25);
-        let ticks = frame.pts.to_ticks(self.sample_rate);
-        let ticks = match self.next_sample {
-            Some(next) => match ticks - next {
-                error if error.abs() <= jitter => next,
-                error if error.abs() <= jump => next + error.signum(),
-                _ => ticks,
-            },
-            None => ticks,
-        };
-        self.next_sample = Some(ticks + i64::from(AAC_FRAME));
-        let time = MediaTime::from_ticks(ticks, self.sample_rate);
-        (time, time, self.interval)
-    }
-}
-
-fn kind(track: MuxTrack<'_>) -> MediaKind {
-    match track {
-        MuxTrack::Video(_) => MediaKind::Video,
-        MuxTrack::Audio(_) => MediaKind::Audio,
+    fn flush(&mut self, graph: &Graph) -> Result<(), PipelineError> {
+        self.waiting.drain(..).try_for_each(|buffer| graph.push(buffer))
     }
 }

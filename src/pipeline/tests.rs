@@ -122,3 +122,43 @@ async fn a_muxer_whose_output_is_not_read_fails_instead_of_waiting() {
     assert!(matches!(output.recv().await, Some(MuxOutput::Init(_))));
     muxer.finish().await;
 }
+
+#[tokio::test]
+async fn no_part_waits_for_the_next_one_and_few_frames_are_due() {
+    for (kind, b_frames, slack) in
+        [(MediaKind::Video, 0, 1), (MediaKind::Video, 2, 3), (MediaKind::Audio, 0, 1)]
+    {
+        let frames = coded(MediaTime::ZERO, 5, b_frames);
+        let (_, expected) = mux(&frames, kind).await;
+        let pipelines = Pipelines::load(None).expect("installed");
+        let (sender, mut output) = tokio::sync::mpsc::channel(64);
+        let tracks = &frames[0].epoch.tracks;
+        let track = match kind {
+            MediaKind::Video => MuxTrack::Video(tracks.video.as_ref().expect("video")),
+            MediaKind::Audio => MuxTrack::Audio(tracks.audio.as_ref().expect("audio")),
+        };
+        let muxer = Muxer::start(&pipelines, track, SETTINGS, sender).expect("starts");
+        let (mut missing, mut due) = (expected.iter().peekable(), 0);
+        for frame in frames.iter().filter(|frame| frame.kind == kind) {
+            due += usize::from(muxer.pace().is_due(frame));
+            muxer.push(frame).expect("taken");
+            let complete = |part: &&MuxedPart| {
+                part.start + part.duration + Duration::from_millis(33) * slack < frame.dts
+            };
+            while let Some(expected) = missing.next_if(complete) {
+                let part = loop {
+                    let next = tokio::time::timeout(super::live::PATIENCE, output.recv()).await;
+                    match next.expect("a complete part comes at once").expect("the muxer lives") {
+                        MuxOutput::Part(part) => break part,
+                        MuxOutput::Init(_) => {}
+                        other => panic!("{other:?}"),
+                    }
+                };
+                assert_eq!((part.start, part.data), (expected.start, expected.data.clone()));
+            }
+        }
+        assert!(missing.count() <= 2, "only the end is missing");
+        assert!(due <= expected.len() * 2, "{due} frames for {} parts", expected.len());
+        muxer.finish().await;
+    }
+}

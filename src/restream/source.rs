@@ -88,7 +88,8 @@ impl Source {
 }
 
 /// Waits until `stream` has media that can be sent on, and calls `refused` whenever there is other. False
-/// if the stream ended, or its publisher left, before. Where everything is transcoded nothing is waited for.
+/// if the stream ended, or its publisher left, before. Where everything is transcoded nothing is waited for;
+/// what a hold sends can always be sent on.
 pub(super) async fn carried(
     stream: &Arc<Stream>,
     transcoding: VideoTranscoding,
@@ -104,7 +105,7 @@ pub(super) async fn carried(
             carried_by::<PacketBatch>(stream, transcoding, lanes, state, &mut refused).await
         }
         Some(LaneKind::Frames) => carried_by::<Frame>(stream, transcoding, lanes, state, &mut refused).await,
-        Some(LaneKind::Compatible) | None => false,
+        Some(LaneKind::Compatible) | None => state.held,
     }
 }
 

@@ -55,6 +55,8 @@ pub enum TargetState {
     Live {
         /// Since when.
         since: DateTime<Utc>,
+        /// The publisher pauses; what flows is the held picture and silence.
+        held: bool,
     },
     /// The last try failed; another will come.
     Retrying {
@@ -144,7 +146,7 @@ impl Target {
     pub(super) fn view(&self) -> TargetView {
         let state = self.state.lock().clone();
         let live_since = match &state {
-            TargetState::Live { since } => Some(*since),
+            TargetState::Live { since, .. } => Some(*since),
             _ => None,
         };
         TargetView {
@@ -183,6 +185,13 @@ mod tests {
             "nextTry": "2026-01-02T03:04:05Z",
         });
         assert_eq!(json["state"], expected);
+        target.set_state(TargetState::Live { since, held: true });
+        let live = serde_json::to_value(target.view()).expect("serialises");
+        assert_eq!(
+            live["state"],
+            serde_json::json!({ "state": "live", "since": "2026-01-02T03:04:05Z", "held": true })
+        );
+        assert_eq!(live["liveSince"], "2026-01-02T03:04:05Z");
         assert!(!json.to_string().contains("canary") && !format!("{target:?}").contains("canary"));
     }
 

@@ -1,7 +1,8 @@
 //! The life of one target: wait for the stream, connect, push, and after a failure try again, for ever.
 //!
 //! One task, one target. A target that is slow loses media by itself (its subscriber lags); nobody else
-//! notices. Promises that a connection begins at a keyframe, behind fresh sequence headers.
+//! notices. Promises that a connection begins at a keyframe, behind fresh sequence headers, and that it
+//! stays while the publisher pauses: through stall and grace, with what the hold sends, or silent.
 
 use super::backoff::Backoff;
 use super::clock::OutputClock;
@@ -9,11 +10,12 @@ use super::source::{Source, carried};
 use super::target::{Target, TargetState};
 use crate::media::{Frame, MediaKind, NoCarriage, VideoTranscoding};
 use crate::rtmp::{Push, PushError, TlsRoots};
-use crate::stream::{Hub, ReaderKind, Stream};
-use chrono::Utc;
+use crate::stream::{Hub, LaneWatch, ReaderKind, Stream};
+use chrono::{DateTime, Utc};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -88,13 +90,19 @@ fn refuse(target: &Target, reason: NoCarriage) {
     target.set_state(TargetState::Failing { since: Utc::now(), reason: reason.to_string() });
 }
 
-/// Waits until the target's stream has a publisher; `None` when the hub is gone.
+/// Waits until the target's stream has a publisher, or a hold in its place; `None` when the hub is gone.
 async fn live(hub: &Hub, target: &Target) -> Option<Arc<Stream>> {
     let mut events = hub.events();
     loop {
-        let stream = hub.get(&target.stream).filter(|stream| stream.source().is_some());
-        if stream.is_some() {
-            return stream;
+        if let Some(stream) = hub.get(&target.stream) {
+            // Somebody must read for the pause to be filled.
+            let _reader = stream.source().is_none().then(|| stream.subscribe::<Frame>());
+            let flows = |lanes: &LaneWatch| lanes.native.is_some() || lanes.held;
+            let mut lanes = stream.watch_lanes();
+            let state = lanes.wait_for(|lanes| lanes.ended || flows(lanes)).await.map(|lanes| *lanes);
+            if state.is_ok_and(|lanes| !lanes.ended) {
+                return Some(stream);
+            }
         }
         match events.recv().await {
             // Whatever happened: look again.
@@ -130,15 +138,18 @@ async fn session(
         target,
         push,
         frames: Source::new(stream, rooms.transcoding),
+        lanes: stream.watch_lanes(),
+        held: false,
         clock: OutputClock::default(),
         epoch: None,
+        written: Instant::now(),
         live_since: None,
         counted: 0,
     };
     let guard = stream.count_reader(ReaderKind::Restream);
     let end = session.run(cancel).await;
     drop(guard);
-    let live = session.live_since.map_or(Duration::ZERO, |since| since.elapsed());
+    let live = session.live_since.map_or(Duration::ZERO, |(since, _)| since.elapsed());
     if !matches!(end, End::Failed(_)) {
         session.push.close().await;
     }
@@ -149,10 +160,15 @@ struct Session<'a> {
     target: &'a Target,
     push: Push,
     frames: Source,
+    lanes: watch::Receiver<LaneWatch>,
+    /// The publisher's pause is filled.
+    held: bool,
     clock: OutputClock,
     /// The epoch whose sequence headers the server has.
     epoch: Option<u64>,
-    live_since: Option<Instant>,
+    /// When the last frame was written.
+    written: Instant,
+    live_since: Option<(Instant, DateTime<Utc>)>,
     counted: u64,
 }
 
@@ -172,6 +188,11 @@ impl Session<'_> {
                 biased;
                 () = cancel.cancelled() => return End::Cancelled,
                 error = self.push.attend() => return End::Failed(error),
+                Ok(held) = change_of_hold(&mut self.lanes, self.held) => {
+                    self.held = held;
+                    self.tell();
+                    continue;
+                }
                 frame = self.frames.recv() => frame,
             };
             let frame = match frame {
@@ -194,20 +215,36 @@ impl Session<'_> {
             if !begins {
                 return Ok(());
             }
-            let timestamp = self.clock.begin_epoch(frame.dts);
+            let timestamp = self.clock.begin_epoch(&frame.epoch, frame.dts, self.written.elapsed());
             self.push.begin_epoch(&frame.epoch.tracks, timestamp).await?;
             self.epoch = Some(frame.epoch.id);
         }
         let Some(timestamp) = self.clock.place(frame) else { return Ok(()) };
         self.push.write(frame, timestamp).await?;
+        self.written = Instant::now();
         let sent = self.push.bytes_sent();
         self.target.sent(sent - self.counted);
         self.counted = sent;
         if self.live_since.is_none() {
-            self.live_since = Some(Instant::now());
-            self.target.set_state(TargetState::Live { since: Utc::now() });
+            self.live_since = Some((self.written, Utc::now()));
+            self.tell();
             info!(stream = %self.target.stream, target = %self.target.id, "Restream live.");
         }
         Ok(())
     }
+
+    /// Says that media flow, once they do, and whether they are the publisher's.
+    fn tell(&self) {
+        if let Some((_, since)) = self.live_since {
+            self.target.set_state(TargetState::Live { since, held: self.held });
+        }
+    }
+}
+
+/// Waits until a hold begins or ends. Cancel safe.
+async fn change_of_hold(
+    lanes: &mut watch::Receiver<LaneWatch>,
+    known: bool,
+) -> Result<bool, watch::error::RecvError> {
+    lanes.wait_for(|lanes| lanes.held != known).await.map(|lanes| lanes.held)
 }

@@ -12,6 +12,8 @@ mod chunk;
 mod command;
 mod connection;
 mod flv;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod handshake;
 mod publishing;
 mod push;

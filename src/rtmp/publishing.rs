@@ -7,7 +7,7 @@ use crate::media::{Epoch, Frame, MediaKind};
 use crate::stream::Publisher;
 use rml_rtmp::rml_amf0::Amf0Value;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -19,17 +19,47 @@ pub(super) struct Publishing {
     epoch: Option<Arc<Epoch>>,
     /// The wall clock at the first message of media.
     wall_origin: Option<SystemTime>,
+    /// As the publisher counted them when the epoch began.
+    interruptions: u64,
+    told: Told,
 }
+
+/// What the log and the statistics know of a publisher's oddities.
+#[derive(Debug, Default)]
+struct Told {
+    repaired: u64,
+    left_out: (u32, u32),
+    /// When, and of how many, the log spoke last.
+    repairs_logged: Option<(Instant, u64)>,
+}
+
+/// Between two words of the log on the same oddity.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 impl Publishing {
     /// Begins with a name that has just been taken.
     pub(super) fn new(now: Instant, publisher: Publisher<Frame>, message_stream: u32) -> Self {
-        Self { publisher, message_stream, assembly: Assembly::new(now), epoch: None, wall_origin: None }
+        let interruptions = publisher.interruptions();
+        publisher.stream().statistics().set_tracks_left_out(0);
+        Self {
+            publisher,
+            message_stream,
+            assembly: Assembly::new(now),
+            epoch: None,
+            wall_origin: None,
+            interruptions,
+            told: Told::default(),
+        }
     }
 
     /// The message stream on which `publish` came.
     pub(super) fn message_stream(&self) -> u32 {
         self.message_stream
+    }
+
+    /// Whether another publisher has taken the name over.
+    pub(super) fn is_superseded(&self) -> bool {
+        self.publisher.is_superseded()
     }
 
     /// Cancelled when the publisher must go.
@@ -46,6 +76,7 @@ impl Publishing {
             self.assembly.video(now, message.timestamp, &message.data)?;
         }
         self.hand_over();
+        self.tell(now);
         Ok(())
     }
 
@@ -87,12 +118,38 @@ impl Publishing {
         self.assembly.deadline()
     }
 
+    /// Counts, and logs per interval, what the assembly had to repair or leave out.
+    fn tell(&mut self, now: Instant) {
+        let (repaired, left_out) = (self.assembly.repaired(), self.assembly.left_out());
+        let stream = self.publisher.stream();
+        if repaired != self.told.repaired {
+            stream.statistics().timestamps_repaired(repaired - self.told.repaired);
+            self.told.repaired = repaired;
+            let (last, known) = self.told.repairs_logged.unzip();
+            if last.is_none_or(|last| now.saturating_duration_since(last) >= LOG_EVERY) {
+                let count = repaired - known.unwrap_or(0);
+                warn!(stream = %stream.name(), count, "Timestamps repeated or fell back, and were repaired.");
+                self.told.repairs_logged = Some((now, repaired));
+            }
+        }
+        if left_out != self.told.left_out {
+            self.told.left_out = left_out;
+            let (video, audio) = left_out;
+            stream.statistics().set_tracks_left_out((video + audio).into());
+            warn!(
+                stream = %stream.name(), video, audio,
+                "The publisher sends several tracks of a kind; the first is taken, these are left out."
+            );
+        }
+    }
+
     /// Gives what the assembly made to the hub.
     fn hand_over(&mut self) {
         while let Some(output) = self.assembly.pop() {
             match output {
                 Output::Epoch(tracks) => {
                     let origin = self.wall_origin.unwrap_or_else(SystemTime::now);
+                    self.interruptions = self.publisher.interruptions();
                     self.epoch = Some(self.publisher.begin_epoch(tracks, origin));
                 }
                 Output::Frame(frame) => {
@@ -100,11 +157,23 @@ impl Publishing {
                         warn!(stream = %self.publisher.stream().name(), "A frame came before its epoch.");
                         continue;
                     };
+                    let begins = frame.keyframe
+                        && (frame.kind == MediaKind::Video || !epoch.tracks.has(MediaKind::Video));
+                    let interruptions = self.publisher.interruptions();
+                    let epoch = match begins && interruptions != self.interruptions {
+                        // The pause before may have been filled.
+                        true => self.publisher.begin_epoch(epoch.tracks.clone(), epoch.wall_origin),
+                        false => epoch.clone(),
+                    };
+                    if self.epoch.as_ref().is_some_and(|before| before.id != epoch.id) {
+                        self.interruptions = interruptions;
+                        self.epoch = Some(epoch.clone());
+                    }
                     if frame.kind == MediaKind::Video {
                         self.publisher.stream().statistics().video_frame(frame.keyframe);
                     }
                     self.publisher.write(Frame {
-                        epoch: epoch.clone(),
+                        epoch,
                         kind: frame.kind,
                         pts: frame.pts,
                         dts: frame.dts,

@@ -1,6 +1,6 @@
 //! The RTMP listeners: accept connections, bound their number, and await their end.
 
-use super::session::Session;
+use super::session::{Session, SessionError};
 use crate::admission::{Exempt, Place, Places};
 use crate::media::{Secret, StreamName};
 use crate::stream::Hub;
@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// Connections that were turned away are reported at most this often.
 const REPORTS: Duration = Duration::from_secs(10);
@@ -236,6 +236,10 @@ async fn serve(visitor: Visitor, hub: Hub, authorize: Authorize, cancel: Cancell
     let remote = visitor.remote;
     match Session::run(visitor, hub, authorize, cancel).await {
         Ok(()) => info!(%remote, "RTMP connection closed."),
+        // Whoever looks for open ports comes here, again and again.
+        Err(error @ (SessionError::Handshake(_) | SessionError::HandshakeTimeout)) => {
+            debug!(%remote, %error, "No RTMP connection came about.");
+        }
         Err(error) => info!(%remote, %error, "RTMP connection ended."),
     }
 }

@@ -17,7 +17,7 @@ pub struct LastGroup {
 }
 
 /// The write half of the frame lane while its publisher has stalled or left. There is at most one; it is
-/// void as soon as a publisher's media come again.
+/// void as soon as frames of a publisher's come again: its own, or what a bridge makes of its packets.
 #[derive(Debug)]
 pub struct HoldWriter {
     stream: Arc<Stream>,
@@ -59,7 +59,7 @@ impl HoldWriter {
         self.stream.frames.write_if(frame, || turn.hold.load(Ordering::Acquire) == self.id)
     }
 
-    /// Completes when the hold is over: a publisher's media have come, or the stream has ended. Cancel safe.
+    /// Completes when the hold is over: a publisher's frames have come, or the stream has ended. Cancel safe.
     pub async fn over(&self) {
         let mut lanes = self.stream.watch_lanes();
         let over = |lanes: &super::LaneWatch| lanes.ended || !lanes.held;

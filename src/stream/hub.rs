@@ -102,25 +102,17 @@ impl Hub {
         Ok(publisher)
     }
 
-    /// As [`Self::publish`]; but while the present publisher is silent, waits until it has been so for long
-    /// enough to lose the name: an encoder whose line broke tries again at once. A name whose publisher sends
-    /// is refused within 0.2 s, any within 2.5 s. Cancel safe.
-    pub async fn publish_patiently<T: Media>(
-        &self,
-        name: StreamName,
-        source: Source,
-    ) -> Result<Publisher<T>, PublishError> {
+    /// Waits while the present publisher of `name` is silent but has not stalled yet: an encoder whose line
+    /// broke tries again at once, and [`Self::publish`] a moment later gives it the name. A publisher that
+    /// sends costs 0.2 s; none is waited for longer than 2.5 s. Cancel safe.
+    pub async fn settle(&self, name: &StreamName) {
         let deadline = Instant::now() + PATIENCE;
-        let items = || self.get(&name).map(|stream| stream.statistics().items());
+        let items = || {
+            let stream = self.get(name).filter(|stream| stream.state().0 == StreamState::Live);
+            stream.map(|stream| stream.statistics().items())
+        };
         let before = items();
-        loop {
-            let result = self.publish(name.clone(), source.clone());
-            if !matches!(result, Err(PublishError::Taken(_)))
-                || Instant::now() >= deadline
-                || items() != before
-            {
-                return result;
-            }
+        while before.is_some() && items() == before && Instant::now() < deadline {
             tokio::time::sleep(PATIENCE_STEP).await;
         }
     }

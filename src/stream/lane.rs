@@ -1,5 +1,6 @@
 //! One lane of a stream: a bounded broadcast with the latest group of pictures in front.
 
+use super::alarm::{Alarms, Rule, Sleep};
 use super::hold::LastGroup;
 use super::{LaneKind, Stream};
 use crate::media::{Epoch, Frame, MediaKind, PacketBatch};
@@ -79,6 +80,7 @@ pub struct Lane<T> {
 struct State<T> {
     /// `None` once the stream has ended.
     sender: Option<broadcast::Sender<Arc<T>>>,
+    alarms: Alarms<T>,
     cache: VecDeque<Arc<T>>,
     /// The encoding whose keyframe the cache begins with.
     cache_layer: u8,
@@ -96,6 +98,7 @@ impl<T: Media> Lane<T> {
         Self {
             state: Mutex::new(State {
                 sender,
+                alarms: Alarms::new(),
                 cache: VecDeque::new(),
                 cache_layer: 0,
                 cache_bytes: 0,
@@ -121,8 +124,15 @@ impl<T: Media> Lane<T> {
         state.remember(&item);
         let Some(sender) = &state.sender else { return false };
         // No receiver is no error: nobody reads this lane now.
-        let _ = sender.send(item);
+        let _ = sender.send(item.clone());
+        state.alarms.ring(&item);
         true
+    }
+
+    /// Sets an alarm for a reader that has read all there is; `None` if it has not, or no more comes.
+    fn sleep(&self, receiver: &broadcast::Receiver<Arc<T>>, rule: Rule<T>) -> Option<Sleep> {
+        let mut state = self.state.lock();
+        (receiver.is_empty() && state.sender.is_some()).then(|| state.alarms.set(rule))
     }
 
     /// The epoch of the latest item.
@@ -172,6 +182,7 @@ impl<T: Media> Lane<T> {
         let mut state = self.state.lock();
         state.last = None;
         state.sender = None;
+        state.alarms.ring_all();
     }
 }
 
@@ -277,6 +288,24 @@ impl<T: Media> Subscriber<T> {
         }
     }
 
+    /// Waits until `is_due` says yes of a live item; at once if there is something to read already. What
+    /// came is for [`Self::try_recv`]. False when the stream has ended and all is read. Cancel safe.
+    ///
+    /// The rule is asked within the publisher's write: it must be quick. The lane keeps what comes
+    /// meanwhile, within its bounds: no rule should wait for more than some hundred items.
+    pub async fn due(&mut self, is_due: impl FnMut(&T) -> bool + Send + 'static) -> bool {
+        let Some(receiver) = &self.receiver else { return !self.backlog.is_empty() };
+        if !self.backlog.is_empty() {
+            return true;
+        }
+        let lane = T::lane(&self.stream);
+        if let Some(Sleep { id, ring }) = lane.sleep(receiver, Box::new(is_due)) {
+            let _awake = Awake { lane, id };
+            ring.notified().await;
+        }
+        !(receiver.is_empty() && receiver.is_closed())
+    }
+
     /// How many cached items are still to come before live media.
     pub fn backlog(&self) -> usize {
         self.backlog.len()
@@ -290,6 +319,18 @@ impl<T: Media> Subscriber<T> {
     /// The stream that is read.
     pub fn stream(&self) -> &Arc<Stream> {
         &self.stream
+    }
+}
+
+/// Forgets the alarm of a reader that no longer waits for it.
+struct Awake<'a, T: Media> {
+    lane: &'a Lane<T>,
+    id: u64,
+}
+
+impl<T: Media> Drop for Awake<'_, T> {
+    fn drop(&mut self) {
+        self.lane.state.lock().alarms.remove(self.id);
     }
 }
 

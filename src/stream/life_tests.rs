@@ -44,6 +44,12 @@ fn frame(epoch: &Arc<Epoch>, number: i64, keyframe: bool) -> Frame {
     }
 }
 
+/// As an ingest that waits for a name.
+async fn patiently(hub: &Hub) -> Result<Publisher<Frame>, PublishError> {
+    hub.settle(&name()).await;
+    hub.publish(name(), source(SourceKind::Rtmp))
+}
+
 /// A hub with its watcher, and a publisher that has sent a keyframe.
 struct World {
     hub: Hub,
@@ -141,7 +147,7 @@ async fn rel03_a_publisher_that_never_sends_does_not_block_the_name() {
 async fn rel03_who_waits_gets_the_name_when_the_silence_is_long_enough() {
     let world = World::new();
     let (began, hub) = (Instant::now(), world.hub.clone());
-    let second = hub.publish_patiently::<Frame>(name(), source(SourceKind::Rtmp)).await;
+    let second = patiently(&hub).await;
     assert!(second.is_ok() && began.elapsed() <= Duration::from_millis(2_500), "{:?}", began.elapsed());
     // The first is still there, but this one sends: no need to wait for long.
     let second = second.expect("taken over");
@@ -154,7 +160,7 @@ async fn rel03_who_waits_gets_the_name_when_the_silence_is_long_enough() {
     });
     sleep(Duration::from_millis(100)).await;
     let began = Instant::now();
-    let refused = hub.publish_patiently::<Frame>(name(), source(SourceKind::Rtmp)).await.err();
+    let refused = patiently(&hub).await.err();
     assert_eq!(refused, Some(PublishError::Taken(name())));
     assert!(began.elapsed() <= Duration::from_millis(200), "{:?}", began.elapsed());
     sending.abort();
@@ -248,7 +254,12 @@ async fn a_hold_outlasts_the_publisher_and_the_wait_for_the_next_ones_media() {
     assert!(hold.write(frame(&held, 51, false)), "no media yet");
     let epoch = next.begin_epoch(tracks(), SystemTime::UNIX_EPOCH);
     next.write(PacketBatch { epoch, packets: Vec::new() });
-    assert!(!hold.write(frame(&held, 52, false)));
+    assert!(hold.write(frame(&held, 52, false)), "no frames yet");
+    let bridge = world.stream.bridge::<Frame>();
+    bridge.write(frame(&held, 53, false));
+    assert!(hold.write(frame(&held, 54, false)), "what was before the hold");
+    bridge.write(frame(&bridge.begin_epoch(tracks(), SystemTime::UNIX_EPOCH), 0, true));
+    assert!(!hold.write(frame(&held, 55, false)));
     while !matches!(world.events.try_recv().expect("an event"), StreamEvent::PublisherReturned(_)) {}
 }
 
@@ -270,11 +281,13 @@ async fn what_a_bridge_has_left_from_before_a_hold_is_void() {
     assert_eq!(reader.try_recv().expect("cached").epoch.id, old.id);
     bridge.write(frame(&old, 1, false));
     let epoch = publisher.begin_epoch(tracks(), SystemTime::UNIX_EPOCH);
+    let early = bridge.begin_epoch(tracks(), SystemTime::UNIX_EPOCH);
+    bridge.write(frame(&early, 1, true)); // of packets from before the pause, it seems
     publisher.write(PacketBatch { epoch, packets: Vec::new() });
-    hold.over().await;
     bridge.write(frame(&old, 2, true));
     assert!(reader.try_recv().is_none());
     let new = bridge.begin_epoch(tracks(), SystemTime::UNIX_EPOCH);
     bridge.write(frame(&new, 3, true));
+    hold.over().await;
     assert_eq!(reader.try_recv().expect("written").epoch.id, new.id);
 }

@@ -4,6 +4,7 @@
 //! statistics. Knows no protocol. Promises that a publisher never waits for a reader: a write costs one
 //! short lock and one wake-up, and a reader that lags loses the oldest media.
 
+mod alarm;
 mod compatible;
 mod events;
 mod hold;

@@ -80,7 +80,8 @@ impl<T: Media> Publisher<T> {
             self.hub.resumed(&self.stream, self.generation);
         }
         let fresh = item.epoch().id > turn.floor.load(Acquire);
-        if fresh && turn.is_held() {
+        // Of packets the bridge makes the frames that end a hold.
+        if T::LANE == LaneKind::Frames && fresh && turn.is_held() {
             self.stream.end_hold(None);
         }
         T::lane(&self.stream).write_if(item, || {
@@ -152,10 +153,14 @@ impl<T: Media> BridgeWriter<T> {
     }
 
     /// Hands media to all subscribers. Never waits. Ignored once the publisher it was made for is gone, and
-    /// what is left from before a hold.
+    /// what is left from before a hold; the first frame of a publisher that has returned ends the hold.
     pub fn write(&self, item: T) {
         let turn = &self.stream.turn;
         let id = item.epoch().id;
+        let returned = || !turn.stalled.load(Acquire) && id > turn.floor.load(Acquire) && self.is_wanted();
+        if T::LANE == LaneKind::Frames && turn.is_held() && returned() {
+            self.stream.end_hold(None);
+        }
         T::lane(&self.stream).write_if(item, || match T::LANE {
             // What the frame lane has, whoever fills it, this lane has.
             LaneKind::Compatible => true,

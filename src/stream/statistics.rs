@@ -23,6 +23,8 @@ pub struct Statistics {
     lagged: AtomicU64,
     video_frames: AtomicU64,
     keyframes: AtomicU64,
+    repaired: AtomicU64,
+    left_out: AtomicU64,
     hls: AtomicUsize,
     whep: AtomicUsize,
     restream: AtomicUsize,
@@ -39,6 +41,10 @@ pub struct StatisticsSnapshot {
     pub video_frames: u64,
     /// Keyframes among them.
     pub keyframes: u64,
+    /// Timestamps of publishers that repeated or fell back a little, and were moved behind the one before.
+    pub timestamps_repaired: u64,
+    /// Tracks of the publisher that are left out: an RTMP message may hold several of a kind.
+    pub tracks_left_out: u64,
     /// Items that readers lost because they lagged.
     pub items_lagged: u64,
     /// HLS players.
@@ -71,6 +77,16 @@ impl Statistics {
         self.keyframes.fetch_add(u64::from(keyframe), Relaxed);
     }
 
+    /// Counts timestamps that the ingest repaired.
+    pub fn timestamps_repaired(&self, count: u64) {
+        self.repaired.fetch_add(count, Relaxed);
+    }
+
+    /// States how many tracks of the publisher are left out.
+    pub fn set_tracks_left_out(&self, count: u64) {
+        self.left_out.store(count, Relaxed);
+    }
+
     /// States the number of HLS players, which are known only by their requests.
     pub fn set_hls_readers(&self, count: usize) {
         self.hls.store(count, Relaxed);
@@ -83,6 +99,8 @@ impl Statistics {
             items_received: self.items.load(Relaxed),
             video_frames: self.video_frames.load(Relaxed),
             keyframes: self.keyframes.load(Relaxed),
+            timestamps_repaired: self.repaired.load(Relaxed),
+            tracks_left_out: self.left_out.load(Relaxed),
             items_lagged: self.lagged.load(Relaxed),
             hls_readers: self.hls.load(Relaxed),
             whep_readers: self.whep.load(Relaxed),

@@ -204,7 +204,7 @@ fn execute(worker: &Rc<RefCell<Worker>>, command: Command) {
             }
         }
         Command::Patch { kind, session, if_match, fragment, done } => {
-            let _ = done.send(worker.borrow_mut().patch(now, kind, session, &if_match, &fragment));
+            let _ = done.send(worker.borrow_mut().patch(kind, session, &if_match, &fragment));
         }
         Command::SelectLayer { session, selection, done } => {
             let _ = done.send(worker.borrow_mut().select_layer(session, selection));

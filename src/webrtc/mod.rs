@@ -14,6 +14,8 @@ mod driver;
 mod egress;
 mod exits;
 mod fragment;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod gather;
 mod handover;
 mod ingest;
@@ -252,6 +254,7 @@ impl WebRtc {
         offer: &str,
         remote: SocketAddr,
     ) -> Result<Answer, SessionError> {
+        self.shared.hub.settle(&name).await;
         let ((ticket, etag), ended) = self.admit(remote, self.placement.publisher(&name))?;
         let (session, worker) = (ticket.session, ticket.seat.worker());
         let offer = offer.to_owned();

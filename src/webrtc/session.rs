@@ -126,9 +126,6 @@ pub enum SessionError {
     /// The `If-Match` of a PATCH names an ICE session that is over (RFC 9725 §4.3.1).
     #[error("the entity tag is not that of the present ICE session")]
     StaleEntityTag,
-    /// More than 20 PATCHes in a second.
-    #[error("the session has had too many PATCH requests within a second")]
-    TooManyPatches,
     /// The stream has no such encoding.
     #[error("the stream has no layer {rid:?}; it has {}", if known.is_empty() { "no layers to choose from" } else { known })]
     UnknownLayer {

@@ -203,7 +203,6 @@ impl Worker {
     /// Candidates for a session, or an ICE restart.
     pub(super) fn patch(
         &mut self,
-        now: Instant,
         kind: SessionKind,
         session: SessionId,
         if_match: &str,
@@ -219,7 +218,7 @@ impl Worker {
             Some(Session::Viewer(viewer, _)) => viewer.transport(),
             Some(Session::Ingest(ingest)) => ingest.session.transport(),
         };
-        let patched = ticket.patch.apply(now, transport, if_match, fragment, candidate_lines)?;
+        let patched = ticket.patch.apply(transport, if_match, fragment, candidate_lines)?;
         if matches!(patched, Patched::Restarted { .. }) {
             demux.insert(session, transport.local_ufrag());
             demux.keep_fragments(session, &transport.local_ufrags().collect::<Vec<_>>());

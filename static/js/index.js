@@ -6,6 +6,7 @@ import { request } from './problem.js';
 const REFRESH_SECONDS = 3;
 const NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/;
 const RTMP_PORT = 1935;
+const STATES = { stalled: 'Stalled', waiting: 'Waiting for the publisher' };
 
 /** Cards by stream name; a card that stays is changed in place, so that focus and selection survive. */
 const cards = new Map();
@@ -49,7 +50,6 @@ function makeCard(name) {
     readers: make('p', { className: 'muted small' }),
     since: make('span', { className: 'pill' }),
   };
-  card.since.dataset.state = 'live';
   card.root = make(
     'li',
     { className: 'card stream' },
@@ -71,13 +71,14 @@ function makeCard(name) {
   return card;
 }
 
-function fillCard(card, { since, tracks = [], readers }) {
+function fillCard(card, { state = 'live', since, tracks = [], readers }) {
   const described = tracks.map(({ codec, width, height }) => (width ? `${codec} ${width} × ${height}` : codec));
   setText(card.tracks, described.join(' · ') || 'Waiting for media');
   // Not every server tells strangers how many watch.
   const watching = readers ? (readers.whep ?? 0) + (readers.hls ?? 0) : null;
   setText(card.readers, watching === null ? '' : `${watching || 'Nobody is'} watching`);
-  setText(card.since, `Live ${formatDuration(Date.now() - Date.parse(since))}`);
+  card.since.dataset.state = state;
+  setText(card.since, STATES[state] ?? `Live ${formatDuration(Date.now() - Date.parse(since))}`);
 }
 
 function nameTyped({ target }) {

@@ -11,6 +11,15 @@ const CONFIG = {
   // One stall at the start is no reason to stay a whole second further behind for good.
   liveSyncOnStallIncrease: 0.25,
   backBufferLength: 30,
+  // While a publisher is away playlists are held, then refused: go on asking for longer than most are away.
+  playlistLoadPolicy: {
+    default: {
+      maxTimeToFirstByteMs: 15000,
+      maxLoadTimeMs: 20000,
+      timeoutRetry: { maxNumRetry: 8, retryDelayMs: 0, maxRetryDelayMs: 0 },
+      errorRetry: { maxNumRetry: 30, retryDelayMs: 1000, maxRetryDelayMs: 3000 },
+    },
+  },
 };
 
 /** Events: `ended` (the stream is over); `failed` with `detail.problem`. Ends with `close()`. */

@@ -21,6 +21,7 @@ export class Peer extends EventTarget {
   #answer = '';
   #restarting = false;
   #adaptOffer = same;
+  #events = null;
   #over = false;
 
   constructor(key) {
@@ -29,6 +30,14 @@ export class Peer extends EventTarget {
     this.#session = new SignallingSession(key);
     this.pc.onicecandidate = ({ candidate }) => this.#session.trickle(candidate);
     this.pc.onconnectionstatechange = () => this.#connectionChanged();
+  }
+
+  /** As {@link SignallingSession.subscribe}; ended with the connection. */
+  async subscribe(names) {
+    const events = await this.#session.subscribe(names);
+    if (this.#over) events?.close();
+    else this.#events = events;
+    return this.#events;
   }
 
   /** The session's address, for curious people. */
@@ -65,6 +74,8 @@ export class Peer extends EventTarget {
    */
   async close() {
     this.#over = true;
+    this.#events?.close();
+    this.#events = null;
     clearTimeout(this.#timer);
     clearTimeout(this.#relayTimer);
     for (const { sender, receiver } of this.pc.getTransceivers()) {

@@ -8,18 +8,22 @@ import { WhepClient } from './whep.js';
 
 /** The longest a server may take to answer an offer (it waits for the stream's first media itself), in seconds. */
 const ANSWER_SECONDS = 7;
+/** Seconds that HLS may stand still before it counts as a pause of the publisher's. */
+const PAUSE_SECONDS = 1;
 /** The longest from the answer to the first picture, in seconds, before the other transport is tried. */
 const PICTURE_SECONDS = 5;
 
 /**
  * `state`: `connecting`, `playing`, `waiting` (the stream is not live; it is looked for again and again) or `failed`
- * (no transport works; likewise). `transport`: `whep` or `hls`, the one in use. `notice`: why it isn't the wanted one,
+ * (no transport works; likewise). `paused`: it plays, but nothing comes from the publisher now. `transport`: `whep` or `hls`, the one in use. `notice`: why it isn't the wanted one,
  * or why nothing plays. Event: `change`.
  */
 export class Player extends EventTarget {
   state = 'connecting';
   transport = 'whep';
   notice = '';
+  /** The publisher sends nothing, although the stream has not ended: it goes on here when the publisher does. */
+  paused = false;
   /** The peer connection while WHEP is in use. */
   pc = null;
   #video;
@@ -74,7 +78,7 @@ export class Player extends EventTarget {
 
   /** One try, from connecting to whatever ends it, and what follows from that. */
   async #turn() {
-    this.#set({ state: this.state === 'playing' ? 'connecting' : this.state });
+    this.#set({ state: this.state === 'playing' ? 'connecting' : this.state, paused: false });
     const tried = this.transport;
     const end = await (tried === 'whep' ? this.#playWhep() : this.#playHls());
     if (this.#closed || end.interrupted || end.lost) {
@@ -102,6 +106,8 @@ export class Player extends EventTarget {
       client.addEventListener('ended', ({ detail }) => {
         resolve(detail.byServer ? { ended: true } : this.#lost('The connection was lost.'));
       });
+      client.addEventListener('inactive', () => this.#set({ paused: true }));
+      client.addEventListener('active', () => this.#set({ paused: false }));
       this.#whenPictured(abort.signal, () => clearTimeout(timer));
       client
         .play(`/${this.#stream}/whep`, abort.signal)
@@ -132,6 +138,7 @@ export class Player extends EventTarget {
       playback.addEventListener('ended', () => resolve({ ended: true }));
       playback.addEventListener('failed', ({ detail }) => resolve({ problem: detail.problem }));
       this.#whenPictured(abort.signal);
+      this.#whenStanding(abort.signal);
       playback
         .play(`/${this.#stream}/index.m3u8`)
         .then(() => this.#play())
@@ -152,6 +159,21 @@ export class Player extends EventTarget {
       this.#set({ state: 'playing' });
     };
     for (const event of ['loadeddata', 'playing']) this.#video.addEventListener(event, pictured, { signal });
+  }
+
+  /** HLS waits for media when there are none; shorter waits are the network's. */
+  #whenStanding(signal) {
+    let timer = 0;
+    const stand = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => !signal.aborted && this.#set({ paused: true }), PAUSE_SECONDS * 1000);
+    };
+    const go = () => {
+      clearTimeout(timer);
+      if (this.paused) this.#set({ paused: false });
+    };
+    this.#video.addEventListener('waiting', stand, { signal });
+    for (const event of ['playing', 'timeupdate']) this.#video.addEventListener(event, go, { signal });
   }
 
   /** A connection that played and was lost is tried again at once; one that never played was a failure. */

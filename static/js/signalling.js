@@ -1,8 +1,11 @@
 // The HTTP half of WHIP (RFC 9725) and WHEP, which is the same for both: POST an offer, trickle candidates with
 // PATCH, end with DELETE. Media and peer connections are none of its business.
 
-import { iceServers } from './links.js';
+import { iceServers, linkTo } from './links.js';
 import { Problem, request } from './problem.js';
+
+/** draft-ietf-wish-whep-events. */
+const EVENTS = 'urn:ietf:params:whep:ext:core:server-sent-events';
 
 /** Adds whatever this client's ICE agent gathers after the offer is sent. RFC 8840. */
 const FRAGMENT = 'application/trickle-ice-sdpfrag';
@@ -14,6 +17,7 @@ export class SignallingSession {
   #waiting = [];
   #credentials = '';
   #restarting = false;
+  #events = null;
   /** STUN and TURN servers that the server told of, for an RTCConfiguration. */
   iceServers = [];
 
@@ -43,7 +47,9 @@ export class SignallingSession {
     // RFC 9725 §4.2: Location may be relative, to the address that answered (after a 307, not the one asked).
     this.#url = new URL(location, response.url || new URL(endpoint, document.baseURI)).href;
     this.#etag = response.headers.get('etag');
-    this.iceServers = iceServers(response.headers.get('link'));
+    const links = response.headers.get('link');
+    this.iceServers = iceServers(links);
+    this.#events = linkTo(links, EVENTS);
     const answer = await response.text();
     this.#trickleNow();
     return answer;
@@ -76,6 +82,19 @@ export class SignallingSession {
       this.#restarting = false;
       this.#trickleNow();
     }
+  }
+
+  /** Subscribes to events of these names: an EventSource, or null where the server tells none. */
+  async subscribe(names) {
+    if (!this.#events || !this.#url) return null;
+    const headers = { ...this.#headers, 'Content-Type': 'application/json' };
+    const response = await request(new URL(this.#events, this.#url), {
+      method: 'POST',
+      headers,
+      body: JSON.stringify(names),
+    });
+    const location = response.headers.get('location');
+    return location ? new EventSource(new URL(location, this.#url)) : null;
   }
 
   /** Ends the session. Safe to call in any state and while the page goes away; never throws. */

@@ -18,6 +18,7 @@ window.tidegate = {
   get state() { return player.state; },
   get transport() { return player.transport; },
   get notice() { return player.notice; },
+  get paused() { return player.paused; },
   get latencyMs() { return latencyMs; },
   get pc() { return player.pc; },
   get hls() { return player.hls; },
@@ -59,15 +60,16 @@ function switchTo(transport) {
 
 function show() {
   const { state, transport, notice } = player;
-  element('state').dataset.state = state;
-  setText(element('state'), STATES[state]);
+  const paused = state === 'playing' && player.paused;
+  element('state').dataset.state = paused ? 'waiting' : state;
+  setText(element('state'), paused ? 'Waiting' : STATES[state]);
   setText(element('transport'), NAMES[transport]);
   for (const id of ['whep', 'hls']) element(id).setAttribute('aria-pressed', String(id === transport));
   setText(element('latency-label'), transport === 'hls' ? 'Latency' : 'Latency, from server');
   const soundOnly = state === 'playing' && video.videoWidth === 0;
-  element('message').hidden = state === 'playing' && !soundOnly;
-  element('spinner').hidden = state === 'failed' || soundOnly;
-  const [title, text] = message(state, transport, notice);
+  element('message').hidden = state === 'playing' && !soundOnly && !paused;
+  element('spinner').hidden = state === 'failed' || (soundOnly && !paused);
+  const [title, text] = message(paused ? 'paused' : state, transport, notice);
   setText(element('message-title'), title);
   setText(element('message-text'), text);
   setText(element('notice'), notice);
@@ -79,6 +81,8 @@ function message(state, transport, notice) {
   switch (state) {
     case 'waiting':
       return [`${stream} is not live`, 'It starts here by itself as soon as it is.'];
+    case 'paused':
+      return ['Waiting for the publisher', 'It goes on here by itself.'];
     case 'failed':
       return ['This stream cannot be played here', `${notice} Trying again…`];
     case 'playing':

@@ -2,7 +2,10 @@
 
 import { Peer } from './peer.js';
 
-/** Receives one video and one audio track into `media`. Events as {@link Peer}. */
+/**
+ * Receives one video and one audio track into `media`. Events as {@link Peer}, and `active` and `inactive`, where the
+ * server tells: whether the stream's publisher sends.
+ */
 export class WhepClient extends Peer {
   constructor({ key = '' } = {}) {
     super(key);
@@ -15,6 +18,13 @@ export class WhepClient extends Peer {
     this.pc.addTransceiver('video', { direction: 'recvonly' });
     this.pc.addTransceiver('audio', { direction: 'recvonly' });
     await this.negotiate(endpoint, { signal, adaptOffer: withStereo });
+    // Who can't be told sees the picture stand still.
+    this.#listen().catch(() => {});
+  }
+
+  async #listen() {
+    const events = await this.subscribe(['active', 'inactive']);
+    for (const name of ['active', 'inactive']) events?.addEventListener(name, () => this.dispatchEvent(new Event(name)));
   }
 }
 

@@ -1,7 +1,7 @@
 // An LL-HLS viewer in Chromium: hls.js in its low-latency mode.
 //   node tests/browser/view_hls.mjs '{"url":"http://127.0.0.1:8080/show/index.m3u8","seconds":6}'
 // Options: url; seconds to look at (6); video (true): whether a picture is expected; offset: also measure
-// how far beeps are heard from flashes.
+// how far beeps are heard from flashes; clock: also tell where playback stood at which time of day.
 // Prints `playing` at the first advance of the clock, then `result`.
 
 import { emit, options, withPage } from "./chrome.mjs";
@@ -40,11 +40,13 @@ await withPage(async (page) => {
     const luminance = new Luminance();
     const fingerprints = new Set();
     const latencies = [];
+    const clock = [];
     const qualityBefore = video.getVideoPlaybackQuality();
     const from = { wall: performance.now(), media: video.currentTime };
     while (performance.now() - from.wall < seconds * 1000) {
       if (picture) fingerprints.add(luminance.fingerprint(video));
       latencies.push(hls.latency);
+      clock.push([Date.now(), video.currentTime]);
       await pause(0.1);
     }
     const quality = video.getVideoPlaybackQuality();
@@ -62,6 +64,7 @@ await withPage(async (page) => {
       loaded: partsAndSegments,
       codecs: hls.levels.map((level) => level.attrs.CODECS),
     };
+    if (options.clock) result.clock = clock;
     if (offset) {
       const flashes = onsets(frames, (frame) => frame.luma, 40);
       const beeps = onsets(levels, (sample) => sample.level, 0.03);

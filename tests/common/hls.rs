@@ -1,7 +1,7 @@
 //! An HLS client that reads playlists and downloads renditions as they are.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Client, Url};
 
@@ -98,10 +98,24 @@ impl Hls {
     /// Downloads initialisation and each segment of a rendition, from the first that is listed now, into one
     /// file until it holds `length` of media. Panics at a discontinuity, a gap or a segment that was missed.
     pub async fn record(&self, rendition: &Url, length: Duration, folder: &Path, name: &str) -> PathBuf {
+        let deadline = Instant::now() + length + seconds(20);
+        let enough = |held: f64| {
+            assert!(Instant::now() < deadline, "{held:.1} s of {length:?} at {rendition}");
+            held >= length.as_secs_f64()
+        };
+        self.record_until(rendition, enough, folder, name).await
+    }
+
+    /// The same until `enough` says so, which is asked with the seconds of media held, four times a second.
+    pub async fn record_until(
+        &self,
+        rendition: &Url,
+        mut enough: impl FnMut(f64) -> bool,
+        folder: &Path,
+        name: &str,
+    ) -> PathBuf {
         let (mut data, mut held, mut next, mut map) = (Vec::new(), 0.0, None, None);
-        let deadline = std::time::Instant::now() + length + seconds(20);
-        while held < length.as_secs_f64() {
-            assert!(std::time::Instant::now() < deadline, "{held:.1} s of {length:?} at {rendition}");
+        while !enough(held) {
             let playlist = self.playlist(rendition).await;
             let wanted = *next.get_or_insert(playlist.media_sequence);
             assert!(playlist.media_sequence <= wanted, "segment {wanted} was missed:\n{}", playlist.text);

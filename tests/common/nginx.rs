@@ -102,6 +102,11 @@ impl Nginx {
     }
 }
 
+/// The media time that an FLV file holds so far.
+pub fn recorded_length(file: &Path) -> Option<Duration> {
+    last_timestamp(file).map(Duration::from_millis)
+}
+
 /// The timestamp (ms) of the last whole tag of an FLV file that is still being written, counted from its first.
 fn last_timestamp(file: &Path) -> Option<u64> {
     let data = std::fs::read(file).ok()?;

@@ -90,6 +90,20 @@ impl RtmpClient {
         self.stream.write_all(&bytes).await.expect("the server reads");
     }
 
+    /// Sends messages in real time, by what their times say since the first.
+    pub async fn play(&mut self, messages: &[Message]) {
+        let Some(first) = messages.first() else { return };
+        let start = tokio::time::Instant::now();
+        for message in messages {
+            let due = Duration::from_millis(message.time.wrapping_sub(first.time).into());
+            // One of the other track may be a little earlier than the first.
+            if due < Duration::from_secs(3600) {
+                tokio::time::sleep_until(start + due).await;
+            }
+            self.send(message).await;
+        }
+    }
+
     /// Sends messages of different chunk streams chunk by chunk in turns, as RTMP allows.
     pub async fn send_interleaved(&mut self, messages: &[Message]) {
         let mut queues: Vec<_> =
@@ -137,15 +151,19 @@ impl Message {
     fn chunks(&self, size: usize) -> Vec<Vec<u8>> {
         let mut chunks = Vec::new();
         let mut pieces = self.payload.chunks(size);
+        // §5.3.1.3: what needs more than 24 bits stands behind each header.
+        let extended = self.time >= 0xff_ffff;
+        let behind = if extended { self.time.to_be_bytes().to_vec() } else { Vec::new() };
         let mut first = vec![self.csid];
-        first.extend(&self.time.to_be_bytes()[1..]);
+        first.extend(&self.time.min(0xff_ffff).to_be_bytes()[1..]);
         first.extend(&(self.payload.len() as u32).to_be_bytes()[1..]);
         first.push(self.kind);
         first.extend(self.stream.to_le_bytes());
+        first.extend(&behind);
         first.extend(pieces.next().unwrap_or_default());
         chunks.push(first);
         for piece in pieces {
-            chunks.push([&[0xC0 | self.csid], piece].concat());
+            chunks.push([&[0xC0 | self.csid], &behind[..], piece].concat());
         }
         chunks
     }

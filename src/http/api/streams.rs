@@ -21,6 +21,9 @@ use std::sync::Arc;
 #[serde(rename_all = "camelCase")]
 struct StreamView {
     name: String,
+    /// `live`, `stalled` (a publisher is there, but no media come) or `waiting` for one to return.
+    state: &'static str,
+    state_since: String,
     /// `null` while the stream waits for its publisher's return.
     source: Option<SourceView>,
     since: String,
@@ -32,6 +35,10 @@ struct StreamView {
     bytes_received: u64,
     video_frames: u64,
     keyframes: u64,
+    /// Timestamps of the publisher that repeated or fell back a little.
+    repaired_timestamps: u64,
+    /// Tracks that the publisher sends and no output has.
+    tracks_left_out: u64,
     readers: ReadersView,
     targets: Vec<TargetView>,
 }
@@ -80,8 +87,11 @@ async fn kick(State(app): State<Arc<App>>, StreamPath(name): StreamPath) -> Resu
 
 fn view(app: &App, stream: &Stream) -> StreamView {
     let statistics = stream.statistics().snapshot();
+    let (state, state_since) = stream.state();
     StreamView {
         name: stream.name().to_string(),
+        state: state.as_str(),
+        state_since: rfc3339(state_since),
         source: stream.source().map(|(source, since)| SourceView {
             kind: source.kind.as_str(),
             remote: source.remote.map(|remote| remote.to_string()),
@@ -94,6 +104,8 @@ fn view(app: &App, stream: &Stream) -> StreamView {
         bytes_received: statistics.bytes_received,
         video_frames: statistics.video_frames,
         keyframes: statistics.keyframes,
+        repaired_timestamps: statistics.timestamps_repaired,
+        tracks_left_out: statistics.tracks_left_out,
         readers: ReadersView {
             hls: statistics.hls_readers,
             whep: statistics.whep_readers,

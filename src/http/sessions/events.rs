@@ -28,9 +28,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What there is to be told (draft-ietf-wish-whep-events).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// There is a publisher.
+    /// There is a publisher that sends.
     Active,
-    /// There is none any more.
+    /// There is none any more, or no media come from it.
     Inactive,
     /// The encodings of a simulcast stream.
     Layers,
@@ -170,7 +170,8 @@ impl Feed {
                 let _ = write!(text, "event: {}\ndata: {data}\n\n", kind.name());
             }
         };
-        let active = self.lanes.borrow_and_update().native.is_some();
+        let lanes = *self.lanes.borrow_and_update();
+        let active = lanes.native.is_some() && !lanes.stalled;
         if told.active != Some(active) {
             let known = self.subscription.note_active(active);
             match active {

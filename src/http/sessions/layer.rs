@@ -4,9 +4,9 @@
 use super::resource::SessionPath;
 use crate::http::problem::Problem;
 use crate::http::request::Peer;
-use crate::http::{App, body, cors};
+use crate::http::{App, cors};
 use crate::stream::LayerInfo;
-use crate::webrtc::{LayerSelection, SessionKind};
+use crate::webrtc::LayerSelection;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, StatusCode};
@@ -40,20 +40,11 @@ pub(super) fn link(session: &str) -> String {
 
 pub(super) fn routes() -> MethodRouter<Arc<App>> {
     post(|State(app): State<Arc<App>>, Peer(peer), path: SessionPath, request: Request<Body>| async move {
-        let admitted = app.admit_change(SessionKind::Whep, peer.ip(), request.headers(), &path).await;
-        let entry = match admitted.and_then(|found| found) {
-            Ok(entry) => entry,
-            Err(problem) => {
-                body::forget(request).await;
-                return Err(problem);
-            }
-        };
-        entry.take()?;
-        let wish: Wish = body::json_or_default(request).await?;
+        let (entry, wish): (_, Wish) = app.admit_wish(peer.ip(), &path, request).await?;
         let layers = app.rooms.hub.get(&path.stream).map(|stream| stream.layers()).unwrap_or_default();
         let selection = wish.selection(entry.video, &layers)?;
         app.rooms.webrtc.select_layer(&path.session, selection).await?;
-        Ok(StatusCode::OK)
+        Ok::<_, Problem>(StatusCode::OK)
     })
     .options(|| async { cors::preflight("OPTIONS, POST") })
 }

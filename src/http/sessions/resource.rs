@@ -14,6 +14,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete};
+use serde::de::DeserializeOwned;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -91,6 +92,26 @@ impl App {
             self.admit_principal(peer, headers, entry.principal.as_ref()).await?;
         }
         Ok(found)
+    }
+
+    /// A viewer's wish, by POST to one of its session's extensions: whoever may change the session may wish, as
+    /// often as the session may be changed. Without a body it is the default.
+    pub(super) async fn admit_wish<T: DeserializeOwned + Default>(
+        &self,
+        peer: IpAddr,
+        path: &SessionPath,
+        request: Request<Body>,
+    ) -> Result<(Arc<Entry>, T), Problem> {
+        let admitted = self.admit_change(Kind::Whep, peer, request.headers(), path).await;
+        let entry = match admitted.and_then(|found| found) {
+            Ok(entry) => entry,
+            Err(problem) => {
+                body::forget(request).await;
+                return Err(problem);
+            }
+        };
+        entry.take()?;
+        Ok((entry, body::json_or_default(request).await?))
     }
 }
 

@@ -7,7 +7,8 @@ use super::resource::SessionPath;
 use super::table::Entry;
 use crate::http::problem::Problem;
 use crate::http::request::{Peer, parameter};
-use crate::http::{App, body, cors};
+use crate::http::{App, cors};
+use crate::stream::StreamState;
 use crate::webrtc::{SessionError, SessionKind};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
@@ -48,24 +49,17 @@ pub(super) fn link(session: &str) -> String {
 /// `…/sse`: POST subscribes.
 pub(super) fn endpoint() -> MethodRouter<Arc<App>> {
     post(|State(app): State<Arc<App>>, Peer(peer), path: SessionPath, request: Request<Body>| async move {
-        let admitted = app.admit_change(SessionKind::Whep, peer.ip(), request.headers(), &path).await;
-        let entry = match admitted.and_then(|found| found) {
-            Ok(entry) => entry,
-            Err(problem) => {
-                body::forget(request).await;
-                return Err(problem);
-            }
-        };
-        entry.take()?;
-        let names: Option<Vec<String>> = body::json_or_default(request).await?;
+        let (entry, names): (_, Option<Vec<String>>) = app.admit_wish(peer.ip(), &path, request).await?;
         let wanted = match names {
             Some(names) => events::parse(&names)?,
             None => Kind::ALL.to_vec(),
         };
-        let live = app.rooms.hub.get(&path.stream).is_some_and(|stream| stream.source().is_some());
+        let live =
+            app.rooms.hub.get(&path.stream).is_some_and(|stream| stream.state().0 == StreamState::Live);
         let id = entry.subscribe(wanted, live)?;
         let location = format!("/{}/whep/{}/sse/{id:032x}", path.stream, path.session);
-        Ok((StatusCode::CREATED, [(LOCATION, location), (CACHE_CONTROL, "no-store".to_owned())]))
+        let headers = [(LOCATION, location), (CACHE_CONTROL, "no-store".to_owned())];
+        Ok::<_, Problem>((StatusCode::CREATED, headers))
     })
     .options(|| async { cors::preflight("OPTIONS, POST") })
 }

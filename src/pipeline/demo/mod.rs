@@ -129,7 +129,7 @@ impl Demo {
     /// Runs until a pipeline fails (an error) or the wall clock is set (no error).
     async fn run(mut self, publisher: &Publisher<Frame>) -> Result<(), PipelineError> {
         let mut epochs = EpochAssembler::new(true, true);
-        let mut epoch = None;
+        let (mut epoch, mut interruptions) = (None, publisher.interruptions());
         loop {
             // A frame is taken at its time, a block of sound when its last sample is there.
             let (frame, block) = (frame_time(self.frame), sample_time(self.sample + BLOCK));
@@ -146,7 +146,7 @@ impl Demo {
                         Encoded::Configured(config) => epochs.configured(with_frame_rate(config)),
                         Encoded::Unit(unit) => epochs.unit(Instant::now(), unit),
                     };
-                    publish(publisher, self.wall_origin, &mut epoch, steps);
+                    publish(publisher, self.wall_origin, (&mut epoch, &mut interruptions), steps);
                 }
                 () = tokio::time::sleep(Duration::from_nanos(due.max(0) as u64)) => {
                     if frame <= block { self.take_frame()?; } else { self.take_block()?; }
@@ -210,7 +210,7 @@ fn buffer(data: Vec<u8>, time: MediaTime, duration: Duration) -> Result<gst::Buf
 fn publish(
     publisher: &Publisher<Frame>,
     wall_origin: SystemTime,
-    epoch: &mut Option<Arc<Epoch>>,
+    (epoch, interruptions): (&mut Option<Arc<Epoch>>, &mut u64),
     steps: Vec<Step>,
 ) {
     for step in steps {
@@ -218,14 +218,24 @@ fn publish(
             Step::Begin(tracks) => *epoch = Some(publisher.begin_epoch(tracks, wall_origin)),
             Step::AskForKeyframe => {} // one comes every 2 s
             Step::Write(unit) => {
-                let Some(epoch) = epoch.clone() else {
+                let Some(running) = epoch.clone() else {
                     continue;
                 };
+                // A machine that stood still is a pause, too, and pauses may be filled.
+                let now = publisher.interruptions();
+                let mends = now != *interruptions && unit.kind == MediaKind::Video && unit.keyframe;
+                let running = match mends {
+                    true => publisher.begin_epoch(running.tracks.clone(), wall_origin),
+                    false => running,
+                };
+                if mends {
+                    (*epoch, *interruptions) = (Some(running.clone()), now);
+                }
                 if unit.kind == MediaKind::Video {
                     publisher.stream().statistics().video_frame(unit.keyframe);
                 }
                 let (kind, keyframe, pts) = (unit.kind, unit.keyframe, unit.pts);
-                publisher.write(Frame { epoch, kind, pts, dts: pts, keyframe, data: unit.data });
+                publisher.write(Frame { epoch: running, kind, pts, dts: pts, keyframe, data: unit.data });
             }
         }
     }

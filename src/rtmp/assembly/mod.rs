@@ -5,17 +5,19 @@
 //! most [`PENDING_FRAMES`] frames, and only until the tracks of the first epoch are known.
 
 mod access_unit;
+mod breaks;
 #[cfg(test)]
 mod tests;
+mod video;
 
-use super::flv::{self, AudioTag, FlvError, VideoTag};
+use super::flv::{AudioTag, FlvError, Picture, Sound, TrackChoice, VideoConfig, VideoTag};
 use super::sender_clock::SenderClock;
-use crate::media::h264::AvcConfig;
-use crate::media::{AudioTrack, MediaKind, MediaTime, Tracks, VideoTrack};
-use access_unit::four_byte_lengths;
+use crate::media::{AudioTrack, Codec, MediaKind, MediaTime, Tracks};
+use breaks::Breaks;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+use video::Video;
 
 /// How long one kind of media waits for the other kind's configuration, in media time …
 const PATIENCE_MEDIA: Duration = Duration::from_millis(500);
@@ -25,8 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PENDING_FRAMES: usize = 512;
 /// A sender without a video keyframe for so long is sent away.
 const KEYFRAME_PATIENCE: Duration = Duration::from_secs(30);
-/// More jumps than this on one connection are an attack or a broken clock.
-const JUMPS: u32 = 100;
+/// No picture is shown longer before or after it is decoded: what is stated beyond is a mistake, or meant to
+/// make outputs wait.
+const LONGEST_COMPOSITION_MS: i32 = 10_000;
 
 /// What a tag led to.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,8 +57,8 @@ pub(super) enum AssemblyError {
     Flv(#[from] FlvError),
     #[error("no video keyframe within {} s", KEYFRAME_PATIENCE.as_secs())]
     NoKeyframe,
-    #[error("timestamps jump too often")]
-    Jumps,
+    #[error("timestamps jump or configurations change too often")]
+    Breaks,
 }
 
 /// The media of one publisher.
@@ -63,6 +66,9 @@ pub(super) enum AssemblyError {
 pub(super) struct Assembly {
     origin: Instant,
     clock: SenderClock,
+    breaks: Breaks,
+    /// Which tracks are taken: video, audio.
+    choices: (TrackChoice, TrackChoice),
     video: Option<Video>,
     audio: Option<AudioTrack>,
     announced: Option<(bool, bool)>,
@@ -78,18 +84,14 @@ pub(super) struct Assembly {
     outputs: VecDeque<Output>,
 }
 
-#[derive(Debug)]
-struct Video {
-    config: AvcConfig,
-    track: VideoTrack,
-}
-
 impl Assembly {
     /// The timeline begins with the first message, at `now` or later.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             origin: now,
             clock: SenderClock::default(),
+            breaks: Breaks::new(now),
+            choices: Default::default(),
             video: None,
             audio: None,
             announced: None,
@@ -110,37 +112,30 @@ impl Assembly {
 
     /// A video message.
     pub(super) fn video(&mut self, now: Instant, timestamp: u32, data: &Bytes) -> Result<(), AssemblyError> {
-        match VideoTag::parse(data)? {
+        match VideoTag::parse(data, &mut self.choices.0)? {
             VideoTag::Nothing => Ok(()),
             VideoTag::Config(config) => self.video_config(now, config),
-            VideoTag::AccessUnit { keyframe, composition_ms, data } => {
-                self.access_unit(now, timestamp, keyframe, composition_ms, data)
-            }
+            VideoTag::Picture(picture) => self.picture(now, timestamp, picture),
         }
     }
 
     /// An audio message.
     pub(super) fn audio(&mut self, now: Instant, timestamp: u32, data: &Bytes) -> Result<(), AssemblyError> {
-        match AudioTag::parse(data)? {
+        match AudioTag::parse(data, &mut self.choices.1)? {
             AudioTag::Nothing => Ok(()),
-            AudioTag::Config(config, record) => {
-                let track = flv::audio_track(&config, record);
-                if self.audio.as_ref() != Some(&track) {
-                    // A late track waits for the next keyframe; a changed one can't: its frames differ.
-                    self.begin_at_keyframe(now, self.audio.is_none());
-                    self.audio = Some(track);
-                }
-                Ok(())
-            }
-            AudioTag::Raw(data) => {
-                let dts = self.time(now, MediaKind::Audio, timestamp)?;
-                if self.audio.is_some() {
-                    let kind = MediaKind::Audio;
-                    self.frame(now, AssembledFrame { kind, pts: dts, dts, keyframe: true, data });
-                }
-                self.check_keyframe(now)
-            }
+            AudioTag::Config(track) => self.audio_track(now, track),
+            AudioTag::Sound(sound) => self.sound(now, timestamp, sound),
         }
+    }
+
+    /// How many timestamps were repaired so far.
+    pub(super) fn repaired(&self) -> u64 {
+        self.clock.repaired
+    }
+
+    /// How many tracks came and are left out: video, audio.
+    pub(super) fn left_out(&self) -> (u32, u32) {
+        (self.choices.0.left_out(), self.choices.1.left_out())
     }
 
     /// Looks at the clock: begins the first epoch when waiting for the other track has taken too long.
@@ -163,12 +158,41 @@ impl Assembly {
         self.outputs.pop_front()
     }
 
-    fn video_config(&mut self, now: Instant, config: AvcConfig) -> Result<(), AssemblyError> {
-        if self.video.as_ref().is_some_and(|video| video.config == config) {
+    fn audio_track(&mut self, now: Instant, track: AudioTrack) -> Result<(), AssemblyError> {
+        if self.audio.as_ref() == Some(&track) {
             return Ok(()); // some senders repeat it every few seconds
         }
-        let track = flv::video_track(&config, false)?;
-        self.video = Some(Video { config, track });
+        self.breaks(now)?;
+        // A late track waits for the next keyframe; a changed one can't: its frames differ.
+        self.begin_at_keyframe(now, self.audio.is_none());
+        self.forget(MediaKind::Audio);
+        self.audio = Some(track);
+        Ok(())
+    }
+
+    fn sound(&mut self, now: Instant, timestamp: u32, sound: Sound) -> Result<(), AssemblyError> {
+        let dts = self.time(now, MediaKind::Audio, timestamp, sound.nanos)?;
+        let known = self.audio.as_ref().map(|track| track.codec);
+        // A frame of MP3 says all there is to know; Opus needs no configuration.
+        if (sound.codec == Codec::Mp3 || known.is_none())
+            && let Some(track) = sound.track()
+        {
+            self.audio_track(now, track)?;
+        }
+        if self.audio.as_ref().is_some_and(|track| track.codec == sound.codec) {
+            let kind = MediaKind::Audio;
+            self.frame(now, AssembledFrame { kind, pts: dts, dts, keyframe: true, data: sound.data });
+        }
+        self.check_keyframe(now)
+    }
+
+    fn video_config(&mut self, now: Instant, config: VideoConfig) -> Result<(), AssemblyError> {
+        if self.video.as_ref().is_some_and(|video| video.has(&config)) {
+            return Ok(()); // some senders repeat it every few seconds
+        }
+        self.breaks(now)?;
+        self.video = Some(Video::new(config)?);
+        self.forget(MediaKind::Video);
         self.keyframe_wanted_since = Some(now);
         self.needs_keyframe = true;
         if self.running.is_some() {
@@ -177,51 +201,56 @@ impl Assembly {
         Ok(())
     }
 
-    fn access_unit(
-        &mut self,
-        now: Instant,
-        timestamp: u32,
-        keyframe: bool,
-        composition_ms: i32,
-        data: Bytes,
-    ) -> Result<(), AssemblyError> {
-        let dts = self.time(now, MediaKind::Video, timestamp)?;
+    fn picture(&mut self, now: Instant, timestamp: u32, picture: Picture) -> Result<(), AssemblyError> {
+        let dts = self.time(now, MediaKind::Video, timestamp, picture.nanos)?;
         self.check_keyframe(now)?;
+        let composition_ms = picture.composition_ms.clamp(-LONGEST_COMPOSITION_MS, LONGEST_COMPOSITION_MS);
         let Some(video) = &mut self.video else { return Ok(()) };
-        let Some((data, idr)) = four_byte_lengths(data, video.config.length_size) else { return Ok(()) };
-        let keyframe = keyframe || idr;
-        if composition_ms != 0 && !video.track.reordered {
-            let track = flv::video_track(&video.config, true)?;
-            if track.reordered {
-                video.track = track;
-                if self.running.is_some() {
-                    self.stale = true;
-                }
-            }
+        let Some(checked) = video.check(picture) else { return Ok(()) };
+        if checked.changes && self.running.is_some() {
+            self.breaks(now)?;
+            self.stale = true;
+        } else if checked.changes && checked.keyframe {
+            self.forget(MediaKind::Video);
         }
-        if keyframe {
+        if checked.keyframe {
             self.keyframe_wanted_since = None;
             self.needs_keyframe = false;
         } else if self.needs_keyframe {
             return Ok(());
         }
-        // Before its decoding time nothing can be shown.
-        let pts = dts + Duration::from_millis(u64::try_from(composition_ms).unwrap_or(0));
-        self.frame(now, AssembledFrame { kind: MediaKind::Video, pts, dts, keyframe, data });
+        let pts = MediaTime::from_nanos(dts.as_nanos() + i64::from(composition_ms) * 1_000_000);
+        let (kind, keyframe, data) = (MediaKind::Video, checked.keyframe, checked.data);
+        self.frame(now, AssembledFrame { kind, pts, dts, keyframe, data });
         Ok(())
     }
 
+    /// Frames of a configuration that was replaced before the first epoch began.
+    fn forget(&mut self, kind: MediaKind) {
+        self.pending.retain(|frame| frame.kind != kind);
+    }
+
+    /// Something begins a new epoch; not too often.
+    fn breaks(&mut self, now: Instant) -> Result<(), AssemblyError> {
+        if self.breaks.take(now) { Ok(()) } else { Err(AssemblyError::Breaks) }
+    }
+
     /// Places a timestamp; a jump begins a new epoch.
-    fn time(&mut self, now: Instant, kind: MediaKind, timestamp: u32) -> Result<MediaTime, AssemblyError> {
+    fn time(
+        &mut self,
+        now: Instant,
+        kind: MediaKind,
+        timestamp: u32,
+        nanos: u32,
+    ) -> Result<MediaTime, AssemblyError> {
         let elapsed_ms = now.saturating_duration_since(self.origin).as_millis() as i64;
         let (time, jumped) = self.clock.place(kind, timestamp, elapsed_ms);
         if jumped {
-            if self.clock.jumps > JUMPS {
-                return Err(AssemblyError::Jumps);
-            }
+            self.breaks(now)?;
             self.begin_at_keyframe(now, false);
         }
-        Ok(time)
+        // Less than the millisecond by which times rise at least.
+        Ok(MediaTime::from_nanos(time.as_nanos() + i64::from(nanos)))
     }
 
     /// A new epoch is due. With `patient` the running one goes on until the next video keyframe.
@@ -282,7 +311,7 @@ impl Assembly {
     }
 
     fn begin(&mut self) {
-        let video = self.video.as_ref().map(|video| video.track.clone());
+        let video = self.video.as_ref().and_then(|video| video.track().cloned());
         let tracks = Tracks { video, audio: self.audio.clone() };
         self.stale = false;
         self.outputs.push_back(Output::Epoch(tracks.clone()));

@@ -188,3 +188,83 @@ fn video_without_a_keyframe_is_refused_after_30_seconds() {
     feed.video(0, 0, true);
     assert_eq!(feed.assembly.deadline(), None, "a group of pictures may be long");
 }
+
+#[test]
+fn r12_a_picture_may_be_shown_before_it_is_decoded() {
+    let mut feed = Feed::new();
+    feed.assembly.announce((true, false));
+    feed.video_config(12);
+    feed.video(0, 0, true);
+    for (timestamp, composition) in [(40, [0, 0, 80]), (80, [0xff, 0xff, 0xd8]), (120, [0x80, 0, 0])] {
+        let [a, b, c] = composition;
+        let data = vec![0x27, 1, a, b, c, 0, 0, 0, 2, 0x41, 0x80].into();
+        feed.assembly.video(feed.start, timestamp, &data).expect("valid");
+    }
+    let times: Vec<_> = std::iter::from_fn(|| feed.assembly.pop())
+        .filter_map(|output| match output {
+            Output::Frame(frame) => Some((frame.dts.as_millis(), frame.pts.as_millis())),
+            Output::Epoch(_) => None,
+        })
+        .collect();
+    assert_eq!(times, [(0, 0), (40, 120), (80, 40), (120, -9_880)], "as stated, up to 10 s");
+}
+
+#[test]
+fn r16_vp9_begins_when_a_keyframe_tells_its_size_and_anew_when_that_changes() {
+    const CONFIG: &[u8] = b"\x90vp09\x00\x1f\x80\x02\x02\x02\x00\x00";
+    let key: &[u8] = b"\x91vp09\x82\x49\x83\x42\x00\x28\x10\x16\x96\x38";
+    let wider: &[u8] = b"\x91vp09\x82\x49\x83\x42\x00\x2c\x10\x16\x96\x38";
+    let inter: &[u8] = b"\xa1vp09\x86\x00";
+    let mut feed = Feed::new();
+    feed.assembly.announce((true, false));
+    for (timestamp, data) in [CONFIG, inter, key, inter, key, wider].into_iter().enumerate() {
+        let data = Bytes::from_static(data);
+        feed.assembly.video(feed.start, timestamp as u32 * 200, &data).expect("valid");
+    }
+    let expected = ["E video", "video! 200", "video 400", "video! 600", "E video", "video! 800"];
+    assert_eq!(feed.outputs(), expected);
+}
+
+#[test]
+fn r16_mp3_and_opus_need_no_configuration() {
+    let mut feed = Feed::new();
+    feed.assembly.announce((false, true));
+    for (timestamp, data) in
+        [&b"\x2f\xff\xfb\x90\x64"[..], b"\x2fnoise", b"\x2f\xff\xfb\x94\x64"].into_iter().enumerate()
+    {
+        let data = Bytes::copy_from_slice(data);
+        feed.assembly.audio(feed.start, timestamp as u32 * 24, &data).expect("valid");
+    }
+    assert_eq!(feed.outputs(), ["E audio", "audio 0", "audio 24", "E audio", "audio 48"], "48 kHz at last");
+    let mut feed = Feed::new();
+    feed.assembly.announce((false, true));
+    feed.assembly.audio(feed.start, 0, &Bytes::from_static(b"\x91Opus\xfc\xff\xfe")).expect("valid");
+    assert_eq!(feed.outputs(), ["E audio", "audio 0"]);
+}
+
+#[test]
+fn r16_frames_of_another_codec_than_configured_are_dropped() {
+    let mut feed = Feed::new();
+    feed.video_config(12);
+    feed.audio_config(AAC);
+    feed.video(0, 0, true);
+    feed.audio(0, 1);
+    feed.outputs();
+    feed.assembly
+        .video(feed.start, 40, &Bytes::from_static(b"\x93hvc1\x00\x00\x00\x02\x26\x01"))
+        .expect("valid");
+    feed.assembly.audio(feed.start, 41, &Bytes::from_static(b"\x91Opus\xfc\xff\xfe")).expect("valid");
+    assert_eq!(feed.outputs(), [""; 0]);
+}
+
+#[test]
+fn r13_configurations_that_change_without_end_are_refused() {
+    let mut feed = Feed::new();
+    let change = |feed: &mut Feed, n: u32| {
+        let data = if n % 2 == 0 { &b"\x2f\xff\xfb\x90\x64"[..] } else { b"\x2f\xff\xfb\x94\x64" };
+        feed.assembly.audio(feed.start, n, &Bytes::from_static(data))
+    };
+    let accepted = (0..1_000).take_while(|n| change(&mut feed, *n).is_ok()).count();
+    assert_eq!(accepted, 60);
+    assert_eq!(change(&mut feed, 60), Err(AssemblyError::Breaks));
+}

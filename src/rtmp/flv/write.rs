@@ -14,18 +14,17 @@ pub(in crate::rtmp) fn audio_header(config: bool) -> [u8; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rtmp::flv::VideoTag;
-    use bytes::Bytes;
+    use crate::rtmp::flv::{TrackChoice, VideoTag};
 
     #[test]
     fn composition_offsets_are_signed() {
-        let tag = |bytes: &'static [u8]| VideoTag::parse(&Bytes::from_static(bytes)).expect("valid");
-        let offset = |tag| match tag {
-            VideoTag::AccessUnit { composition_ms, .. } => composition_ms,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(offset(tag(&[0x17, 1, 0, 0, 80, 9])), 80);
-        assert_eq!(offset(tag(&[0x27, 1, 0xff, 0xff, 0xfe, 9])), -2);
+        for offset in [0, 80, -2, -8_388_608, 8_388_607] {
+            let tag = [&video_header(false, false, offset)[..], &[9]].concat().into();
+            match VideoTag::parse(&tag, &mut TrackChoice::default()) {
+                Ok(VideoTag::Picture(picture)) => assert_eq!(picture.composition_ms, offset),
+                other => panic!("{other:?}"),
+            }
+        }
         assert_eq!(video_header(true, false, 80), [0x17, 1, 0, 0, 80]);
         assert_eq!(video_header(false, false, -2), [0x27, 1, 0xff, 0xff, 0xfe]);
     }

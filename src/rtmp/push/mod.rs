@@ -160,7 +160,8 @@ impl Push {
         match frame.kind {
             MediaKind::Video => {
                 let offset = frame.pts.as_millis() - frame.dts.as_millis();
-                let offset = offset.clamp(0, 0x7f_ffff) as i32;
+                // A signed number of 24 bits.
+                let offset = offset.clamp(-0x80_0000, 0x7f_ffff) as i32;
                 let header = flv::video_header(frame.keyframe, false, offset);
                 self.writer.write(6, kind::VIDEO, stream, timestamp_ms, &[&header, &frame.data]);
             }

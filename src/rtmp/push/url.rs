@@ -57,12 +57,12 @@ impl PushUrl {
     }
 
     /// What the connect command calls `tcUrl`.
-    pub(super) fn tc_url(&self) -> String {
+    pub(in crate::rtmp) fn tc_url(&self) -> String {
         format!("{}://{}/{}", self.scheme(), self.authority(), self.app)
     }
 
     /// The key without its query.
-    pub(super) fn key_path(&self) -> &str {
+    pub(in crate::rtmp) fn key_path(&self) -> &str {
         let key = self.key.reveal();
         key.split_once('?').map_or(key, |(path, _)| path)
     }

@@ -112,6 +112,13 @@ impl Session {
                 return Err(SessionError::Denied(refusal.description));
             }
         };
+        // Answered by `publish`, after a look at who has the name.
+        self.asked = Some((stream, name));
+        Ok(())
+    }
+
+    /// Takes the name, if it is to be had, and answers `publish`.
+    pub(super) fn publish(&mut self, stream: u32, name: StreamName) -> Result<(), SessionError> {
         let source = Source { kind: SourceKind::Rtmp, remote: Some(self.remote) };
         let publisher = match self.hub.publish::<Frame>(name, source) {
             Ok(publisher) => publisher,

@@ -41,16 +41,22 @@ pub(super) async fn fill<R: AsyncRead + Unpin>(
 
 /// Gives the lent buffer back; what is left in `input` moves to one of its own size.
 pub(super) fn release(input: &mut BytesMut) {
-    if input.len() < SMALL && input.capacity() > SMALL {
+    // What was consumed is no capacity any more, until it is reclaimed.
+    if input.len() < SMALL && input.try_reclaim(SMALL) {
         let rest = if input.is_empty() { BytesMut::new() } else { BytesMut::from(&input[..]) };
         let lent = mem::replace(input, rest);
-        SPARE.with_borrow_mut(|spare| *spare = lent);
+        SPARE.with_borrow_mut(|spare| {
+            if lent.capacity() > spare.capacity() {
+                *spare = lent;
+            }
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Buf;
     use tokio::io::AsyncWriteExt;
 
     #[tokio::test]
@@ -59,7 +65,7 @@ mod tests {
         let mut input = BytesMut::new();
         peer.write_all(&[7; 50_000]).await.expect("room");
         assert_eq!(fill(&mut connection, &mut input).await.expect("open"), 50_000);
-        let _ = input.split_to(49_990);
+        input.advance(49_990);
         release(&mut input);
         assert_eq!((&input[..], input.capacity() < SMALL), (&[7; 10][..], true));
         peer.write_all(&[8; 5]).await.expect("room");
@@ -68,6 +74,16 @@ mod tests {
         input.clear();
         release(&mut input);
         assert_eq!(input.capacity(), 0);
+        // A read that fills the buffer, consumed to the last byte.
+        peer.write_all(&[9; READ_SIZE]).await.expect("room");
+        let mut count = 0;
+        while count < READ_SIZE {
+            count += fill(&mut connection, &mut input).await.expect("open");
+            input.advance(input.len());
+            release(&mut input);
+        }
+        assert!(!input.try_reclaim(1), "nothing is held");
+        assert!(SPARE.with_borrow_mut(|spare| spare.try_reclaim(READ_SIZE)), "the one buffer is back");
         drop(peer);
         assert_eq!(fill(&mut connection, &mut input).await.expect("closed in order"), 0);
     }

@@ -14,10 +14,11 @@ use super::address::Application;
 use super::chunk::{ChunkReader, ChunkWriter, Limits, Message, aggregate, kind};
 use super::command::Command;
 use super::connection::Connection;
-use super::handshake;
+use super::handshake::{self, HandshakeError};
 use super::publishing::Publishing;
 use super::server::{Authorize, Visitor};
 use crate::admission::Place;
+use crate::media::StreamName;
 use crate::stream::Hub;
 use bytes::BytesMut;
 use std::net::SocketAddr;
@@ -50,6 +51,8 @@ pub(super) struct Session {
     publishing: Option<Publishing>,
     /// Done when the publisher must go.
     kicked: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// The message stream and the name of a `publish` that is to be answered next.
+    asked: Option<(u32, StreamName)>,
     /// Held until something is published.
     half_open: Option<Place>,
     window: u64,
@@ -74,7 +77,10 @@ impl Session {
         // On the heap only while it lasts: a session's task is as large as the largest of its states.
         let greeting = Box::pin(async {
             let mut connection = match tls {
-                Some(tls) => Connection::Tls(Box::new(tls.accept(connection).await?)),
+                Some(tls) => {
+                    let stream = tls.accept(connection).await.map_err(HandshakeError::Io)?;
+                    Connection::Tls(Box::new(stream))
+                }
                 None => Connection::Plain(connection),
             };
             let early = handshake::accept(&mut connection).await?;
@@ -109,6 +115,7 @@ impl Session {
             message_streams: 0,
             publishing: None,
             kicked: None,
+            asked: None,
             half_open: Some(half_open),
             window: WINDOW.into(),
             acknowledged: 0,
@@ -137,6 +144,14 @@ impl Session {
         loop {
             while let Some(message) = self.reader.next_message()? {
                 self.handle(message)?;
+                if let Some((stream, name)) = self.asked.take() {
+                    input::release(self.reader.input());
+                    tokio::select! {
+                        () = &mut cancelled => return Err(SessionError::Closing),
+                        () = self.hub.settle(&name) => {}
+                    }
+                    self.publish(stream, name)?;
+                }
                 if self.finished {
                     return Ok(());
                 }
@@ -158,7 +173,7 @@ impl Session {
             tokio::select! {
                 biased;
                 () = &mut cancelled => return Err(SessionError::Closing),
-                () = kicked => return Err(SessionError::Ended),
+                () = kicked => return Err(self.dismissed()),
                 count = input::fill(&mut self.connection, self.reader.input()) => {
                     if count? == 0 {
                         return Ok(());
@@ -173,6 +188,14 @@ impl Session {
                     timer.as_mut().reset(deadline);
                 }
             }
+        }
+    }
+
+    /// Why the hub wants this publisher gone.
+    fn dismissed(&self) -> SessionError {
+        match self.publishing.as_ref().is_some_and(Publishing::is_superseded) {
+            true => SessionError::Superseded,
+            false => SessionError::Ended,
         }
     }
 

@@ -1,7 +1,12 @@
 //! The SDP answer to a viewer, written by us (RFC 8829 §5.3, draft-ietf-wish-whep).
 //!
 //! One bundle, all candidates at once. A section for which the stream has no video is answered
-//! `inactive`, one for sound is answered in any case: sound is Opus whenever it comes, so it may come later; one that carries neither pictures nor sound, and a second one of a kind, is refused.
+//! `inactive`; one for sound is answered in any case: sound is Opus whenever it comes, so it may come later.
+//! One that carries neither pictures nor sound, and a second one of a kind, is refused.
+//!
+//! Pictures are passed through and never transcoded for a viewer: one that has not got the stream's codec is
+//! refused with the names of both sides' codecs (422), since an encoder for each codec that any one viewer lacks
+//! would cost more than all viewers together. Such a viewer has HLS.
 
 use super::offer::{Offer, OfferedCodec, Section, parameter};
 use super::playout::{self, PlayoutHint};

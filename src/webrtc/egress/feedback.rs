@@ -101,12 +101,13 @@ impl Viewer {
         buffer: &mut Vec<u8>,
     ) {
         let Some((keys, path)) = self.transport.sending() else { return };
-        let track = self.tracks.iter_mut().find(|track| track.ssrc == ssrc && track.kind == MediaKind::Video);
-        let Some(track) = track else { return };
+        let Some(track) = self.tracks.iter_mut().find(|track| track.ssrc == ssrc) else { return };
         let Some((mapping, sequence)) = track.missing(number) else { return };
-        let Some((template, packet)) = fan_out.history().get(mapping.layer, sequence) else { return };
+        let Some((template, packet)) = fan_out.history().get(track.kind, mapping.layer, sequence) else {
+            return;
+        };
         let Some(numbers) = mapping.numbers(sequence, packet.timestamp) else { return };
-        let copies = self.resend.take(numbers.index, template.bytes(packet).len(), now);
+        let copies = self.resend.take((ssrc, numbers.index), template.bytes(packet).len(), now);
         if self.resend.is_lossy(now) {
             track.allow_repairs();
         }

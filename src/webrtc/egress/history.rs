@@ -1,6 +1,7 @@
 //! What a stream has sent lately: for retransmission, and for the first picture of new viewers.
 
 use super::playout::Transit;
+use super::ring::{Kept, Ring, slot};
 use super::template::{Template, TemplatePacket};
 use crate::media::{MediaKind, MediaTime};
 use crate::stream::MAX_LAYERS;
@@ -9,28 +10,28 @@ use std::time::{Duration, Instant};
 
 /// The reach of the check for repeated sequences.
 const REACH: u16 = 2048;
-/// Video packets of one layer kept for retransmission: this many at least, and as many as came within
-/// [`KEPT`], up to the greater number.
-const WINDOW: (usize, usize) = (512, 8192);
-const KEPT: Duration = Duration::from_millis(1500);
+/// Packets of one layer, and of the sound, kept for retransmission: so many at least and at most.
+const PICTURES: (usize, usize) = (512, 8192);
+const SOUND: (usize, usize) = (64, 512);
 /// Bounds of the group of pictures kept for new viewers; a longer one is not kept.
 const GROUP_PACKETS: usize = 16_384;
 const GROUP_BYTES: usize = 16 << 20;
 
 /// The past of one epoch of one stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct History {
     epoch: Option<u64>,
     layers: Vec<Layer>,
     audio: Seen,
+    sound: Ring,
     anchor: Option<Instant>,
     generation: u64,
 }
 
 /// The past of the video, or of one layer of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Layer {
-    ring: Vec<Option<Kept>>,
+    ring: Ring,
     group: Group,
     seen: Seen,
 }
@@ -44,15 +45,6 @@ pub(super) struct Group {
     /// Packets and bytes of this layer.
     packets: usize,
     pub(super) bytes: usize,
-}
-
-/// A packet kept for retransmission.
-#[derive(Clone, Debug)]
-struct Kept {
-    sequence: u64,
-    template: Arc<Template>,
-    position: usize,
-    at: Instant,
 }
 
 /// The latest of one track.
@@ -71,6 +63,19 @@ struct Seen {
     highest: Option<u64>,
     latest: Option<Latest>,
     transit: Transit,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            epoch: None,
+            layers: Vec::new(),
+            audio: Seen::default(),
+            sound: Ring::new(SOUND),
+            anchor: None,
+            generation: 0,
+        }
+    }
 }
 
 impl History {
@@ -102,23 +107,33 @@ impl History {
             self.layers[number].group.push(number as u8, template);
         }
         for (position, packet) in template.packets.iter().enumerate() {
+            let sequence = packet.sequence;
+            let kept = || Kept { sequence, template: template.clone(), position, at: now };
             match packet.kind {
-                MediaKind::Audio => self.audio.arrived(packet, anchor, now),
+                MediaKind::Audio => {
+                    self.audio.arrived(packet, anchor, now);
+                    self.sound.keep(kept());
+                }
                 MediaKind::Video => {
                     let Some(layer) = self.layers.get_mut(usize::from(packet.layer)) else { continue };
                     layer.seen.arrived(packet, anchor, now);
-                    let sequence = packet.sequence;
-                    layer.keep(Kept { sequence, template: template.clone(), position, at: now });
+                    layer.ring.keep(kept());
                 }
             }
         }
     }
 
-    /// A video packet to send again.
-    pub(super) fn get(&self, layer: u8, sequence: u64) -> Option<(&Arc<Template>, &TemplatePacket)> {
-        let ring = &self.layer(layer)?.ring;
-        let kept = ring.get(slot(sequence, ring.len())?)?.as_ref()?;
-        (kept.sequence == sequence).then(|| (&kept.template, &kept.template.packets[kept.position]))
+    /// A packet to send again. `layer` counts for video only.
+    pub(super) fn get(
+        &self,
+        kind: MediaKind,
+        layer: u8,
+        sequence: u64,
+    ) -> Option<(&Arc<Template>, &TemplatePacket)> {
+        match kind {
+            MediaKind::Video => self.layer(layer)?.ring.get(sequence),
+            MediaKind::Audio => self.sound.get(sequence),
+        }
     }
 
     /// The group of pictures of a layer; `None` before its first packet.
@@ -154,7 +169,7 @@ impl History {
         let position = usize::from(layer);
         if position < MAX_LAYERS && self.layers.len() <= position {
             let group = || Group { generation: self.generation, ..Group::default() };
-            let fresh = || Layer { group: group(), ..Layer::default() };
+            let fresh = || Layer { ring: Ring::new(PICTURES), group: group(), seen: Seen::default() };
             self.layers.resize_with(position + 1, fresh);
         }
         self.layers.get_mut(position)
@@ -164,31 +179,6 @@ impl History {
         match kind {
             MediaKind::Video => Some(&self.layer(layer)?.seen),
             MediaKind::Audio => Some(&self.audio),
-        }
-    }
-}
-
-impl Layer {
-    /// Keeps a packet; the ring grows where one that is still young would have to go.
-    fn keep(&mut self, kept: Kept) {
-        if self.ring.is_empty() {
-            self.ring.resize(WINDOW.0, None);
-        }
-        loop {
-            let Some(slot) = slot(kept.sequence, self.ring.len()) else { return };
-            let young = self.ring[slot].as_ref().is_some_and(|old| kept.at.duration_since(old.at) < KEPT);
-            if !young || self.ring.len() >= WINDOW.1 {
-                self.ring[slot] = Some(kept);
-                return;
-            }
-            let mut larger = vec![None; 2 * self.ring.len()];
-            let length = larger.len();
-            for old in self.ring.drain(..).flatten() {
-                if let Some(place) = self::slot(old.sequence, length).and_then(|slot| larger.get_mut(slot)) {
-                    *place = Some(old);
-                }
-            }
-            self.ring = larger;
         }
     }
 }
@@ -247,10 +237,6 @@ impl Seen {
     }
 }
 
-fn slot(sequence: u64, length: usize) -> Option<usize> {
-    Some(sequence.checked_rem(length as u64)? as usize)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,7 +286,7 @@ mod tests {
     fn packets_are_found_for_a_while_however_many_there_are() {
         let (mut history, start) = (History::default(), Instant::now());
         let get = |history: &History, sequence| {
-            let (template, packet) = history.get(0, sequence)?;
+            let (template, packet) = history.get(MediaKind::Video, 0, sequence)?;
             assert_eq!(template.payload(packet), u64::to_be_bytes(sequence));
             Some(())
         };

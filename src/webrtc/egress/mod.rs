@@ -7,6 +7,8 @@
 mod answer;
 mod fan_out;
 mod feedback;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod history;
 mod layers;
 mod offer;
@@ -15,6 +17,7 @@ mod playback;
 mod playout;
 mod reach;
 mod resend;
+mod ring;
 mod rtcp;
 mod template;
 #[cfg(test)]

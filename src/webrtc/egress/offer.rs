@@ -243,6 +243,10 @@ fn check_bounds(text: &str) -> Result<(), String> {
         if line.len() > MAX_LINE {
             return Err(format!("line {lines} has more than {MAX_LINE} bytes"));
         }
+        // RFC 8866 §9: of these a value may hold a tab at most; some of what is read here goes back.
+        if line.strip_suffix('\r').unwrap_or(line).contains(|c: char| c.is_control() && c != '\t') {
+            return Err(format!("line {lines} has a control character"));
+        }
     }
     if lines > MAX_LINES {
         return Err(format!("it has more than {MAX_LINES} lines"));

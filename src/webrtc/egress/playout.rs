@@ -69,7 +69,8 @@ impl PlayoutHint {
     pub(super) fn update(&mut self, lag: i64) {
         self.lag = lag;
         let wait = self.wait();
-        if self.told.is_some_and(|told| told.abs_diff(wait) >= WORTH) {
+        // What waits to be told for the first time is told as it is by then.
+        if self.told.map_or(self.wanted.is_some(), |told| told.abs_diff(wait) >= WORTH) {
             self.wanted = Some(wait);
         }
     }
@@ -132,5 +133,37 @@ impl Transit {
     pub(super) fn least(&self) -> Option<i64> {
         let (_, present) = self.present?;
         Some(self.before.map_or(present, |before| before.min(present)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The least delay that the packet carries, in milliseconds.
+    fn told(hint: &mut PlayoutHint, sequence: u64, timestamp: u32) -> Option<u32> {
+        let covered = hint.covers(sequence, timestamp);
+        let [_, _, _, _, _, high, middle, low] = hint.extension();
+        covered.then(|| u32::from_be_bytes([0, high, middle, low]) >> 12).map(|steps| 10 * steps)
+    }
+
+    #[test]
+    fn what_changes_before_the_hint_was_told_is_told_with_it() {
+        let lag = Duration::from_millis(40).as_nanos() as i64;
+        let mut hint = PlayoutHint::new(5);
+        hint.allow_repairs();
+        assert_eq!(told(&mut hint, 1, 100), None, "nothing has begun");
+        hint.begin(100, lag);
+        assert_eq!(told(&mut hint, 1, 100), None, "the first picture is shown at once");
+        assert_eq!(told(&mut hint, 2, 200), Some(240));
+        let mut hint = PlayoutHint::new(5);
+        hint.begin(100, lag);
+        hint.allow_repairs();
+        hint.update(2 * lag);
+        assert_eq!(told(&mut hint, 2, 200), Some(280));
+        hint.update(2 * lag + 1_000_000);
+        assert_eq!(told(&mut hint, 2 + PACKETS, 300), None, "not worth telling");
+        hint.update(0);
+        assert_eq!(told(&mut hint, 3 + PACKETS, 400), Some(200));
     }
 }

@@ -17,7 +17,7 @@ const REMEMBERED: usize = 64;
 pub(super) struct ResendBudget {
     bytes: f64,
     filled: Instant,
-    recent: Vec<(u64, Instant)>,
+    recent: Vec<((u32, u64), Instant)>,
     next: usize,
 }
 
@@ -33,11 +33,11 @@ impl ResendBudget {
         self.recent.iter().filter(|(_, at)| lately(*at)).count() >= LOSSY
     }
 
-    /// How many copies of the packet `index` of `size` bytes may be sent now, which are accounted for; 0: none.
+    /// How many copies of the packet with this SSRC and index, of `size` bytes, may be sent now, which are accounted for; 0: none.
     ///
     /// One copy for a viewer that has lost little. Where copies are lost as well, the next round of requests
     /// comes too late for a smooth picture, so there are two, and three when it has come.
-    pub(super) fn take(&mut self, index: u64, size: usize, now: Instant) -> u8 {
+    pub(super) fn take(&mut self, index: (u32, u64), size: usize, now: Instant) -> u8 {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = now;
         self.bytes = (self.bytes + passed * RATE).min(RATE);
@@ -70,22 +70,23 @@ mod tests {
     fn a_packet_is_not_repeated_at_once() {
         let start = Instant::now();
         let mut budget = ResendBudget::new(start);
-        assert_eq!(budget.take(1, 1200, start), 1);
-        assert_eq!(budget.take(1, 1200, start + INTERVAL / 2), 0);
-        assert_eq!(budget.take(2, 1200, start + INTERVAL / 2), 1);
-        assert_eq!(budget.take(1, 1200, start + INTERVAL), 3, "the first copy was lost");
-        assert_eq!(budget.take(3, 1200, start + INTERVAL), 2, "much is lost");
-        assert_eq!(budget.take(4, 1200, start + INTERVAL + LATELY), 1);
+        assert_eq!(budget.take((7, 1), 1200, start), 1);
+        assert_eq!(budget.take((7, 1), 1200, start + INTERVAL / 2), 0);
+        assert_eq!(budget.take((7, 2), 1200, start + INTERVAL / 2), 1);
+        assert_eq!(budget.take((8, 1), 1200, start + INTERVAL / 2), 1, "of another track");
+        assert_eq!(budget.take((7, 1), 1200, start + INTERVAL), 3, "the first copy was lost");
+        assert_eq!(budget.take((7, 3), 1200, start + INTERVAL), 2, "much is lost");
+        assert_eq!(budget.take((7, 4), 1200, start + INTERVAL + LATELY), 1);
     }
 
     #[test]
     fn a_flood_is_cut_and_the_budget_refills() {
         let start = Instant::now();
         let mut budget = ResendBudget::new(start);
-        let taken: u32 = (0..10_000).map(|index| u32::from(budget.take(index, 1000, start))).sum();
+        let taken: u32 = (0..10_000).map(|index| u32::from(budget.take((7, index), 1000, start))).sum();
         assert!((500..=501).contains(&taken), "{taken}");
         let later = start + Duration::from_millis(100);
-        let taken: u32 = (20_000..30_000).map(|index| u32::from(budget.take(index, 1000, later))).sum();
+        let taken: u32 = (20_000..30_000).map(|index| u32::from(budget.take((7, index), 1000, later))).sum();
         assert!((49..=51).contains(&taken), "{taken}");
     }
 }

@@ -57,6 +57,22 @@ pub(super) fn full_intra_request(media: u32, number: u8, output: &mut Vec<u8>) {
     output.extend([number, 0, 0, 0]);
 }
 
+/// What the way from the publisher holds, for all its sources (draft-alvestrand-rmcat-remb-03 §2.2).
+pub(super) fn estimate(bits: u64, sources: &[u32], output: &mut Vec<u8>) {
+    let start = output.len();
+    head(15, 206, 0, output);
+    let exponent = (64 - bits.leading_zeros()).saturating_sub(18);
+    let [.., high, middle, low] = ((bits >> exponent) as u32).to_be_bytes();
+    let sources = &sources[..sources.len().min(31)];
+    output.extend(b"REMB");
+    output.extend([sources.len() as u8, (exponent as u8) << 2 | high, middle, low]);
+    for source in sources {
+        output.extend(source.to_be_bytes());
+    }
+    let words = ((output.len() - start) / 4 - 1) as u16;
+    output[start + 2..start + 4].copy_from_slice(&words.to_be_bytes());
+}
+
 fn head(format: u8, kind: u8, media: u32, output: &mut Vec<u8>) {
     output.extend([0x80 | format, kind, 0, 2]);
     output.extend(OUR_SSRC.to_be_bytes());
@@ -98,6 +114,7 @@ mod tests {
     use rtc::rtcp::packet::{marshal, unmarshal};
     use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
     use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+    use rtc::rtcp::payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEstimatedMaximumBitrate;
     use rtc::rtcp::receiver_report::ReceiverReport;
     use rtc::rtcp::sender_report::SenderReport;
     use rtc::rtcp::source_description::SourceDescription;
@@ -114,6 +131,7 @@ mod tests {
         nack(7, &missing, &mut output);
         picture_loss(8, &mut output);
         full_intra_request(9, 3, &mut output);
+        estimate(2_345_678, &[7, 8], &mut output);
         let read = unmarshal(&mut &output[..]).expect("readable");
         let report = read[0].as_any().downcast_ref::<ReceiverReport>().expect("a report");
         assert_eq!((report.ssrc, report.reports.len()), (OUR_SSRC, 1));
@@ -129,7 +147,11 @@ mod tests {
         assert_eq!(loss.media_ssrc, 8);
         let intra = read[4].as_any().downcast_ref::<FullIntraRequest>().expect("a FIR");
         assert_eq!((intra.fir[0].ssrc, intra.fir[0].sequence_number), (9, 3));
-        assert_eq!(read.len(), 5);
+        let estimate =
+            read[4 + 1].as_any().downcast_ref::<ReceiverEstimatedMaximumBitrate>().expect("a REMB");
+        assert_eq!(estimate.ssrcs, [7, 8]);
+        assert!((2_345_000.0..2_345_679.0).contains(&estimate.bitrate), "{}", estimate.bitrate);
+        assert_eq!(read.len(), 6);
     }
 
     #[test]

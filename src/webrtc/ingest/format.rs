@@ -20,8 +20,10 @@ pub(super) struct Format {
 }
 
 /// Feedback that we send, as in `a=rtcp-fb`.
-const VIDEO_FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "transport-cc"];
-const AUDIO_FEEDBACK: [&str; 1] = ["transport-cc"];
+const VIDEO_FEEDBACK: [&str; 5] = ["nack", "nack pli", "ccm fir", "transport-cc", "goog-remb"];
+/// Browsers offer no repetition of sound by themselves: Opus conceals losses, and repeats itself in band. Who
+/// offers it gets it.
+const AUDIO_FEEDBACK: [&str; 2] = ["nack", "transport-cc"];
 /// RFC 7798 §7.1.
 const H265_PARAMETERS: [&str; 3] = ["profile-id", "tier-flag", "level-id"];
 /// The AV1 RTP payload format §7.2.
@@ -97,6 +99,9 @@ pub(super) fn formats<'a>(
         };
         let mut feedback: Vec<&'static str> =
             known.iter().copied().filter(|feedback| offered(feedback)).collect();
+        if feedback.contains(&"transport-cc") {
+            feedback.retain(|feedback| *feedback != "goog-remb"); // senders estimate better than we do
+        }
         if feedback.contains(&"nack pli") {
             feedback.retain(|feedback| *feedback != "ccm fir"); // one way to ask for keyframes is enough
         }

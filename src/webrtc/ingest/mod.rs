@@ -7,14 +7,17 @@
 //! packets, `sources` tells whose they are, `source` counts them; `access_unit` knows where decoding can start;
 //! `receiver` turns the packets of one encoding into numbered ones, `loss` asks for those that are missing, and
 //! `publication` places them on one timeline and hands them to the hub in epochs and batches; `layers` puts the
-//! encodings of simulcast in order. `feedback` and
-//! `twcc` write what the publisher is told; `candidate` reads trickled fragments. The connection itself is
+//! encodings of simulcast in order. `telling`
+//! decides what the publisher is told, `feedback` and `twcc` write it, `bandwidth` estimates what its way holds; `candidate` reads trickled fragments. The connection itself is
 //! `transport`'s.
 
 mod access_unit;
 mod answer;
+mod bandwidth;
 mod feedback;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod layers;
 mod loss;
 mod offer;
@@ -25,6 +28,7 @@ mod sdp;
 mod session;
 mod source;
 mod sources;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod twcc;

@@ -44,6 +44,10 @@ pub(super) struct Publication {
     layers: Option<Layers>,
     /// What is left of the present block.
     block: BytesMut,
+    /// As the publisher counted them when the epoch began.
+    interruptions: u64,
+    /// … and when a keyframe was asked for because of one.
+    asked: u64,
 }
 
 impl Publication {
@@ -54,6 +58,7 @@ impl Publication {
                 add_track(&mut expected, format);
             }
         }
+        let interruptions = publisher.interruptions();
         let simulcast = offer.sections.iter().find(|section| !section.rids.is_empty());
         Self {
             publisher,
@@ -66,12 +71,19 @@ impl Publication {
             changed: false,
             pending: Vec::new(),
             block: BytesMut::new(),
+            interruptions,
+            asked: interruptions,
         }
     }
 
     /// The stream that is published.
     pub(super) fn stream(&self) -> &Arc<Stream> {
         self.publisher.stream()
+    }
+
+    /// Whether another publisher has taken the name over.
+    pub(super) fn is_superseded(&self) -> bool {
+        self.publisher.is_superseded()
     }
 
     /// The layer that an encoding is; `None` before the layers are in order.
@@ -126,6 +138,7 @@ impl Publication {
             self.stream().statistics().video_frame(keyframe);
         }
         let Place { sequence, mut keyframe, prefix_from, .. } = place;
+        self.mend(kind, layer, keyframe, prefix_from);
         if keyframe && let Some(picture) = access_unit::picture(format.codec, packet.payload) {
             self.describe(encoding, prefix_from, picture);
         }
@@ -147,6 +160,36 @@ impl Publication {
             keyframe,
             payload,
         });
+    }
+
+    /// After a pause that others may have filled, an epoch begins where decoding can begin; a keyframe is
+    /// asked for. `first`: the number of the first packet of what decoding begins with.
+    fn mend(&mut self, kind: MediaKind, layer: u8, keyframe: bool, first: u64) {
+        let interruptions = self.publisher.interruptions();
+        if interruptions == self.interruptions || self.epoch.is_none() {
+            return;
+        }
+        let begins = match self.present.has(MediaKind::Video) {
+            true => kind == MediaKind::Video && keyframe && layer == 0,
+            false => true,
+        };
+        if begins {
+            self.release_before(kind, first);
+            self.interruptions = interruptions;
+            self.changed = true;
+        } else if self.asked != interruptions {
+            self.asked = interruptions;
+            self.stream().request_keyframe();
+        }
+    }
+
+    /// Writes what waits, except for what begins with the packet `first`.
+    fn release_before(&mut self, kind: MediaKind, first: u64) {
+        let of_this_unit = |packet: &Packet| packet.kind == kind && packet.sequence >= first;
+        let split = self.pending.iter().position(of_this_unit).unwrap_or(self.pending.len());
+        let later = self.pending.split_off(split);
+        self.release();
+        self.pending = later;
     }
 
     /// Copies a payload, without an allocation of its own.
@@ -179,11 +222,7 @@ impl Publication {
         }
         debug!(stream = %self.stream().name(), resolution = ?described.resolution, "Video is described.");
         if self.epoch.is_some() || video.resolution.is_some() {
-            let of_this_unit = |packet: &Packet| packet.kind == MediaKind::Video && packet.sequence >= first;
-            let split = self.pending.iter().position(of_this_unit).unwrap_or(self.pending.len());
-            let later = self.pending.split_off(split);
-            self.release();
-            self.pending = later;
+            self.release_before(MediaKind::Video, first);
         }
         self.present.video = Some(described);
         self.changed = true;
@@ -302,6 +341,9 @@ impl Publication {
     }
 
     fn begin_epoch(&mut self) -> Arc<Epoch> {
+        if self.epoch.is_none() {
+            self.interruptions = self.publisher.interruptions();
+        }
         let wall_origin = self.timeline.as_ref().map_or_else(SystemTime::now, Timeline::wall_origin);
         let epoch = self.publisher.begin_epoch(self.present.clone(), wall_origin);
         info!(

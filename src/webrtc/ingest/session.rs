@@ -4,7 +4,8 @@
 //! when the session ends the name is free at once. Nothing is allocated for a packet on its way to the hub.
 
 use super::answer::answer;
-use super::feedback::{self, MAX_NACKS, OUR_SSRC};
+use super::bandwidth::Bandwidth;
+use super::feedback;
 use super::format::Format;
 use super::offer::{Offer, Section};
 use super::publication::Publication;
@@ -12,8 +13,9 @@ use super::receiver::{Incoming, Receiver};
 use super::rtp::Header;
 use super::source::{Role, Source};
 use super::sources::{Destination, Sources};
+use super::telling::ARRIVALS_INTERVAL;
 use super::twcc::Arrivals;
-use crate::media::{MediaKind, SenderReport, StreamName};
+use crate::media::{SenderReport, StreamName};
 use crate::stream::{Hub, KeyframeWishes, PublishError, Source as PublisherSource, SourceKind};
 use crate::webrtc::path::Path;
 use crate::webrtc::session::{SessionError, SessionState};
@@ -28,40 +30,36 @@ use tracing::{debug, info};
 
 /// A publisher from which nothing came for so long is gone.
 const SILENCE: Duration = Duration::from_secs(8);
-/// An encoding from which nothing came for so long is not asked for keyframes: it begins with one.
-const SILENT_ENCODING: Duration = Duration::from_secs(2);
 /// Between two receiver reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two messages to the publisher's congestion control, while packets come.
-const ARRIVALS_INTERVAL: Duration = Duration::from_millis(80);
 /// Handshake flights are looked after so often.
 const HANDSHAKE_TICK: Duration = Duration::from_millis(50);
-/// Feedback that is longer goes out at once, before the rest.
-const MAX_FEEDBACK: usize = 900;
 /// RTCP from sources not seen before, in one session: each costs memory before it proves authentic.
 const UNKNOWN_SOURCES: u16 = 256;
 
 /// One publisher's session.
 pub(in crate::webrtc) struct IngestSession {
-    name: StreamName,
-    offer: Offer,
-    transport: Transport,
+    pub(super) name: StreamName,
+    pub(super) offer: Offer,
+    pub(super) transport: Transport,
     /// `None` once the session has ended.
-    publication: Option<Publication>,
-    sources: Sources,
-    receivers: Vec<Receiver>,
+    pub(super) publication: Option<Publication>,
+    pub(super) sources: Sources,
+    pub(super) receivers: Vec<Receiver>,
     /// If the publisher wants to know them.
-    arrivals: Option<Arrivals>,
+    pub(super) arrivals: Option<Arrivals>,
+    /// If the publisher takes the receiver's estimate instead.
+    pub(super) bandwidth: Option<Bandwidth>,
     started: Instant,
     heard: Instant,
     kicked: CancellationToken,
-    keyframe_requests: watch::Receiver<KeyframeWishes>,
+    pub(super) keyframe_requests: watch::Receiver<KeyframeWishes>,
     unknown_sources: u16,
     next_report: Instant,
-    next_arrivals: Instant,
+    pub(super) next_arrivals: Instant,
     next_handshake: Instant,
     /// Feedback that is being written.
-    outgoing: Vec<u8>,
+    pub(super) outgoing: Vec<u8>,
 }
 
 impl IngestSession {
@@ -86,14 +84,19 @@ impl IngestSession {
         })?;
         let transport = Transport::new(now, identity, &offer.remote);
         let answer = answer(&offer, &transport, candidates);
-        let mut formats = offer.sections.iter().flat_map(|section| &section.formats);
-        let wants_arrivals = formats.any(|format| format.knows("transport-cc"));
+        let wants = |feedback: &str| {
+            let mut formats = offer.sections.iter().flat_map(|section| &section.formats);
+            formats.any(|format| format.knows(feedback))
+        };
+        let wants_arrivals = wants("transport-cc");
+        let wants_estimate = !wants_arrivals && wants("goog-remb");
         let session = Self {
             name,
             transport,
             sources: Sources::new(&offer),
             receivers: Vec::new(),
             arrivals: wants_arrivals.then(|| Arrivals::new(now)),
+            bandwidth: wants_estimate.then(|| Bandwidth::new(now)),
             started: now,
             heard: now,
             kicked: publisher.kicked(),
@@ -163,6 +166,9 @@ impl IngestSession {
         {
             arrivals.arrived(now, number);
         }
+        if let Some(bandwidth) = &mut self.bandwidth {
+            bandwidth.arrived(data.len());
+        }
         let Some(payload) = header.payload(data, end) else { return };
         let Header { sequence, timestamp, marker, payload_type, .. } = header;
         match role {
@@ -219,7 +225,11 @@ impl IngestSession {
         let Some(publication) = &mut self.publication else { return };
         publication.flush(now);
         if self.kicked.is_cancelled() {
-            self.end(now, "the publisher was kicked");
+            let why = match publication.is_superseded() {
+                true => "another publisher has taken the name over, because this one was silent",
+                false => "the publisher was kicked",
+            };
+            self.end(now, why);
             return;
         }
         if self.transport.state() != SessionState::Connected {
@@ -350,91 +360,6 @@ impl IngestSession {
             receiver.keyframe.granted(*self.keyframe_requests.borrow());
         }
         publication.push(now, receiver.encoding, format, place, packet);
-    }
-
-    fn ask_for_keyframes(&mut self, now: Instant) {
-        let wishes = *self.keyframe_requests.borrow();
-        let Some(publication) = &self.publication else { return };
-        for receiver in self.receivers.iter_mut().filter(|receiver| receiver.kind == MediaKind::Video) {
-            // Whoever wishes for a layer before the layers are in order wishes for all of them.
-            let layer = publication.layer(receiver.encoding).unwrap_or_default();
-            let silent = now.saturating_duration_since(receiver.heard) > SILENT_ENCODING;
-            if silent || !receiver.keyframe.take(now, &wishes, layer) {
-                continue;
-            }
-            debug!(stream = %self.name, encoding = receiver.encoding, "Asking the publisher for a keyframe.");
-            begin(&mut self.outgoing, &self.offer);
-            let mut formats = self.offer.sections.iter().flat_map(|section| &section.formats);
-            if formats.any(|format| format.knows("ccm fir")) {
-                feedback::full_intra_request(receiver.ssrc, receiver.keyframe.requests, &mut self.outgoing);
-            } else {
-                feedback::picture_loss(receiver.ssrc, &mut self.outgoing);
-            }
-        }
-    }
-
-    fn ask_for_losses(&mut self, now: Instant, outlet: &mut dyn Outlet) {
-        for index in 0..self.receivers.len() {
-            let receiver = &mut self.receivers[index];
-            let (ssrc, missing) = (receiver.ssrc, receiver.missing(now));
-            for missing in missing.chunks(MAX_NACKS) {
-                begin(&mut self.outgoing, &self.offer);
-                feedback::nack(ssrc, missing, &mut self.outgoing);
-                if self.outgoing.len() > MAX_FEEDBACK {
-                    self.send(outlet);
-                }
-            }
-        }
-    }
-
-    /// Writes a receiver report about all sources of media.
-    fn report(&mut self, now: Instant) {
-        let count = self.sources.media().count().min(31);
-        // A compound begins with a report; one that `begin` has put there stays, it has no blocks.
-        feedback::receiver_report(count, &mut self.outgoing);
-        for source in self.sources.media().take(31) {
-            source.write_report(now, &mut self.outgoing);
-        }
-        feedback::description(&mut self.outgoing);
-    }
-
-    fn tell_arrivals(&mut self, now: Instant, outlet: &mut dyn Outlet) {
-        if now < self.next_arrivals {
-            return;
-        }
-        let media = self.receivers.first().map_or(0, |receiver| receiver.ssrc);
-        while self.arrivals.as_ref().is_some_and(Arrivals::has_news) {
-            self.next_arrivals = now + ARRIVALS_INTERVAL;
-            begin(&mut self.outgoing, &self.offer);
-            let written =
-                self.arrivals.as_mut().is_some_and(|all| all.write(OUR_SSRC, media, &mut self.outgoing));
-            // Padding may stand in the last packet of a compound only (RFC 3550 §6.4.1).
-            self.send(outlet);
-            if !written {
-                return;
-            }
-        }
-    }
-
-    /// Seals and sends what has been written.
-    fn send(&mut self, outlet: &mut dyn Outlet) {
-        if self.outgoing.is_empty() {
-            return;
-        }
-        if let Some((keys, path)) = self.transport.sending()
-            && let Ok(sealed) = keys.rtcp_out.encrypt_rtcp(&self.outgoing)
-        {
-            outlet.send(path, &sealed, None);
-        }
-        self.outgoing.clear();
-    }
-}
-
-/// Begins a compound packet, where the publisher does not take reduced-size ones (RFC 5506).
-fn begin(outgoing: &mut Vec<u8>, offer: &Offer) {
-    if outgoing.is_empty() && !offer.sections.iter().all(|section| section.reduced_size) {
-        feedback::receiver_report(0, outgoing);
-        feedback::description(outgoing);
     }
 }
 

@@ -33,6 +33,13 @@ pub(super) struct Source {
     reception: Reception,
 }
 
+/// Packets between two reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Interval {
+    pub(super) expected: u64,
+    pub(super) lost: u64,
+}
+
 /// What receiver reports tell (RFC 3550 §6.4.1).
 #[derive(Debug, Default)]
 struct Reception {
@@ -98,8 +105,8 @@ impl Source {
         self.reception.sender_report = Some(((ntp >> 16) as u32, now));
     }
 
-    /// Appends its report block (RFC 3550 §6.4.1): 24 bytes.
-    pub(super) fn write_report(&mut self, now: Instant, output: &mut Vec<u8>) {
+    /// Appends its report block (RFC 3550 §6.4.1): 24 bytes. How the time since the last one was.
+    pub(super) fn write_report(&mut self, now: Instant, output: &mut Vec<u8>) -> Interval {
         let highest = self.window.highest().unwrap_or(BIAS);
         let reception = &mut self.reception;
         let expected = if reception.received == 0 { 0 } else { highest.saturating_sub(reception.first) + 1 };
@@ -120,6 +127,7 @@ impl Source {
         output.extend(((reception.jitter >> 4) as u32).to_be_bytes());
         output.extend(report.to_be_bytes());
         output.extend(delay.to_be_bytes());
+        Interval { expected: expected_now.max(0) as u64, lost: lost_now.max(0) as u64 }
     }
 }
 

@@ -9,6 +9,8 @@
 mod checks;
 mod client_hello;
 mod dtls;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod ice;
 mod opener;
 mod patch;

@@ -1,16 +1,13 @@
 //! PATCH on a transport: trickled candidates and ICE restarts (RFC 9725 §4.3, RFC 8840).
 //!
-//! Owns the entity tag of the ICE session and the bounds of what one session may ask. A PATCH that is refused
-//! leaves everything as it was.
+//! Owns the entity tag of the ICE session and the bound of its candidates; how often a session may be PATCHed is
+//! the HTTP side's business. A PATCH that is refused leaves everything as it was.
 
 use super::Transport;
 use crate::webrtc::fragment::Fragment;
 use crate::webrtc::{Patched, SessionError};
 use std::fmt::Write;
-use std::time::{Duration, Instant};
 
-/// PATCHes of one session in a second.
-const MAX_PATCHES: u32 = 20;
 /// Candidates of one session, of all its fragments.
 const MAX_CANDIDATES: usize = 200;
 
@@ -19,27 +16,23 @@ const MAX_CANDIDATES: usize = 200;
 pub(in crate::webrtc) struct Patch {
     etag: String,
     candidates: usize,
-    /// PATCHes in the second that began then.
-    second: Option<(Instant, u32)>,
 }
 
 impl Patch {
     /// For a session whose 201 carried `etag`.
     pub(in crate::webrtc) fn new(etag: String) -> Self {
-        Self { etag, candidates: 0, second: None }
+        Self { etag, candidates: 0 }
     }
 
     /// Does what the fragment asks. `if_match` is the header's value; `*` and `"*"` fit any ICE session.
     /// `candidates`: the lines of ours.
     pub(in crate::webrtc) fn apply(
         &mut self,
-        now: Instant,
         transport: &mut Transport,
         if_match: &str,
         fragment: &str,
         candidates: &str,
     ) -> Result<Patched, SessionError> {
-        self.take_turn(now)?;
         // RFC 9110 §13.1.1: compared strongly, so a weak tag never fits.
         let tag = if_match.trim();
         let fits = tag == "*" || tag.trim_matches('"') == "*" || tag.trim_matches('"') == self.etag;
@@ -67,20 +60,6 @@ impl Patch {
             fragment: transport.fragment(&fragment, candidates),
             etag: self.etag.clone(),
         })
-    }
-
-    fn take_turn(&mut self, now: Instant) -> Result<(), SessionError> {
-        let (began, count) = match self.second {
-            Some((began, count)) if now.saturating_duration_since(began) < Duration::from_secs(1) => {
-                (began, count)
-            }
-            _ => (now, 0),
-        };
-        if count == MAX_PATCHES {
-            return Err(SessionError::TooManyPatches);
-        }
-        self.second = Some((began, count + 1));
-        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use super::super::{Identity, Remote};
 use super::*;
 use std::sync::Arc;
+use std::time::Instant;
 
 const PASSWORD: &str = "0123456789012345678901";
 const OURS: &str = "a=candidate:1 1 udp 1 192.0.2.9 8189 typ host\r\na=end-of-candidates\r\n";
@@ -33,8 +34,7 @@ fn w34_unchanged_credentials_are_a_trickle() {
     let before = transport.sdp_lines();
     for text in ["", "a=ice-ufrag:them\r\na=end-of-candidates\r\n", &restart("them")] {
         for tag in ["\"first\"", "first", "*", "\"*\""] {
-            let patched =
-                patch.apply(Instant::now() + Duration::from_secs(9), &mut transport, tag, text, OURS);
+            let patched = patch.apply(&mut transport, tag, text, OURS);
             assert_eq!(patched, Ok(Patched::Trickled));
         }
     }
@@ -46,7 +46,7 @@ fn w36_changed_credentials_are_a_restart() {
     let (mut patch, mut transport) = start();
     for (tag, fragment) in [("\"first\"", "new1"), ("*", "new2"), ("\"*\"", "new3")] {
         let before = transport.local_ufrag().to_owned();
-        let patched = patch.apply(Instant::now(), &mut transport, tag, &restart(fragment), OURS);
+        let patched = patch.apply(&mut transport, tag, &restart(fragment), OURS);
         let Ok(Patched::Restarted { fragment, etag }) = patched else { panic!("{patched:?}") };
         assert_ne!(transport.local_ufrag(), before);
         let ours = format!(
@@ -57,7 +57,7 @@ fn w36_changed_credentials_are_a_restart() {
         assert_eq!(fragment, ours);
         assert_ne!(etag, "first");
         // The new tag is that of the present ICE session.
-        let trickle = patch.apply(Instant::now(), &mut transport, &format!("\"{etag}\""), "", OURS);
+        let trickle = patch.apply(&mut transport, &format!("\"{etag}\""), "", OURS);
         assert_eq!(trickle, Ok(Patched::Trickled));
     }
 }
@@ -75,7 +75,7 @@ fn w37_a_restart_that_fails_changes_nothing() {
         (&changed_password, 4),
         ("nonsense", 5),
     ] {
-        let error = patch.apply(Instant::now(), &mut transport, "*", text, OURS).expect_err(text);
+        let error = patch.apply(&mut transport, "*", text, OURS).expect_err(text);
         assert!(matches!(error, SessionError::MalformedFragment(_)), "{number}: {error:?}");
     }
     assert_eq!(transport.sdp_lines(), before);
@@ -85,7 +85,7 @@ fn w37_a_restart_that_fails_changes_nothing() {
 #[test]
 fn w38_overlapping_and_late_patches_are_refused() {
     let (mut patch, mut transport) = start();
-    let mut apply = |tag: &str, text: &str| patch.apply(Instant::now(), &mut transport, tag, text, OURS);
+    let mut apply = |tag: &str, text: &str| patch.apply(&mut transport, tag, text, OURS);
     assert!(matches!(apply("\"first\"", &restart("new1")), Ok(Patched::Restarted { .. })));
     // The same restart twice, and a trickle of the session before.
     assert_eq!(apply("\"first\"", &restart("new1")), Err(SessionError::StaleEntityTag));
@@ -97,16 +97,13 @@ fn w38_overlapping_and_late_patches_are_refused() {
 }
 
 #[test]
-fn a_flood_of_patches_and_of_candidates_is_bounded() {
+fn a_flood_of_candidates_is_bounded() {
     let (mut patch, mut transport) = start();
-    let start = Instant::now();
     let candidate = "a=candidate:1 1 udp 1 x.local 5 typ host\r\n".repeat(10);
-    for _ in 0..MAX_PATCHES {
-        assert_eq!(patch.apply(start, &mut transport, "*", &candidate, OURS), Ok(Patched::Trickled));
+    for _ in 0..20 {
+        assert_eq!(patch.apply(&mut transport, "*", &candidate, OURS), Ok(Patched::Trickled));
     }
-    assert_eq!(patch.apply(start, &mut transport, "*", "", OURS), Err(SessionError::TooManyPatches));
-    let later = start + Duration::from_secs(1);
-    assert_eq!(patch.apply(later, &mut transport, "*", "", OURS), Ok(Patched::Trickled));
-    let error = patch.apply(later, &mut transport, "*", &candidate, OURS).expect_err("200 it has had");
+    let error = patch.apply(&mut transport, "*", &candidate, OURS).expect_err("200 it has had");
     assert!(matches!(error, SessionError::MalformedFragment(_)));
+    assert_eq!(patch.apply(&mut transport, "*", "", OURS), Ok(Patched::Trickled));
 }

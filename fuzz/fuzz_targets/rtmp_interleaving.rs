@@ -1,0 +1,5 @@
+//! See `tidegate::fuzzing`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tidegate::fuzzing::run("rtmp_interleaving", data));

@@ -1,0 +1,69 @@
+//! The times that the muxer is told: frame by frame, those of the sender made regular.
+//!
+//! Pure.
+
+use super::muxer::MuxTrack;
+use crate::media::{Frame, MediaKind, MediaTime};
+use std::time::Duration;
+
+/// What is remembered from frame to frame of one track.
+#[derive(Clone, Debug)]
+pub(super) struct Stamps {
+    kind: MediaKind,
+    /// From one frame to the next, as far as known.
+    interval: Duration,
+    /// Video: the last decode time.
+    last: Option<MediaTime>,
+    /// Audio: samples a second, and the number of the next frame's first sample.
+    sample_rate: u32,
+    frame_samples: i64,
+    next_sample: Option<i64>,
+}
+
+impl Stamps {
+    /// `interval`: from one frame to the next, as far as known.
+    pub(super) fn new(track: MuxTrack<'_>, interval: Duration) -> Self {
+        let (sample_rate, frame_samples) = match track {
+            MuxTrack::Video(_) => (1, 1),
+            MuxTrack::Audio(track) => (track.sample_rate.max(1), track.aac_frame_samples().into()),
+        };
+        Self { kind: track.kind(), interval, last: None, sample_rate, frame_samples, next_sample: None }
+    }
+
+    /// The next frame's presentation time, decoding time and duration.
+    pub(super) fn next(&mut self, frame: &Frame) -> (MediaTime, MediaTime, Duration) {
+        match self.kind {
+            MediaKind::Video => self.video(frame),
+            MediaKind::Audio => self.audio(frame),
+        }
+    }
+
+    /// The muxer wants to know how long the last frame lasts: as long as the one before.
+    fn video(&mut self, frame: &Frame) -> (MediaTime, MediaTime, Duration) {
+        if let Some(last) = self.last.replace(frame.dts)
+            && frame.dts > last
+        {
+            self.interval = frame.dts.since(last).min(Duration::from_secs(1));
+        }
+        (frame.pts, frame.dts, self.interval)
+    }
+
+    /// Frames of sound join without gap or overlap, counted in samples; senders that count milliseconds
+    /// (FLV) jitter around that. A sender whose clock drifts is followed sample by sample.
+    fn audio(&mut self, frame: &Frame) -> (MediaTime, MediaTime, Duration) {
+        let rate = i64::from(self.sample_rate);
+        let (jitter, jump) = (rate / 200, rate / 25);
+        let ticks = frame.pts.to_ticks(self.sample_rate);
+        let ticks = match self.next_sample {
+            Some(next) => match ticks - next {
+                error if error.abs() <= jitter => next,
+                error if error.abs() <= jump => next + error.signum(),
+                _ => ticks,
+            },
+            None => ticks,
+        };
+        self.next_sample = Some(ticks + self.frame_samples);
+        let time = MediaTime::from_ticks(ticks, self.sample_rate);
+        (time, time, self.interval)
+    }
+}

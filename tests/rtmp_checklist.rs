@@ -1,0 +1,678 @@
+//! The RTMP checklist as far as it is about sessions: one test a line, named by it, and one a bound.
+
+#[path = "common/rtmp_wire.rs"]
+mod rtmp_wire;
+
+use aws_lc_rs::hmac;
+use rtmp_wire::{AAC_HEADER, Show, Site, Wire, command, header, number, picture, started, text};
+use std::sync::Arc;
+use std::time::Duration;
+use tidegate::admission::Exempt;
+use tidegate::media::MediaKind;
+use tidegate::rtmp::RtmpLimits;
+use tidegate::tls::ServerTls;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::rustls::{self, pki_types};
+
+/// For the server to close a connection that it has refused.
+const SOON: Duration = Duration::from_secs(4);
+
+// --- The checklist ------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn r01_simple_and_digest_handshakes() {
+    let site = Site::start().await;
+    // Simple: the answer holds an echo. In pieces, and with the next bytes right behind.
+    let mut wire = Wire::open(site.address).await;
+    let greeting: Vec<u8> =
+        [3, 0, 0, 0, 9, 0, 0, 0, 0].into_iter().chain((0..1528).map(|n| n as u8)).collect();
+    for piece in greeting.chunks(500) {
+        wire.raw(piece).await;
+    }
+    let mut answer = vec![0; 3073];
+    wire.connection.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!((answer[0], &answer[1537..]), (3, &greeting[1..]));
+    let login = [header(3, 0, command("createStream").len() + 1, 20), command("createStream"), vec![5]];
+    wire.raw(&[&answer[1..1537], &login.concat()].concat()).await;
+    wire.until("none expected yet").await;
+
+    // With a digest at either place: ours has one as well, and our answer is signed with the client's.
+    for place in [8, 772] {
+        let mut wire = Wire::open(site.address).await;
+        let (greeting, digest) = greeting_with_digest(place);
+        wire.raw(&greeting).await;
+        let mut answer = vec![0; 3073];
+        wire.connection.read_exact(&mut answer).await.expect("an answer");
+        let (first, second) = (&answer[1..1537], &answer[1537..]);
+        let found = [8, 772].into_iter().any(|place| {
+            let at = digest_offset(first, place);
+            let rest = [&first[..at], &first[at + 32..]].concat();
+            first[at..at + 32] == *sign(SERVER_KEY, &rest)
+        });
+        assert!(found, "the server's greeting has a digest");
+        let key = sign(&[SERVER_KEY, &SUFFIX].concat(), &digest);
+        assert_eq!(second[1504..], *sign(&key, &second[..1504]), "place {place}");
+        wire.raw(first).await;
+        wire.publish("cam").await;
+        drop(wire);
+        // The name is free again once the server has seen that.
+        let name = "cam".parse().expect("a name");
+        while site.hub.get(&name).is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    // Another version, encrypted for one, is none of ours.
+    for version in [6, 8, b'G'] {
+        let mut wire = Wire::open(site.address).await;
+        wire.raw(&[version; 1537]).await;
+        assert_eq!(wire.until_closed(SOON).await, "");
+    }
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn r02_chunk_stream_ids_of_one_two_and_three_bytes() {
+    let site = Site::start().await;
+    let mut wire = Wire::connect(site.address).await;
+    let message = |id: &[u8], payload: &[u8], stream: u8| {
+        let mut head = header(0, 0, payload.len(), 20);
+        head[8] = stream;
+        [id, &head[1..], payload].concat()
+    };
+    let connect = [command("connect"), vec![3, 0, 3], b"app".to_vec(), text("live"), vec![0, 0, 9]].concat();
+    wire.raw(&message(&[63], &connect, 0)).await;
+    wire.until("NetConnection.Connect.Success").await;
+    wire.raw(&message(&[0, 0], &[command("createStream"), vec![5]].concat(), 0)).await;
+    let publish = [command("publish"), vec![5], text("cam"), text("live")].concat();
+    wire.raw(&message(&[1, 255, 255], &publish, 1)).await;
+    wire.until("NetStream.Publish.Start").await;
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn r03_interleaved_chunk_streams() {
+    let site = Site::start().await;
+    let mut show = Show::start(&site, Wire::connect(site.address).await, "cam").await;
+    let (data, video) = picture(303, 7);
+    let audio = [&[0xaf, 1], [8; 150].as_slice()].concat();
+    let mut bytes = header(6, 40, video.len(), 9);
+    bytes.extend(&video[..128]);
+    bytes.extend(header(4, 40, audio.len(), 8));
+    bytes.extend(&audio[..128]);
+    bytes.push(0xc6);
+    bytes.extend(&video[128..256]);
+    // Hardware encoders put control messages in between, too.
+    bytes.extend([2, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0, 0, 0, 0, 9]);
+    bytes.push(0xc4);
+    bytes.extend(&audio[128..]);
+    bytes.push(0xc6);
+    bytes.extend(&video[256..]);
+    show.wire.raw(&bytes).await;
+    assert_eq!(show.next(MediaKind::Audio).await.data[..], audio[2..]);
+    show.wire.send(9, 1, &picture(60, 3).1).await;
+    assert_eq!(show.next_picture().await.data[..], data);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn r04_extended_timestamps_on_type_3_chunks_present_or_absent() {
+    let site = Site::start().await;
+    for (n, repeated) in [true, false].into_iter().enumerate() {
+        let mut show = Show::start(&site, Wire::connect(site.address).await, &format!("cam{n}")).await;
+        let field = 0x0100_0000u32.to_be_bytes();
+        let (data, video) = picture(300, 7);
+        let mut bytes = header(6, 0xff_ffff, video.len(), 9);
+        bytes.extend(field);
+        for (n, chunk) in video.chunks(128).enumerate() {
+            if n > 0 {
+                bytes.push(0xc6);
+                bytes.extend(field.iter().filter(|_| repeated));
+            }
+            bytes.extend(chunk);
+        }
+        // Only if all of that was read right is this one read right.
+        let (after, video) = picture(90, 8);
+        let delta = (video.len() as u32).to_be_bytes();
+        bytes.extend([0x46, 0, 0, 40, delta[1], delta[2], delta[3], 9]);
+        bytes.extend(&video);
+        show.wire.raw(&bytes).await;
+        let first = show.next_picture().await;
+        let second = show.next_picture().await;
+        assert_eq!((&first.data[..], &second.data[..]), (&data[..], &after[..]), "repeated: {repeated}");
+        assert_eq!(second.dts.since(first.dts), Duration::from_millis(40));
+    }
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn r06_abort_drops_the_unfinished_message() {
+    let site = Site::start().await;
+    let mut show = Show::start(&site, Wire::connect(site.address).await, "cam").await;
+    let (_, never) = picture(400, 5);
+    let (data, video) = picture(100, 6);
+    let mut bytes = header(6, 40, never.len(), 9);
+    bytes.extend(&never[..128]);
+    bytes.extend([2, 0, 0, 0, 0, 0, 4, 2, 0, 0, 0, 0, 0, 0, 0, 6]);
+    bytes.extend(header(6, 80, video.len(), 9));
+    bytes.extend(&video);
+    show.wire.raw(&bytes).await;
+    assert_eq!(show.next_picture().await.data[..], data);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn r07_acknowledgement_windows() {
+    let site = Site::start().await;
+    let mut wire = Wire::connect(site.address).await;
+    wire.login().await;
+    wire.until("NetConnection.Connect.Success").await;
+    // Window Acknowledgement Size and Set Peer Bandwidth come before the result.
+    let window = 2_500_000u32.to_be_bytes();
+    assert!(wire.has([&[0, 0, 4, 5, 0, 0, 0, 0], &window[..]].concat()));
+    assert!(wire.has([&[0, 0, 5, 6, 0, 0, 0, 0], &window[..], &[2]].concat()));
+    // Another bandwidth is answered with the window.
+    wire.received.clear();
+    wire.send(6, 0, &[0, 0, 0x20, 0, 2]).await;
+    wire.until([&[0, 0, 4, 5, 0, 0, 0, 0], &window[..]].concat()).await;
+    // A window of ours is acknowledged before it is used up, with what was received.
+    wire.received.clear();
+    wire.send(5, 0, &20_000u32.to_be_bytes()).await;
+    wire.send(18, 0, &vec![0; 12_000]).await;
+    wire.until([2, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0]).await;
+    while wire.received.len() < 16 {
+        wire.connection.read_buf(&mut wire.received).await.expect("open");
+    }
+    let told = u32::from_be_bytes(wire.received[12..16].try_into().expect("four bytes"));
+    assert!((10_000..13_000).contains(&told), "{told}");
+    site.stop().await;
+}
+
+/// Sizes above 65 536 are taken at their word: to count smaller chunks than the sender cuts would read its
+/// payload as headers.
+#[tokio::test]
+async fn r08_chunk_sizes_from_1_to_the_largest() {
+    let site = Site::start().await;
+    let mut show = Show::start(&site, Wire::connect(site.address).await, "cam").await;
+    for (fill, size) in [(10, 1), (11, 127), (12, 65_536), (13, 70_000), (14, 0xff_ffff), (15, 0x7fff_ffff)] {
+        show.wire.send(1, 0, &u32::to_be_bytes(size)).await;
+        show.wire.chunk = size as usize;
+        let length = if size < 1000 { 300 } else { 200_000 };
+        let (data, video) = picture(length, fill);
+        show.wire.send(9, 1, &video).await;
+        assert_eq!(show.next_picture().await.data[..], data, "chunks of {size}");
+    }
+    // Zero would never end: it counts as one.
+    show.wire.send(1, 0, &[0; 4]).await;
+    show.wire.chunk = 1;
+    let (data, video) = picture(50, 16);
+    show.wire.send(9, 1, &video).await;
+    assert_eq!(show.next_picture().await.data[..], data);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn r09_commands_that_encoders_send() {
+    let site = Site::start().await;
+    let mut events = site.hub.events();
+    let mut wire = Wire::connect(site.address).await;
+    wire.login().await;
+    wire.until("NetConnection.Connect.Success").await;
+    let undefined = [text("_result"), number(1.0), vec![5, 6]].concat();
+    for name in ["releaseStream", "FCPublish", "_checkbw"] {
+        wire.received.clear();
+        wire.command(0, name, &[vec![5], text("cam")].concat()).await;
+        wire.until(&undefined).await;
+    }
+    wire.received.clear();
+    wire.command(0, "FCPublish", &[vec![5], text("cam")].concat()).await;
+    // What vMix waits for.
+    wire.until([text("onFCPublish"), number(0.0), vec![5, 3]].concat()).await;
+    wire.until("NetStream.Publish.Start").await;
+    wire.command(0, "getStreamLength", &[vec![5], text("cam")].concat()).await;
+    wire.until([text("_result"), number(1.0), vec![5], number(0.0)].concat()).await;
+    wire.command(0, "somethingUnheardOf", &[5]).await;
+    // AMF3 commands are AMF0 behind a zero.
+    wire.send(17, 0, &[vec![0], command("createStream"), vec![5]].concat()).await;
+    wire.until([text("_result"), number(1.0), vec![5], number(1.0)].concat()).await;
+    wire.received.clear();
+    wire.send(17, 1, &[vec![0], command("publish"), vec![5], text("cam"), text("live")].concat()).await;
+    wire.until("NetStream.Publish.Start").await;
+    let mut frames = started(&mut events).await;
+    // Metadata of any kind says what comes: one track, which then need not be waited for.
+    let object = [vec![3, 0, 12], b"audiocodecid".to_vec(), number(10.0), vec![0, 0, 9]].concat();
+    let array = [vec![8, 0, 0, 0, 1], object[1..].to_vec()].concat();
+    for metadata in [
+        [text("@setDataFrame"), text("onMetaData"), array.clone()].concat(),
+        [text("onMetaData"), array].concat(),
+        [text("@clearDataFrame"), text("onMetaData")].concat(),
+        text("onTextData"),
+        [text("@setDataFrame"), text("onMetaData"), object].concat(),
+    ] {
+        wire.send(18, 1, &metadata).await;
+        wire.send(15, 1, &[vec![0], metadata].concat()).await;
+    }
+    wire.send(8, 1, AAC_HEADER).await;
+    wire.send(8, 1, &[0xaf, 1, 9, 9]).await;
+    let frame = timeout(Duration::from_secs(5), frames.recv()).await.expect("media").expect("live");
+    assert_eq!(frame.data[..], [9, 9]);
+    wire.command(0, "FCUnpublish", &[vec![5], text("cam")].concat()).await;
+    wire.until("onFCUnpublish").await;
+    wire.until("NetStream.Unpublish.Success").await;
+    wire.command(0, "deleteStream", &[vec![5], number(1.0)].concat()).await;
+    // The same connection may publish again.
+    wire.received.clear();
+    wire.publish_after_login("cam").await;
+    wire.until("NetStream.Publish.Start").await;
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn r10_application_key_query_and_user_of_any_url() {
+    let site = Site::start().await;
+    let ask = async |app: &str, url: &str, key: &str| {
+        let mut wire = Wire::connect(site.address).await;
+        wire.login_with(&[("app", text(app)), ("tcUrl", text(url))]).await;
+        wire.publish_after_login(key).await;
+        let answer = wire.until_closed(SOON).await;
+        let request = site.requests.lock().expect("not poisoned").pop().expect("asked");
+        let reveal =
+            |secret: Option<tidegate::media::Secret>| secret.map(|secret| secret.reveal().to_owned());
+        let key = request.key.reveal().to_owned();
+        assert!(answer.contains("NetStream.Publish.Denied"), "{answer}");
+        (request.app, key, reveal(request.query), request.user, reveal(request.password))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    // rtmp://host/other/a/b/cam?key=1 as ffmpeg cuts it, and the same as OBS does.
+    let expected = ("other".to_owned(), "a/b/cam".to_owned(), some("key=1"), None, None);
+    assert_eq!(ask("other/a", "rtmp://host/other/a", "b/cam?key=1").await, expected);
+    assert_eq!(ask("other/a/b", "rtmp://host/other/a/b", "cam?key=1").await, expected);
+    let expected = ("cam".to_owned(), String::new(), some("user=u&pass=p"), None, None);
+    assert_eq!(ask("cam?user=u&pass=p", "rtmp://host/cam?user=u&pass=p", "").await, expected);
+    let expected = ("other".to_owned(), "cam".to_owned(), some("x=y"), some("joe"), some("p@ss"));
+    assert_eq!(ask("other", "rtmp://joe:p%40ss@host:1935/other", "cam?x=y").await, expected);
+
+    let long = "k".repeat(1025);
+    let mut wire = Wire::connect(site.address).await;
+    wire.ask_to_publish(&long).await;
+    assert!(wire.until_closed(SOON).await.contains("the stream key is longer than 1024 bytes"));
+    let mut wire = Wire::connect(site.address).await;
+    wire.login_with(&[("app", text(&long))]).await;
+    assert!(wire.until_closed(SOON).await.contains("NetConnection.Connect.Rejected"));
+    assert!(site.requests.lock().expect("not poisoned").is_empty(), "nobody was asked");
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn r11_statuses_and_a_clear_refusal_before_the_connection_is_closed() {
+    let site = Site::start().await;
+    let mut wire = Wire::connect(site.address).await;
+    wire.ask_to_publish("denied").await;
+    let answer = wire.until_closed(SOON).await;
+    assert!(answer.contains("NetStream.Publish.Denied") && answer.contains("unknown stream key"), "{answer}");
+
+    let mut first = Wire::connect(site.address).await;
+    first.publish("cam").await;
+    let occupied = site.occupy("busy");
+    let mut second = Wire::connect(site.address).await;
+    second.ask_to_publish("busy").await;
+    assert!(second.until_closed(SOON).await.contains("NetStream.Publish.BadName"));
+    occupied.abort();
+    // Twice on one connection.
+    first.command(1, "publish", &[vec![5], text("other"), text("live")].concat()).await;
+    assert!(first.until_closed(SOON).await.contains("NetStream.Publish.BadName"));
+
+    let mut wire = Wire::connect(site.address).await;
+    wire.login().await;
+    wire.command(1, "play", &[vec![5], text("cam")].concat()).await;
+    assert!(wire.until_closed(SOON).await.contains("NetStream.Play.StreamNotFound"));
+
+    let mut wire = Wire::connect(site.address).await;
+    wire.command(1, "publish", &[vec![5], text("cam"), text("live")].concat()).await;
+    assert!(wire.until_closed(SOON).await.contains("connect first"));
+
+    let mut wire = Wire::connect(site.address).await;
+    wire.login().await;
+    wire.login().await;
+    let answer = wire.until_closed(SOON).await;
+    assert!(answer.contains("_error") && answer.contains("NetConnection.Connect.Rejected"), "{answer}");
+
+    let mut wire = Wire::connect(site.address).await;
+    wire.login().await;
+    for _ in 0..17 {
+        wire.command(0, "createStream", &[5]).await;
+    }
+    assert!(wire.until_closed(SOON).await.contains("NetConnection.Call.Failed"));
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn r14_rtmps() {
+    let (server, client) = certificate();
+    let site = Site::with(RtmpLimits::default(), Some(server)).await;
+    let address = site.tls_address.expect("a listener");
+    // Byte by byte: no boundary of records may matter.
+    let mut wire = Wire::over(connect_tls(&client, address).await);
+    wire.shake_hands().await;
+    let mut show = Show::start(&site, wire, "cam").await;
+    let (data, video) = picture(1000, 7);
+    show.wire.chunk = 1000;
+    show.wire.send(1, 0, &1000u32.to_be_bytes()).await;
+    let bytes = [header(6, 40, video.len(), 9), video[..1000].to_vec(), vec![0xc6], video[1000..].to_vec()];
+    for byte in bytes.concat() {
+        show.wire.raw(&[byte]).await;
+    }
+    assert_eq!(show.next_picture().await.data[..], data);
+    drop(show);
+
+    // ffmpeg, by the same door.
+    let mut events = site.hub.events();
+    let url = format!("rtmps://127.0.0.1:{}/live/ffmpeg", address.port());
+    let source = "-f lavfi -i testsrc2=s=320x180:r=25 -f lavfi -i sine=r=48000 -t 2 -pix_fmt yuv420p";
+    let coding = "-c:v libx264 -preset ultrafast -tune zerolatency -c:a aac -f flv";
+    let arguments = source.split_whitespace().chain(coding.split_whitespace());
+    let mut ffmpeg = Command::new("ffmpeg");
+    let mut child =
+        ffmpeg.args(["-v", "error", "-nostdin"]).args(arguments).arg(url).spawn().expect("installed");
+    let mut frames = started(&mut events).await;
+    let mut video = 0;
+    while let Some(frame) = timeout(Duration::from_secs(20), frames.recv()).await.expect("media") {
+        video += usize::from(frame.kind == MediaKind::Video);
+    }
+    assert!(child.wait().await.expect("waited").success());
+    assert_eq!(video, 50);
+
+    // Neither speaks the other's language.
+    let mut wire = Wire::open(address).await;
+    wire.raw(&[3; 1537]).await;
+    wire.until_closed(SOON).await;
+    let mut wire = Wire::open(site.address).await;
+    wire.raw(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]).await;
+    assert_eq!(wire.until_closed(SOON).await, "");
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn r15_a_ping_is_answered_with_its_own_timestamp() {
+    let site = Site::start().await;
+    let mut wire = Wire::connect(site.address).await;
+    wire.send(4, 0, &[0, 6, 1, 2, 3, 4]).await;
+    wire.until([0, 0, 6, 4, 0, 0, 0, 0, 0, 7, 1, 2, 3, 4]).await;
+    wire.received.clear();
+    // Answers and events that we know nothing of need none.
+    wire.send(4, 0, &[0, 7, 1, 2, 3, 4]).await;
+    wire.send(4, 0, &[0, 3, 0, 0, 0, 1, 0, 0, 1, 0]).await;
+    wire.send(4, 0, &[0]).await;
+    wire.send(4, 0, &[0, 6, 9, 9, 9, 9]).await;
+    wire.until([0, 7, 9, 9, 9, 9]).await;
+    assert_eq!(wire.received.len(), 18);
+    site.stop().await;
+}
+
+/// Who said that it understands is asked to connect again before it is kicked.
+#[tokio::test]
+async fn r16_a_reconnect_request_is_the_drain() {
+    let site = Site::start().await;
+    let mut able = Wire::connect(site.address).await;
+    able.login_with(&[("app", text("live")), ("capsEx", number(1.0))]).await;
+    able.publish_after_login("able").await;
+    able.until("NetStream.Publish.Start").await;
+    assert!(able.has("capsEx"));
+    let mut unable = Wire::connect(site.address).await;
+    unable.publish("unable").await;
+    site.close();
+    let (able, unable) = tokio::join!(able.until_closed(SOON), unable.until_closed(SOON));
+    let place = |answer: &str, text: &str| answer.find(text);
+    let request = place(&able, "NetConnection.Connect.ReconnectRequest").expect("asked to come back");
+    assert!(request < place(&able, "NetConnection.Connect.Closed").expect("told"));
+    assert!(place(&unable, "ReconnectRequest").is_none() && place(&unable, "Connect.Closed").is_some());
+    site.stop().await;
+}
+
+/// §7.1.6: several messages behind one header.
+#[tokio::test]
+async fn aggregate_messages_are_taken_apart() {
+    let site = Site::start().await;
+    let mut show = Show::start(&site, Wire::connect(site.address).await, "cam").await;
+    let tag = |kind: u8, timestamp: u8, data: &[u8]| {
+        let length = (data.len() as u32).to_be_bytes();
+        let head = [kind, length[1], length[2], length[3], 0, 0, timestamp, 0, 0, 0, 0];
+        [&head[..], data, &(data.len() as u32 + 11).to_be_bytes()].concat()
+    };
+    let (first, second) = (picture(80, 7), picture(90, 8));
+    show.wire.send(22, 1, &[tag(9, 10, &first.1), tag(9, 50, &second.1)].concat()).await;
+    let seen = (show.next_picture().await, show.next_picture().await);
+    assert_eq!((&seen.0.data[..], &seen.1.data[..]), (&first.0[..], &second.0[..]));
+    assert_eq!(seen.1.dts.since(seen.0.dts), Duration::from_millis(40));
+    site.stop().await;
+}
+
+// --- Bounds -------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn bound_amf_bombs_end_their_own_connection_only() {
+    let site = Site::start().await;
+    let mut bystander = Show::start(&site, Wire::connect(site.address).await, "bystander").await;
+    // 45 kB of nested arrays before login: 9 000 levels. Then five bytes that declare 2^32-1 elements, and
+    // more values than there may be.
+    for (bomb, why) in [
+        ([10, 0, 0, 0, 1].repeat(9000), "nested more than 16 deep"),
+        ([3, 0, 1, b'a'].repeat(9000), "nested more than 16 deep"),
+        (vec![10, 0xff, 0xff, 0xff, 0xff], "ends too early"),
+        (vec![5; 5000], "more than 4096 AMF values"),
+        (vec![5], "malformed"),
+        (Vec::new(), "malformed"),
+    ] {
+        for kind in [20, 17] {
+            let mut wire = Wire::connect(site.address).await;
+            wire.send(kind, 0, &[&[0u8; 1][..usize::from(kind == 17)], &bomb].concat()).await;
+            let answer = wire.until_closed(SOON).await;
+            assert!(answer.contains("NetConnection.Call.Failed") && answer.contains(why), "{why}: {answer}");
+        }
+    }
+    // The same as metadata of a publisher.
+    let mut wire = Wire::connect(site.address).await;
+    wire.publish("attacker").await;
+    wire.send(18, 1, &[10, 0, 0, 0, 1].repeat(9000)).await;
+    assert!(wire.until_closed(SOON).await.contains("nested more than 16 deep"));
+    let (data, video) = picture(100, 7);
+    bystander.wire.send(9, 1, &video).await;
+    assert_eq!(bystander.next_picture().await.data[..], data);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn bound_messages_and_chunk_streams_before_publish() {
+    let site = Site::start().await;
+    let ends = async |bytes: Vec<u8>, why: &str| {
+        let mut wire = Wire::connect(site.address).await;
+        wire.raw(&bytes).await;
+        let answer = wire.until_closed(SOON).await;
+        assert!(answer.contains(why), "{why}: {answer}");
+    };
+    ends(header(3, 0, (64 << 10) + 1, 20), "a message of 65537 bytes, 65536 are allowed").await;
+    // Unfinished messages on many chunk streams, 128 bytes a chunk: 5 x 60 000 bytes are too many.
+    let mut woven: Vec<u8> =
+        (3..8).flat_map(|id| [header(id, 0, 64 << 10, 9), vec![0; 128]].concat()).collect();
+    for _ in 1..470 {
+        woven.extend((3..8).flat_map(|id| [vec![0xc0 | id], vec![0; 128]].concat()));
+    }
+    ends(woven, "more than 262144 bytes of unfinished messages").await;
+    let many: Vec<u8> =
+        (0..=64).flat_map(|id| [vec![0, id], header(0, 0, 0, 18)[1..].to_vec()].concat()).collect();
+    ends(many, "more than 64 chunk streams").await;
+    ends(vec![0xc6; 8], "but there is none").await;
+    ends(vec![0x86, 0, 0, 9], "but there is none").await;
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn bound_messages_after_publish() {
+    let site = Site::start().await;
+    let mut wire = Wire::connect(site.address).await;
+    wire.publish("cam").await;
+    wire.raw(&header(6, 0, (8 << 20) + 1, 9)).await;
+    assert!(wire.until_closed(SOON).await.contains("a message of 8388609 bytes, 8388608 are allowed"));
+
+    let mut wire = Wire::connect(site.address).await;
+    wire.publish("cam").await;
+    wire.send(1, 0, &(1u32 << 20).to_be_bytes()).await;
+    let megabyte = vec![0; 1 << 20];
+    for n in 0..18 {
+        let id = 6 + n % 3;
+        let head = if n < 3 { header(id, 0, 8 << 20, 9) } else { vec![0xc0 | id] };
+        wire.raw(&head).await;
+        wire.raw(&megabyte).await;
+    }
+    assert!(wire.until_closed(SOON).await.contains("more than 16777216 bytes of unfinished messages"));
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn bound_connections_of_a_source_and_in_all() {
+    let limits = RtmpLimits { connections: 3, ..RtmpLimits::default() };
+    let per_source = RtmpLimits { connections_per_source: 3, ..RtmpLimits::default() };
+    for limits in [limits, per_source.clone()] {
+        let site = Site::with(limits, None).await;
+        let mut held = Vec::new();
+        for n in 0..3 {
+            let mut wire = Wire::connect(site.address).await;
+            wire.publish(&format!("cam{n}")).await;
+            held.push(wire);
+        }
+        assert_eq!(Wire::open(site.address).await.until_closed(SOON).await, "");
+        // A place that is given back can be had.
+        let mut last = held.pop().expect("three");
+        last.command(0, "deleteStream", &[vec![5], number(1.0)].concat()).await;
+        drop(last);
+        let again = async {
+            loop {
+                let mut wire = Wire::open(site.address).await;
+                wire.raw(&[3]).await;
+                wire.raw(&[0; 1536]).await;
+                if wire.connection.read_exact(&mut [0; 3073]).await.is_ok() {
+                    break;
+                }
+            }
+        };
+        timeout(SOON, again).await.expect("a place");
+        site.stop().await;
+    }
+    // Exempt sources have no bound of their own.
+    let exempt = Exempt::new(["127.0.0.0/8".parse().expect("a network")]);
+    let site = Site::with(RtmpLimits { exempt, ..per_source }, None).await;
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(Wire::connect(site.address).await);
+    }
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn bound_connections_that_have_not_published() {
+    let limits = RtmpLimits { half_open: 2, ..RtmpLimits::default() };
+    let per_source = RtmpLimits { half_open_per_source: 2, ..RtmpLimits::default() };
+    for limits in [limits, per_source] {
+        let (server, _) = certificate();
+        let site = Site::with(limits, Some(server)).await;
+        // Those on the way to TLS count with the others.
+        let _mute = Wire::open(site.tls_address.expect("a listener")).await;
+        let mut first = Wire::connect(site.address).await;
+        assert_eq!(Wire::open(site.address).await.until_closed(SOON).await, "");
+        first.publish("cam").await;
+        let _second = Wire::connect(site.address).await;
+        site.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn bound_time_for_handshake_publish_and_silence() {
+    let (server, client) = certificate();
+    let site = Site::with(RtmpLimits::default(), Some(server)).await;
+    let tls_address = site.tls_address.expect("a listener");
+    let start = Instant::now();
+    let mute = Wire::open(site.address).await;
+    let mute_before_tls = Wire::open(tls_address).await;
+    let mute_after_tls = Wire::over(connect_tls(&client, tls_address).await);
+    let mut halfway = Wire::open(site.address).await;
+    halfway.raw(&[3; 1000]).await;
+    let idle = Wire::connect(site.address).await;
+    let mut vanished = Wire::connect(site.address).await;
+    vanished.publish("cam").await;
+    let ended = async |wire: Wire, from: u64, to: u64| {
+        let answer = wire.until_closed(Duration::from_secs(15)).await;
+        let elapsed = start.elapsed().as_millis() as u64;
+        assert!((from..to).contains(&elapsed), "closed after {elapsed} ms");
+        answer
+    };
+    let (.., idle, vanished) = tokio::join!(
+        ended(mute, 4900, 7500),
+        ended(mute_before_tls, 4900, 7500),
+        ended(mute_after_tls, 4900, 7500),
+        ended(halfway, 4900, 7500),
+        ended(idle, 9900, 12_500),
+        ended(vanished, 7900, 10_400),
+    );
+    assert!(idle.contains("IdleTimeOut") && vanished.contains("IdleTimeOut"), "{idle} {vanished}");
+    site.stop().await;
+}
+
+// --- Handshakes and certificates ----------------------------------------------------------------------------
+
+const CLIENT_KEY: &[u8] = b"Genuine Adobe Flash Player 001";
+const SERVER_KEY: &[u8] = b"Genuine Adobe Flash Media Server 001";
+const SUFFIX: [u8; 32] = [
+    0xf0, 0xee, 0xc2, 0x4a, 0x80, 0x68, 0xbe, 0xe8, 0x2e, 0x00, 0xd0, 0xd1, 0x02, 0x9e, 0x7e, 0x57, 0x6e,
+    0xec, 0x5d, 0x2d, 0x29, 0x80, 0x6f, 0xab, 0x93, 0xb8, 0xe6, 0x36, 0xcf, 0xeb, 0x31, 0xae,
+];
+
+fn sign(key: &[u8], data: &[u8]) -> Box<[u8]> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    hmac::sign(&key, data).as_ref().into()
+}
+
+/// Where the digest stands, given where the four bytes stand that say so.
+fn digest_offset(greeting: &[u8], place: usize) -> usize {
+    let sum: usize = greeting[place..place + 4].iter().map(|byte| usize::from(*byte)).sum();
+    sum % 728 + place + 4
+}
+
+fn greeting_with_digest(place: usize) -> (Vec<u8>, Box<[u8]>) {
+    let mut greeting: Vec<u8> = (0..1536u32).map(|n| (n * 7 % 251) as u8).collect();
+    greeting[..8].copy_from_slice(&[0, 0, 0, 0, 9, 0, 124, 2]);
+    let at = digest_offset(&greeting, place);
+    let digest = sign(CLIENT_KEY, &[&greeting[..at], &greeting[at + 32..]].concat());
+    greeting[at..at + 32].copy_from_slice(&digest);
+    greeting.insert(0, 3);
+    (greeting, digest)
+}
+
+/// A server's certificate, and a client that trusts it.
+fn certificate() -> (ServerTls, Arc<rustls::ClientConfig>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&certificate, pair.cert.pem()).expect("written");
+    std::fs::write(&key, pair.signing_key.serialize_pem()).expect("written");
+    let server = ServerTls::load(&certificate, &key).expect("a pair");
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(pair.cert.der().clone()).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (server, Arc::new(client))
+}
+
+async fn connect_tls(
+    client: &Arc<rustls::ClientConfig>,
+    address: std::net::SocketAddr,
+) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let connection = TcpStream::connect(address).await.expect("listening");
+    let name = pki_types::ServerName::try_from("localhost").expect("a name");
+    tokio_rustls::TlsConnector::from(client.clone()).connect(name, connection).await.expect("a handshake")
+}
