@@ -170,12 +170,13 @@ async fn hls_and_restreams_keep_the_composition_offsets_that_were_sent() {
     assert_eq!(decode_errors(downloaded.to_str().expect("a path")).await, "");
     let packaged = offsets(&downloaded).await;
     assert!(packaged.len() > 100);
-    let off_by =
-        |one: &[i64], other: &[i64]| one.iter().zip(other).any(|(one, other)| (one - other).abs() > 1);
-    assert!(
-        sent.windows(packaged.len()).any(|sent| !off_by(sent, &packaged)),
-        "HLS: {packaged:?} of {sent:?}"
-    );
+    // CMAF has no edit lists: all of a track is decoded later by the least offset, and shown when it was to be.
+    let moved = |sent: &[i64]| {
+        let differences = || sent.iter().zip(&packaged).map(|(sent, packaged)| sent - packaged);
+        differences().max().unwrap_or(0) - differences().min().unwrap_or(0)
+    };
+    let alike = sent.windows(packaged.len()).any(|sent| moved(sent) <= 2);
+    assert!(alike, "HLS: {packaged:?} of {sent:?}");
 
     let recorded = target.recorded("show", seconds(8)).await;
     let mut restreamed = offsets(&recorded).await;

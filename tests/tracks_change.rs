@@ -34,7 +34,9 @@ async fn publish(server: &Server, stretches: &[Vec<Message>]) {
     let mut client = RtmpClient::connect(port.expect("a port")).await;
     client.publish("show").await;
     let begin = Instant::now();
-    for (number, stretch) in stretches.iter().enumerate() {
+    // The last one goes on and on.
+    let last = stretches.last().into_iter().cycle();
+    for (number, stretch) in stretches.iter().chain(last).enumerate() {
         let start = number as u64 * STRETCH * 1000;
         for message in stretch {
             let time = start + u64::from(message.time);
@@ -42,7 +44,6 @@ async fn publish(server: &Server, stretches: &[Vec<Message>]) {
             client.send(&Message { time: time as u32, ..message.clone() }).await;
         }
     }
-    std::future::pending::<()>().await; // the publisher stays
 }
 
 /// The sizes of the pictures in a recording, in order, each once.
@@ -100,7 +101,7 @@ async fn check_others(server: &Server, target: &Nginx, changes: usize, expected:
     assert_eq!(recordings.len(), 1, "one connection: {recordings:?}");
     let found = eventually("all sizes at the target", seconds(10), async || {
         let found = sizes(&recordings[0]).await;
-        (found == expected).then_some(found)
+        (found == expected).then_some(())
     });
     found.await;
 }
@@ -108,8 +109,10 @@ async fn check_others(server: &Server, target: &Nginx, changes: usize, expected:
 #[tokio::test]
 async fn another_resolution_and_b_frames_in_mid_stream() {
     let _machine = machine().await;
-    let (server, target) =
-        (Server::builder().env("TIDEGATE_HLS_WINDOW", "20").start().await, Nginx::start().await);
+    let (server, target) = (
+        Server::builder().env("TIDEGATE_HLS_WINDOW", "40").env("TIDEGATE_HLS_ALWAYS", "true").start().await,
+        Nginx::start().await,
+    );
     server.add_target("show", &target.url("show")).await;
     let folder = tempfile::tempdir().expect("a folder");
     let stretches = [
@@ -130,7 +133,7 @@ async fn another_resolution_and_b_frames_in_mid_stream() {
         check_others(&server, &target, 2, &["640x360", "320x180"]).await;
     };
     tokio::select! {
-        () = publish(&server, &stretches) => unreachable!("it stays"),
+        () = publish(&server, &stretches) => unreachable!("it goes on"),
         () = check => {}
     }
 }
@@ -138,8 +141,10 @@ async fn another_resolution_and_b_frames_in_mid_stream() {
 #[tokio::test]
 async fn sound_that_comes_late_and_stops_again() {
     let _machine = machine().await;
-    let (server, target) =
-        (Server::builder().env("TIDEGATE_HLS_WINDOW", "20").start().await, Nginx::start().await);
+    let (server, target) = (
+        Server::builder().env("TIDEGATE_HLS_WINDOW", "40").env("TIDEGATE_HLS_ALWAYS", "true").start().await,
+        Nginx::start().await,
+    );
     server.add_target("show", &target.url("show")).await;
     let folder = tempfile::tempdir().expect("a folder");
     let mute = stretch(folder.path(), "640x360", 0, false);
@@ -159,7 +164,7 @@ async fn sound_that_comes_late_and_stops_again() {
         check_others(&server, &target, 1, &["640x360"]).await;
     };
     tokio::select! {
-        () = publish(&server, &stretches) => unreachable!("it stays"),
+        () = publish(&server, &stretches) => unreachable!("it goes on"),
         () = check => {}
     }
 }

@@ -180,8 +180,9 @@ impl Packager<'_> {
     /// and whatever needs a decision.
     fn pace(&self) -> impl FnMut(&Frame) -> bool + Send + 'static {
         let mut paces: Vec<(MediaKind, Pace)> = Vec::new();
-        let mut epoch = None;
+        let (mut epoch, mut transcodes) = (None, false);
         if let Some(stretch) = &self.stretch {
+            transcodes = stretch.tracks.iter().any(|track| track.transcoder.is_some());
             epoch = Some(stretch.epoch.id);
             let muxers = stretch.tracks.iter().filter_map(|track| Some((track.kind, track.muxer.as_ref()?)));
             paces.extend(muxers.map(|(kind, muxer)| (kind, muxer.pace())));
@@ -190,7 +191,9 @@ impl Packager<'_> {
         move |frame| {
             passed += 1;
             let pace = paces.iter_mut().find(|(kind, _)| *kind == frame.kind);
-            let due = pace.is_some_and(|(_, pace)| pace.is_due(frame));
+            // Frames that become others on their way have other times.
+            let due = pace.is_some_and(|(_, pace)| pace.is_due(frame))
+                || (transcodes && frame.kind == MediaKind::Audio);
             due || epoch != Some(frame.epoch.id) || passed >= MOST_FRAMES_ASLEEP
         }
     }

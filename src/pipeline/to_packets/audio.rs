@@ -37,7 +37,13 @@ impl Audio {
         let unsupported = PipelineError::Unsupported { codec: track.codec, purpose: "decoded" };
         let decoder = pipelines.audio_decoder(track.codec).ok_or(unsupported)?;
         let report = channels.failed.clone();
-        let values = [("audio_decoder", decoder)];
+        let decoder = match unplaced_channels(track) {
+            Some(mask) => {
+                format!("{decoder} ! capssetter caps=\"audio/x-raw,channel-mask=(bitmask){mask:#x}\"")
+            }
+            None => decoder.to_owned(),
+        };
+        let values = [("audio_decoder", decoder.as_str())];
         let graph = Graph::build(pipelines, "frames-to-opus.launch", &values, move |error| {
             fail(&report, error);
         })?;
@@ -61,6 +67,25 @@ impl Audio {
         let Self::Transcoded { early, .. } = self else { return None };
         packet(unit.pts.shifted(-std::mem::take(early)), unit.data)
     }
+}
+
+/// AAC whose channels only a program config element describes (ISO/IEC 14496-3 §1.6.2.1: configuration 0) comes
+/// out of decoders without places, and what has none can't be mixed down: the usual places for that many
+/// channels, as a mask.
+fn unplaced_channels(track: &AudioTrack) -> Option<u32> {
+    let &[first, second, ..] = &track.codec_data[..] else { return None };
+    // Object type, rate and configuration in 5, 4 and 4 bits, as all but exotic encoders write them.
+    let plain = track.codec == Codec::Aac && first >> 3 != 31 && (first & 7) << 1 | second >> 7 != 15;
+    let configuration = second >> 3 & 0x0f;
+    match track.channels {
+        3 => Some(0x7),
+        4 => Some(0x107),
+        5 => Some(0x37),
+        6 => Some(0x3f),
+        8 => Some(0xff),
+        _ => None,
+    }
+    .filter(|_| plain && configuration == 0)
 }
 
 /// `None` for what is no Opus packet.

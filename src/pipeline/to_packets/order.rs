@@ -11,10 +11,10 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Whether `frame` is shown after all that were forwarded; then it counts as forwarded.
+    /// Whether `frame` is shown after all that were forwarded, or with the last; then it counts as forwarded.
     pub(super) fn goes_on(&mut self, frame: &Frame) -> bool {
         // Encoders that don't reorder may still repeat a time.
-        let goes_on = frame.pts == frame.dts || self.latest.is_none_or(|latest| frame.pts > latest);
+        let goes_on = self.latest.is_none_or(|latest| frame.pts >= latest);
         if goes_on {
             self.latest = self.latest.max(Some(frame.pts));
         }
@@ -76,7 +76,7 @@ mod tests {
             .into_iter()
             .map(|(pts, dts)| order.goes_on(&frame(pts, dts, &[])))
             .collect();
-        assert_eq!(goes_on, [true, true, true, true, true, false]);
+        assert_eq!(goes_on, [true, true, false, false, true, false]);
     }
 
     #[test]

@@ -73,8 +73,7 @@ impl Video {
         }
         match &mut self.way {
             Way::Packetised { codec, packetiser, order, thinned } => {
-                let left_out = *thinned && frame.pts != frame.dts && is_disposable(*codec, frame);
-                Ok(match (order.goes_on(frame), left_out) {
+                Ok(match (order.goes_on(frame), *thinned && is_disposable(*codec, frame)) {
                     (true, _) => Took::Packets(packets(packetiser, frame.pts, frame.keyframe, &frame.data)),
                     (false, true) => Took::Nothing,
                     (false, false) if *thinned => Took::DependedOn,
