@@ -74,11 +74,12 @@ impl Depacketizer {
     /// The OBU elements of one payload, §4.4. `None` where a length lies.
     fn elements(&mut self, payload: &[u8]) -> Option<()> {
         let (&header, mut rest) = payload.split_first()?;
-        let (continues, goes_on, count) = (header & 0x80 != 0, header & 0x40 != 0, header >> 4 & 3);
+        let (continues, goes_on) = (header & 0x80 != 0, header & 0x40 != 0);
+        let count = usize::from(header >> 4 & 3);
         if continues != self.fragment.is_some() {
             self.damaged = true;
         }
-        let mut number = 0;
+        let mut number = 0usize;
         while !rest.is_empty() {
             number += 1;
             let element = if number == count {
