@@ -28,7 +28,7 @@ async fn rel01_a_whip_publisher_that_vanishes_stalls_leaves_and_its_stream_ends_
 async fn vanishes(protocol: Protocol) {
     let _machine = machine().await;
     let server = Server::builder().env("TIDEGATE_STREAM_GRACE_FOR", "show=6s,other=1s").start().await;
-    let publisher = Publisher::start(protocol, &server).await;
+    let mut publisher = Publisher::start(protocol, &server).await;
     let mut viewer = Viewer::start(&server).await;
     viewer.picture(seconds(5)).await;
     let mut events = Events::of(&server, &viewer).await;
@@ -83,7 +83,7 @@ async fn rel02_whip_returns_as_rtmp() {
 async fn returns(first: Protocol, second: Protocol) {
     let _machine = machine().await;
     let server = Server::start().await;
-    let one = Publisher::start(first, &server).await;
+    let mut one = Publisher::start(first, &server).await;
     let mut viewer = Viewer::start(&server).await;
     viewer.picture(seconds(5)).await;
     let hls = Hls::open(&server.client, &server.url("/show/index.m3u8"), seconds(15)).await;
@@ -113,17 +113,81 @@ async fn returns(first: Protocol, second: Protocol) {
     }
     viewer.goes_on_without_a_break(seen);
 
+    breaks_once(&hls).await;
     for (kind, rendition) in hls.renditions() {
-        let after = hls.wait_for(rendition, seconds(3)).await;
-        let before = &before[kind];
+        let (before, after) = (&before[kind], hls.playlist(rendition).await);
         assert!(after.next_sequence() > before.next_sequence(), "{}", after.text);
         assert!(after.media_sequence >= before.media_sequence && !after.ended, "{}", after.text);
+    }
+    let closed = format!("it was silent in:\n{}", server.process.log());
+    assert!(server.process.log().contains("another publisher has taken the name over"), "{closed}");
+}
+
+#[tokio::test]
+async fn rel02_an_rtmp_publisher_that_pauses_goes_on_in_its_session() {
+    let _machine = machine().await;
+    let server = Server::start().await;
+    let one = Ffmpeg::publish(Source::Baseline, &server.rtmp_url("show"));
+    state(&server, "live", seconds(10)).await;
+    let mut viewer = Viewer::start(&server).await;
+    viewer.picture(seconds(5)).await;
+    let hls = Hls::open(&server.client, &server.url("/show/index.m3u8"), seconds(15)).await;
+    let since = server.stream("show").await.expect("live")["source"]["since"].clone();
+    one.process.signal("STOP");
+    state(&server, "stalled", seconds(3)).await;
+    one.process.signal("CONT");
+    let live = state(&server, "live", seconds(2)).await;
+    assert_eq!(live["source"]["since"], since, "the same session");
+    for _ in 0..90 {
+        viewer.picture(seconds(4)).await;
+    }
+    viewer.numbers_go_on();
+    breaks_once(&hls).await;
+}
+
+#[tokio::test]
+async fn rel02_a_whip_publisher_that_pauses_is_asked_for_a_keyframe_and_goes_on_in_its_session() {
+    let _machine = machine().await;
+    let server = Server::start().await;
+    let mut client = RtcClient::publish(&server, "show", RtcOptions::default()).await;
+    // No keyframe for 20 s, unless it is asked for.
+    let programme = Programme { group: 600, ..Programme::default() };
+    let media = Publishing::start(client.sender(), programme);
+    client.connected().await;
+    let mut viewer = Viewer::start(&server).await;
+    viewer.picture(seconds(5)).await;
+    let before = viewer.pictures.len();
+    media.pause(true);
+    state(&server, "stalled", seconds(3)).await;
+    viewer.read_what_is_there();
+    let asked = client.sender().keyframe_requests();
+    media.pause(false);
+    let resumed = Instant::now();
+    state(&server, "live", seconds(1)).await;
+    let again = viewer.pictures.len();
+    assert!(again >= before);
+    while !viewer.picture(seconds(2)).await.is_decodable_start() {}
+    println!("a keyframe {:?} after the pause", resumed.elapsed());
+    assert!(client.sender().keyframe_requests() > asked && resumed.elapsed() < seconds(2));
+    for _ in 0..60 {
+        viewer.picture(seconds(2)).await;
+    }
+    viewer.goes_on_without_a_break(again);
+}
+
+/// One discontinuity in each rendition, with segments on both sides.
+async fn breaks_once(hls: &Hls) {
+    for (kind, rendition) in hls.renditions() {
+        let after = eventually("HLS goes on", seconds(10), || async {
+            let playlist = hls.playlist(rendition).await;
+            let next = playlist.segments.iter().rposition(|segment| segment.discontinuity)?;
+            (next > 0 && playlist.segments.len() - next >= 2).then_some(playlist)
+        })
+        .await;
         // One for each change of what fills the lane: the next publisher, and before it what held its place.
         let breaks = after.segments.iter().filter(|segment| segment.discontinuity).count();
         assert!((1..=2).contains(&breaks), "{kind}: {}", after.text);
     }
-    let closed = format!("it was silent in:\n{}", server.process.log());
-    assert!(server.process.log().contains("another publisher has taken the name over"), "{closed}");
 }
 
 #[tokio::test]
@@ -160,7 +224,7 @@ async fn rel03_a_session_that_is_silent_loses_its_name() {
         (Protocol::Whip, Protocol::Whip),
     ] {
         let server = Server::start().await;
-        let one = Publisher::start(first, &server).await;
+        let mut one = Publisher::start(first, &server).await;
         state(&server, "live", seconds(5)).await;
         one.vanish().await;
         state(&server, "stalled", seconds(3)).await;
@@ -201,7 +265,7 @@ async fn rel03_who_comes_back_at_once_gets_the_name_when_the_silence_is_long_eno
     let _machine = machine().await;
     for (first, second) in [(Protocol::Rtmp, Protocol::Rtmp), (Protocol::Whip, Protocol::Whip)] {
         let server = Server::start().await;
-        let one = Publisher::start(first, &server).await;
+        let mut one = Publisher::start(first, &server).await;
         state(&server, "live", seconds(5)).await;
         one.vanish().await;
         let asked = Instant::now();
@@ -238,7 +302,7 @@ impl Protocol {
 /// Somebody who publishes `show`: real H.264 with a keyframe every 2 s, AAC or Opus.
 enum Publisher {
     Rtmp(Ffmpeg),
-    Whip { client: RtcClient, _media: Publishing },
+    Whip { client: RtcClient, media: Option<Publishing> },
 }
 
 impl Publisher {
@@ -260,16 +324,19 @@ impl Publisher {
                 let mut client = RtcClient::publish(server, "show", RtcOptions::default()).await;
                 let media = Publishing::start(client.sender(), programme);
                 client.connected().await;
-                Self::Whip { client, _media: media }
+                Self::Whip { client, media: Some(media) }
             }
         }
     }
 
     /// Nothing comes from it any more, not even a farewell; its sockets stay open.
-    async fn vanish(&self) {
+    async fn vanish(&mut self) {
         match self {
             Self::Rtmp(ffmpeg) => ffmpeg.process.signal("STOP"),
-            Self::Whip { client, .. } => client.set_frozen(true).await,
+            Self::Whip { client, media } => {
+                *media = None;
+                client.set_frozen(true).await;
+            }
         }
     }
 }
@@ -374,9 +441,8 @@ impl Viewer {
         }
     }
 
-    /// One SSRC a kind, sequence numbers without a hole, and RTP time that follows real time over the pause,
-    /// which is before the picture `resumed`.
-    fn goes_on_without_a_break(&self, resumed: usize) {
+    /// One SSRC a kind, sequence numbers without a hole, and RTP time that only rises.
+    fn numbers_go_on(&self) {
         for kind in [MediaKind::Audio, MediaKind::Video] {
             let of_kind: Vec<_> = self.packets.iter().filter(|packet| packet.kind == kind).collect();
             assert!(of_kind.len() > 30, "{} packets of {kind:?}", of_kind.len());
@@ -387,15 +453,24 @@ impl Viewer {
             let hole = sequences.windows(2).find(|pair| pair[1] != pair[0] + 1);
             assert_eq!(hole, None, "a hole in {kind:?}");
         }
-        let step = |pair: &[Picture]| pair[1].timestamp.wrapping_sub(pair[0].timestamp);
         for pair in self.pictures.windows(2) {
             assert!((1..1 << 31).contains(&step(pair)), "RTP time goes back: {pair:?}");
         }
+    }
+
+    /// … and RTP time follows real time over the pause, which is before the picture `resumed`.
+    fn goes_on_without_a_break(&self, resumed: usize) {
+        self.numbers_go_on();
         let pair = &self.pictures[resumed - 1..=resumed];
         let (told, passed) = (f64::from(step(pair)) / 90_000.0, pair[1].at - pair[0].at);
-        assert!(passed > seconds(1), "there was no pause: {passed:?}");
+        assert!(passed > Duration::from_millis(300), "there was no pause: {passed:?}");
         assert!((told - passed.as_secs_f64()).abs() < 1.0, "{told} s of RTP time in {passed:?}");
     }
+}
+
+/// Ticks of RTP time from one picture to the next.
+fn step(pair: &[Picture]) -> u32 {
+    pair[1].timestamp.wrapping_sub(pair[0].timestamp)
 }
 
 /// The server-sent events of a viewer's session.

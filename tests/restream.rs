@@ -10,7 +10,7 @@ use serde_json::json;
 #[tokio::test]
 async fn rtmp_to_a_target_that_is_there_from_the_start() {
     let _machine = machine().await;
-    let server = Server::start().await;
+    let server = Server::builder().env("TIDEGATE_STREAM_GRACE", "2s").start().await;
     let target = Nginx::start().await;
     for source in [Source::Baseline, Source::BFrames] {
         let name = format!("{source:?}");

@@ -59,11 +59,17 @@ async fn rel02_one_publication_through_blips_and_across_protocols() {
     held(&server, &id, false, seconds(8)).await;
     tokio::time::sleep(seconds(3)).await;
     let (wall, media) = (begun.0.elapsed(), length(&file) - begun.1);
+    // The recording is whole once the target has been told of the end.
+    let path = format!("/api/v1/streams/show/targets/{id}");
+    let deleted = server.api("DELETE", &path).send().await.expect("an answer");
+    assert!(deleted.status().is_success(), "{}", deleted.status());
+    let path = file.to_str().expect("a path");
+    eventually("a whole recording", seconds(5), async || decode_errors(path).await.is_empty().then_some(()))
+        .await;
 
     assert_eq!(target.recordings("show").len(), 1, "one publication");
     let publications = target.error_log().matches("publish: name='show'").count();
     assert_eq!(publications, 1, "one publish command:\n{}", target.error_log());
-    let path = file.to_str().expect("a path");
     for kind in ["v", "a"] {
         let packets = packets(path, kind).await;
         let back = packets.windows(2).find(|pair| pair[1].1 <= pair[0].1);

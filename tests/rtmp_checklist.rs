@@ -133,16 +133,18 @@ async fn r04_extended_timestamps_on_type_3_chunks_present_or_absent() {
             }
             bytes.extend(chunk);
         }
-        // Only if all of that was read right is this one read right.
+        // Only if all of that was read right are these read right.
         let (after, video) = picture(90, 8);
-        let delta = (video.len() as u32).to_be_bytes();
-        bytes.extend([0x46, 0, 0, 40, delta[1], delta[2], delta[3], 9]);
-        bytes.extend(&video);
+        let length = (video.len() as u32).to_be_bytes();
+        for _ in 0..2 {
+            bytes.extend([0x46, 0, 0, 40, length[1], length[2], length[3], 9]);
+            bytes.extend(&video);
+        }
         show.wire.raw(&bytes).await;
-        let first = show.next_picture().await;
-        let second = show.next_picture().await;
-        assert_eq!((&first.data[..], &second.data[..]), (&data[..], &after[..]), "repeated: {repeated}");
-        assert_eq!(second.dts.since(first.dts), Duration::from_millis(40));
+        assert_eq!(show.next_picture().await.data[..], data, "repeated: {repeated}");
+        let (second, third) = (show.next_picture().await, show.next_picture().await);
+        assert_eq!((&second.data[..], &third.data[..]), (&after[..], &after[..]), "repeated: {repeated}");
+        assert_eq!(third.dts.since(second.dts), Duration::from_millis(40));
     }
     site.stop().await;
 }

@@ -16,10 +16,16 @@ async fn replay(recording: &[u8], piece: usize) -> (usize, usize) {
     let site = Site::start().await;
     let mut events = site.hub.events();
     let mut wire = Wire::open(site.address).await;
-    for bytes in recording.chunks(piece) {
+    // The reader is there before the first media.
+    let publish = find(recording, b"publish");
+    let (calls, media) = recording.split_at(publish + find(&recording[publish..], b"live") + 4);
+    for bytes in calls.chunks(piece) {
         wire.raw(bytes).await;
     }
     let mut frames = started(&mut events).await;
+    for bytes in media.chunks(piece) {
+        wire.raw(bytes).await;
+    }
     let (mut video, mut audio) = (0, 0);
     while let Some(frame) = timeout(seconds(10), frames.recv()).await.expect("an end") {
         match frame.kind {
@@ -32,6 +38,10 @@ async fn replay(recording: &[u8], piece: usize) -> (usize, usize) {
     assert_eq!(site.requests.lock().expect("not poisoned")[0].key.reveal(), "recorded");
     site.stop().await;
     (video, audio)
+}
+
+fn find(bytes: &[u8], part: &[u8]) -> usize {
+    bytes.windows(part.len()).position(|window| window == part).expect("in the recording")
 }
 
 #[tokio::test]

@@ -67,3 +67,34 @@ impl Stamps {
         (time, time, self.interval)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::{AudioTrack, Epoch, Tracks};
+    use bytes::Bytes;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    /// 22 050 Hz in the core, 44 100 Hz heard: 2048 samples a frame, whose times come in milliseconds.
+    #[test]
+    fn frames_of_he_aac_join_without_gap_or_drift() {
+        let track = AudioTrack {
+            codec: crate::media::Codec::Aac,
+            sample_rate: 44_100,
+            channels: 2,
+            codec_data: Bytes::from_static(&[0x2b, 0x92, 0x08, 0x00]),
+            fmtp: String::new(),
+        };
+        let epoch = Arc::new(Epoch { id: 1, tracks: Tracks::default(), wall_origin: SystemTime::UNIX_EPOCH });
+        let mut stamps = Stamps::new(MuxTrack::Audio(&track), Duration::from_millis(46));
+        for number in 0..10_000 {
+            let ideal = MediaTime::from_ticks(number * 2048, 44_100);
+            let time = MediaTime::from_millis(ideal.as_millis());
+            let data = Bytes::new();
+            let kind = MediaKind::Audio;
+            let frame = Frame { epoch: epoch.clone(), kind, pts: time, dts: time, keyframe: true, data };
+            assert_eq!(stamps.next(&frame).0, ideal, "frame {number}");
+        }
+    }
+}

@@ -73,6 +73,7 @@ impl Application {
         let path = format!("{}/{}", self.name, key.trim_matches('/'));
         let path = path.trim_matches('/');
         let (app, key) = path.split_once('/').unwrap_or((path, ""));
+        let key = key.trim_start_matches('/'); // "live//cam", as some write it
         let queries: Vec<&str> = query.into_iter().chain(self.queries.iter().map(String::as_str)).collect();
         Ok(PublishRequest {
             app: app.to_owned(),
@@ -138,6 +139,7 @@ mod tests {
             ("live/", "cam", ("live", "cam", None)),
             ("live", "/cam?key=1", ("live", "cam", Some("key=1"))),
             ("live/cam", "", ("live", "cam", None)),
+            ("live//cam", "", ("live", "cam", None)),
             ("live/a", "b", ("live", "a/b", None)),
             ("live?key=1", "cam", ("live", "cam", Some("key=1"))),
             ("live?key=1", "cam?b=2", ("live", "cam", Some("b=2&key=1"))),

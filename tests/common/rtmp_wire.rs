@@ -213,7 +213,8 @@ impl Wire {
 
     pub fn has(&self, part: impl AsRef<[u8]>) -> bool {
         let part = part.as_ref();
-        self.received.windows(part.len()).any(|window| window == part)
+        let within = |bytes: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+        within(&self.received) || within(&self.joined())
     }
 
     /// All that came until the server closed.
@@ -224,7 +225,12 @@ impl Wire {
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.received).into_owned()
+        String::from_utf8_lossy(&self.joined()).into_owned()
+    }
+
+    /// What came, without the headers that cut a long text into chunks.
+    fn joined(&self) -> Vec<u8> {
+        self.received.iter().copied().filter(|byte| *byte != 0xc3).collect()
     }
 }
 

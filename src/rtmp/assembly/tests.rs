@@ -261,7 +261,7 @@ fn r16_frames_of_another_codec_than_configured_are_dropped() {
 fn r13_configurations_that_change_without_end_are_refused() {
     let mut feed = Feed::new();
     let change = |feed: &mut Feed, n: u32| {
-        let data = if n % 2 == 0 { &b"\x2f\xff\xfb\x90\x64"[..] } else { b"\x2f\xff\xfb\x94\x64" };
+        let data = if n.is_multiple_of(2) { &b"\x2f\xff\xfb\x90\x64"[..] } else { b"\x2f\xff\xfb\x94\x64" };
         feed.assembly.audio(feed.start, n, &Bytes::from_static(data))
     };
     let accepted = (0..1_000).take_while(|n| change(&mut feed, *n).is_ok()).count();

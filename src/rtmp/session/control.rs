@@ -18,12 +18,8 @@ impl Session {
                 // A tiny window would make us answer every packet.
                 self.window = u64::from(control_number(&message.data)?).clamp(16 * 1024, 1 << 30);
             }
-            kind::PEER_BANDWIDTH => {
-                // §5.4.5: the answer is a Window Acknowledgement Size, if it is another than the last.
-                if control_number(&message.data)? != WINDOW {
-                    self.write_window();
-                }
-            }
+            // §5.4.5: the answer is a Window Acknowledgement Size, if it is another than the last.
+            kind::PEER_BANDWIDTH if control_number(&message.data)? != WINDOW => self.write_window(),
             kind::USER_CONTROL => {
                 if let Some(timestamp) = message.data.strip_prefix(&event::PING_REQUEST)
                     && timestamp.len() == 4

@@ -21,6 +21,7 @@ use crate::admission::Place;
 use crate::media::StreamName;
 use crate::stream::Hub;
 use bytes::BytesMut;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -174,12 +175,15 @@ impl Session {
                 biased;
                 () = &mut cancelled => return Err(SessionError::Closing),
                 () = kicked => return Err(self.dismissed()),
-                count = input::fill(&mut self.connection, self.reader.input()) => {
-                    if count? == 0 {
-                        return Ok(());
+                count = input::fill(&mut self.connection, self.reader.input()) => match count {
+                    Ok(0) => return Ok(()),
+                    // RTMP has a goodbye of its own; few clients add that of TLS.
+                    Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
+                    count => {
+                        count?;
+                        self.last_received = Instant::now();
                     }
-                    self.last_received = Instant::now();
-                }
+                },
                 () = &mut timer => {
                     if deadline <= Instant::now() {
                         self.handle_timeout()?;

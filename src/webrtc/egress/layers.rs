@@ -18,6 +18,10 @@ const LAST_RISE: Duration = Duration::from_secs(60);
 const SETTLING: Duration = Duration::from_secs(2);
 /// A step up that lasted so long has not failed.
 const PROVEN: Duration = Duration::from_secs(15);
+/// A browser whose packets come late for a moment says 85 % of what arrives, and takes it back within a second.
+/// A little too low counts when it stays; this share of ten, or less, counts at once.
+const STAYS: Duration = Duration::from_secs(2);
+const FAR_TOO_LOW: u64 = 7;
 /// Estimates older than this are forgotten.
 const STALE: Duration = Duration::from_secs(10);
 
@@ -32,6 +36,8 @@ pub(super) struct LayerChoice {
     rise_after: Duration,
     rose: Option<Instant>,
     estimate: Option<(u64, Instant)>,
+    /// Since when estimates have been too low.
+    low_since: Option<Instant>,
     trouble: bool,
 }
 
@@ -46,6 +52,7 @@ impl LayerChoice {
             rise_after: FIRST_RISE,
             rose: None,
             estimate: None,
+            low_since: None,
             trouble: false,
         }
     }
@@ -107,19 +114,28 @@ impl LayerChoice {
         self.trouble = false;
         if self.wanted != before {
             (self.changed, self.calm_since) = (now, now);
-            self.estimate = None;
+            (self.estimate, self.low_since) = (None, None);
         }
         self.wanted != before
     }
 
-    fn trouble(&self, layers: &[LayerInfo], now: Instant) -> Option<Trouble> {
+    fn trouble(&mut self, layers: &[LayerInfo], now: Instant) -> Option<Trouble> {
         if self.trouble {
             return Some(Trouble::Loss);
         }
         let fresh = |at: Instant| now.saturating_duration_since(at) < STALE && at > self.changed + SETTLING;
-        let (bits, _) = self.estimate.filter(|(_, at)| fresh(*at))?;
+        let Some((bits, _)) = self.estimate.filter(|(_, at)| fresh(*at)) else {
+            self.low_since = None;
+            return None;
+        };
         let sent = layers.get(usize::from(self.wanted))?.bitrate;
-        (bits < sent / 10 * 9).then_some(Trouble::Estimate(bits))
+        if bits >= sent / 10 * 9 {
+            self.low_since = None;
+            return None;
+        }
+        let since = *self.low_since.get_or_insert(now);
+        let counts = bits < sent / 10 * FAR_TOO_LOW || now.saturating_duration_since(since) >= STAYS;
+        counts.then_some(Trouble::Estimate(bits))
     }
 }
 
@@ -158,6 +174,19 @@ mod tests {
         choice.estimated(300_000, after(start, 3));
         assert!(choice.choose(&all, after(start, 3)));
         assert_eq!(choice.wanted(), 2, "the middle one does not fit either");
+    }
+
+    #[test]
+    fn an_estimate_that_is_a_little_too_low_counts_when_it_stays() {
+        let (start, all) = (Instant::now(), layers([true; 3]));
+        let mut choice = LayerChoice::new(start);
+        for (second, bits) in [(3, 1_700_000), (4, 1_900_000), (5, 1_700_000), (6, 1_700_000)] {
+            choice.estimated(bits, after(start, second));
+            assert!(!choice.choose(&all, after(start, second)), "{second}");
+        }
+        choice.estimated(1_700_000, after(start, 7));
+        assert!(choice.choose(&all, after(start, 7)));
+        assert_eq!(choice.wanted(), 1);
     }
 
     #[test]

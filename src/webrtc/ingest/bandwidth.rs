@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// Bits a second below which no estimate goes, and above which none rises.
 const RANGE: (u64, u64) = (100_000, 50_000_000);
+/// A way that has shown no losses yet is believed to hold so much: few encoders begin with more.
+const UNPROVEN: u64 = 1_000_000;
 /// Losses of 256 that are none, and that are too many.
 const NO_LOSS: u64 = 5;
 const MUCH_LOSS: u64 = 26;
@@ -57,7 +59,7 @@ impl Bandwidth {
             before
         } else {
             // An encoder with little to say does not show that the way is narrow.
-            before.max(received + received / 2)
+            self.estimate.unwrap_or(UNPROVEN).max(received + received / 2)
         };
         self.estimate = Some(estimate.clamp(RANGE.0, RANGE.1));
         self.estimate

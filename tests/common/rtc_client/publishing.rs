@@ -1,7 +1,7 @@
 //! A publisher's media in real time, on a task.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use str0m::media::MediaKind;
@@ -18,6 +18,7 @@ const AUDIO_STEP: Duration = Duration::from_millis(20);
 pub struct Publishing {
     task: AbortHandle,
     sent: Arc<AtomicU32>,
+    paused: Arc<AtomicBool>,
 }
 
 /// What is sent and how.
@@ -77,13 +78,21 @@ impl Publishing {
     /// Sends from the moment of the connection on.
     pub fn start(sender: RtcSender, programme: Programme) -> Self {
         let sent = Arc::new(AtomicU32::new(0));
-        let task = tokio::spawn(run(sender, programme, sent.clone())).abort_handle();
-        Self { task, sent }
+        let paused = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn(run(sender, programme, sent.clone(), paused.clone())).abort_handle();
+        Self { task, sent, paused }
     }
 
     /// Pictures sent so far: the number of the next one.
     pub fn sent(&self) -> u32 {
         self.sent.load(Ordering::Relaxed)
+    }
+}
+
+impl Publishing {
+    /// Sends nothing any more, while its clocks go on, or sends again.
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
     }
 }
 
@@ -93,7 +102,7 @@ impl Drop for Publishing {
     }
 }
 
-async fn run(sender: RtcSender, programme: Programme, sent: Arc<AtomicU32>) {
+async fn run(sender: RtcSender, programme: Programme, sent: Arc<AtomicU32>, paused: Arc<AtomicBool>) {
     while !sender.has_connected() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -105,11 +114,17 @@ async fn run(sender: RtcSender, programme: Programme, sent: Arc<AtomicU32>) {
         let audio_due = AUDIO_STEP * sounds;
         if programme.audio && audio_due <= video_due {
             tokio::time::sleep_until((start + audio_due).into()).await;
-            sender.send_frame(MediaKind::Audio, None, sounds * 960, &[SILENCE.to_vec()]);
+            if !paused.load(Ordering::Relaxed) {
+                sender.send_frame(MediaKind::Audio, None, sounds * 960, &[SILENCE.to_vec()]);
+            }
             sounds += 1;
             continue;
         }
         tokio::time::sleep_until((start + video_due).into()).await;
+        if paused.load(Ordering::Relaxed) {
+            pictures += 1;
+            continue;
+        }
         let requests = sender.keyframe_requests();
         let wanted = programme.answers_requests && requests > answered;
         let keyframe = pictures == 0 || pictures - last_keyframe >= programme.group || wanted;
