@@ -64,8 +64,10 @@ async fn rel02_one_publication_through_blips_and_across_protocols() {
     let deleted = server.api("DELETE", &path).send().await.expect("an answer");
     assert!(deleted.status().is_success(), "{}", deleted.status());
     let path = file.to_str().expect("a path");
-    eventually("a whole recording", seconds(5), async || decode_errors(path).await.is_empty().then_some(()))
-        .await;
+    eventually("a whole recording", seconds(10), async || {
+        errors_of_decoders(path).await.is_empty().then_some(())
+    })
+    .await;
 
     assert_eq!(target.recordings("show").len(), 1, "one publication");
     let publications = target.error_log().matches("publish: name='show'").count();
@@ -95,15 +97,11 @@ async fn rel02_one_publication_through_blips_and_across_protocols() {
     assert_eq!(stills.len(), 3, "{stills:?}");
     for (begin, end) in stills {
         assert!(shown[end].0 - shown[begin].0 > 1.5, "held from {} to {}", shown[begin].0, shown[end].0);
+        // A flash lasts 0.1 s, so one that stays is held; its first picture is the publisher's.
+        let flash = mean(&shown[begin].1) > 200.0;
         let difference = difference(&shown[begin - 1].1, &shown[begin].1);
-        assert!(
-            difference < 4.0,
-            "the picture before the pause stays: {difference:.2} at {}",
-            shown[begin].0
-        );
+        assert!(flash || difference < 4.0, "the last picture stays: {difference:.2} at {}", shown[begin].0);
     }
-    let errors = decode_errors(path).await;
-    assert!(errors.is_empty(), "{errors}");
 }
 
 #[tokio::test]
