@@ -4,7 +4,7 @@
 //! No function panics, whatever the bytes are: a panic is a finding. Doing nothing else, they are no part of
 //! the program. The seeds in `fuzz/seeds`, findings among them, are run by the test below.
 
-use crate::{hls, media, rtmp, webrtc};
+use crate::{hls, media, rtmp};
 
 /// Takes one input.
 pub type Target = fn(&[u8]);
@@ -25,15 +25,15 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("media_vpx", media::fuzzing::vpx),
     ("media_sound", media::fuzzing::sound),
     ("media_names", media::fuzzing::names),
-    ("sdp_ingest", webrtc::fuzzing::ingest::offer),
-    ("sdp_egress", webrtc::fuzzing::egress::offer),
-    ("sdp_fragment", webrtc::fuzzing::fragment),
-    ("webrtc_datagram", webrtc::fuzzing::datagram),
-    ("webrtc_stun", webrtc::fuzzing::transport::stun),
-    ("webrtc_hello", webrtc::fuzzing::transport::client_hello),
-    ("webrtc_dtls", webrtc::fuzzing::transport::dtls),
-    ("webrtc_rtp", webrtc::fuzzing::ingest::rtp),
-    ("webrtc_rtcp", webrtc::fuzzing::egress::rtcp),
+    ("sdp_ingest", crate::webrtc::fuzzing::ingest::offer),
+    ("sdp_egress", crate::webrtc::fuzzing::egress::offer),
+    ("sdp_fragment", crate::webrtc::fuzzing::fragment),
+    ("webrtc_datagram", crate::webrtc::fuzzing::datagram),
+    ("webrtc_stun", crate::webrtc::fuzzing::transport::stun),
+    ("webrtc_hello", crate::webrtc::fuzzing::transport::client_hello),
+    ("webrtc_dtls", crate::webrtc::fuzzing::transport::dtls),
+    ("webrtc_rtp", crate::webrtc::fuzzing::ingest::rtp),
+    ("webrtc_rtcp", crate::webrtc::fuzzing::egress::rtcp),
     ("hls_directives", hls::fuzzing::directives),
 ];
 
