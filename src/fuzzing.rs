@@ -4,7 +4,8 @@
 //! No function panics, whatever the bytes are: a panic is a finding. Doing nothing else, they are no part of
 //! the program. The seeds in `fuzz/seeds`, findings among them, are run by the test below.
 
-use crate::{hls, media, rtmp, webrtc};
+use crate::webrtc::fuzzing as realtime;
+use crate::{hls, media, rtmp};
 
 /// Takes one input.
 pub type Target = fn(&[u8]);
@@ -25,15 +26,15 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("media_vpx", media::fuzzing::vpx),
     ("media_sound", media::fuzzing::sound),
     ("media_names", media::fuzzing::names),
-    ("sdp_ingest", webrtc::fuzzing::ingest::offer),
-    ("sdp_egress", webrtc::fuzzing::egress::offer),
-    ("sdp_fragment", webrtc::fuzzing::fragment),
-    ("webrtc_datagram", webrtc::fuzzing::datagram),
-    ("webrtc_stun", webrtc::fuzzing::transport::stun),
-    ("webrtc_hello", webrtc::fuzzing::transport::client_hello),
-    ("webrtc_dtls", webrtc::fuzzing::transport::dtls),
-    ("webrtc_rtp", webrtc::fuzzing::ingest::rtp),
-    ("webrtc_rtcp", webrtc::fuzzing::egress::rtcp),
+    ("sdp_ingest", realtime::ingest::offer),
+    ("sdp_egress", realtime::egress::offer),
+    ("sdp_fragment", realtime::fragment),
+    ("webrtc_datagram", realtime::datagram),
+    ("webrtc_stun", realtime::transport::stun),
+    ("webrtc_hello", realtime::transport::client_hello),
+    ("webrtc_dtls", realtime::transport::dtls),
+    ("webrtc_rtp", realtime::ingest::rtp),
+    ("webrtc_rtcp", realtime::egress::rtcp),
     ("hls_directives", hls::fuzzing::directives),
 ];
 
