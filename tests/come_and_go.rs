@@ -4,7 +4,6 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -318,7 +317,9 @@ impl Publisher {
             }
             Protocol::Whip => {
                 let folder = tempfile::tempdir().expect("a folder");
-                let units = Arc::new(units_of_h264_file(&encoded(folder.path())));
+                let file = folder.path().join("source.h264");
+                Ffmpeg::render_h264(seconds(6), &file);
+                let units = Arc::new(units_of_h264_file(&file));
                 let layers = vec![Layer { rid: None, pictures: PictureSource::File(units) }];
                 let programme = Programme { layers, answers_requests: false, ..Programme::default() };
                 let mut client = RtcClient::publish(server, "show", RtcOptions::default()).await;
@@ -339,18 +340,6 @@ impl Publisher {
             }
         }
     }
-}
-
-fn encoded(folder: &Path) -> std::path::PathBuf {
-    let file = folder.join("source.h264");
-    let status = std::process::Command::new("ffmpeg")
-        .args(["-v", "error", "-nostdin", "-f", "lavfi", "-i", "testsrc2=s=640x360:r=30,format=yuv420p"])
-        .args(["-t", "6", "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency"])
-        .args(["-profile:v", "baseline", "-g", "60", "-sc_threshold", "0", "-b:v", "1M", "-f", "h264"])
-        .arg(&file)
-        .status();
-    assert!(status.is_ok_and(|status| status.success()), "ffmpeg encodes");
-    file
 }
 
 /// Asks for the name `show`; why it was refused.

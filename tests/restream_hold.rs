@@ -64,8 +64,10 @@ async fn rel02_one_publication_through_blips_and_across_protocols() {
     let deleted = server.api("DELETE", &path).send().await.expect("an answer");
     assert!(deleted.status().is_success(), "{}", deleted.status());
     let path = file.to_str().expect("a path");
-    eventually("a whole recording", seconds(5), async || decode_errors(path).await.is_empty().then_some(()))
-        .await;
+    eventually("a whole recording", seconds(10), async || {
+        errors_of_decoders(path).await.is_empty().then_some(())
+    })
+    .await;
 
     assert_eq!(target.recordings("show").len(), 1, "one publication");
     let publications = target.error_log().matches("publish: name='show'").count();
@@ -95,15 +97,11 @@ async fn rel02_one_publication_through_blips_and_across_protocols() {
     assert_eq!(stills.len(), 3, "{stills:?}");
     for (begin, end) in stills {
         assert!(shown[end].0 - shown[begin].0 > 1.5, "held from {} to {}", shown[begin].0, shown[end].0);
+        // A flash lasts 0.1 s, so one that stays is held; its first picture is the publisher's.
+        let flash = mean(&shown[begin].1) > 200.0;
         let difference = difference(&shown[begin - 1].1, &shown[begin].1);
-        assert!(
-            difference < 4.0,
-            "the picture before the pause stays: {difference:.2} at {}",
-            shown[begin].0
-        );
+        assert!(flash || difference < 4.0, "the last picture stays: {difference:.2} at {}", shown[begin].0);
     }
-    let errors = decode_errors(path).await;
-    assert!(errors.is_empty(), "{errors}");
 }
 
 #[tokio::test]
@@ -182,6 +180,14 @@ async fn rel02_hls_plays_through_a_blip_without_a_reload() {
     assert!(fatal.is_none(), "{viewed}");
     let output = tokio::time::timeout(seconds(30), reader).await.expect("it ends").expect("no panic");
     assert!(output.expect("it runs").status.success(), "ffmpeg reads on");
+}
+
+/// What decoders complain of. ffmpeg's parser in front of them goes on with the first of the configurations
+/// that a recording has one after the other, and complains of what fits the next.
+async fn errors_of_decoders(path: &str) -> String {
+    let errors = decode_errors(path).await;
+    let of_parser = |line: &&str| line.starts_with("[NULL @") || line.contains("Last message repeated");
+    errors.lines().filter(|line| !of_parser(line)).collect::<Vec<_>>().join("\n")
 }
 
 /// Waits until the target is live with what a hold sends, or with the publisher's own.

@@ -54,7 +54,8 @@ async fn sizes(file: &Path) -> Vec<String> {
     let mut sizes: Vec<String> = Vec::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let size = line.trim_end_matches(',').replace(',', "x");
-        if sizes.last() != Some(&size) {
+        // Side data of a frame may end its line with a comma, and add one.
+        if !size.is_empty() && sizes.last() != Some(&size) {
             sizes.push(size);
         }
     }

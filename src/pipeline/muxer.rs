@@ -164,14 +164,16 @@ impl Muxer {
         if input.take(frame.data.len(), step.cut.is_some()) > MOST_INSIDE {
             return Err(PipelineError::Overloaded { file: self.graph.file() });
         }
+        // A pipeline that failed refuses what comes; why, it has told before.
+        let cause = |refused| self.failure.borrow().clone().unwrap_or(refused);
         if let Some(cut) = step.cut {
-            input.flush(&self.graph)?;
+            input.flush(&self.graph).map_err(cause)?;
             let structure =
                 gst::Structure::builder("FMP4MuxSplitNow").field("chunk", cut == Cut::Part).build();
             self.graph.send(gst::event::CustomDownstream::new(structure));
         }
         input.waiting.push(buffer);
-        if step.due { input.flush(&self.graph) } else { Ok(()) }
+        if step.due { input.flush(&self.graph).map_err(cause) } else { Ok(()) }
     }
 
     /// Foretells of the frames that follow those pushed so far which of them are worth a [`Self::push`]

@@ -158,7 +158,9 @@ async fn no_part_waits_for_the_next_one_and_few_frames_are_due() {
             }
         }
         assert!(missing.count() <= 2, "only the end is missing");
-        assert!(due <= expected.len() * 2, "{due} frames for {} parts", expected.len());
+        // Here frames come faster than parts leave; live it is one a part, and some more a segment.
+        let most = expected.len() * (slack as usize + 3);
+        assert!(due <= most, "{due} frames for {} parts", expected.len());
         muxer.finish().await;
     }
 }

@@ -92,6 +92,12 @@ impl Stream {
         self.frames.last_group(self.turn.is_held())
     }
 
+    /// Whether frames of this epoch are a hold's, the latest one's: nothing that WebRTC viewers want, who keep
+    /// the last picture by themselves.
+    pub fn is_hold(&self, epoch: &Epoch) -> bool {
+        epoch.id == self.turn.floor.load(Ordering::Acquire)
+    }
+
     /// Ends the hold of this id, or any.
     pub(super) fn end_hold(&self, id: Option<u64>) {
         let turn = &self.turn;

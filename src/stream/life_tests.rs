@@ -209,6 +209,7 @@ async fn a_hold_fills_the_frame_lane_until_an_epoch_of_the_publisher_begins() {
     assert!(world.stream.watch_lanes().borrow().held && world.publisher.interruptions() > before);
     let held = hold.begin_epoch(tracks(), SystemTime::UNIX_EPOCH);
     assert!(hold.write(frame(&held, 50, true)));
+    assert!(world.stream.is_hold(&held) && !world.stream.is_hold(&world.epoch));
     let mut ids = [0; 2];
     for id in &mut ids {
         *id = reader.recv().await.expect("live").epoch.id;

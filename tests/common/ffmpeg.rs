@@ -64,6 +64,18 @@ impl Ffmpeg {
         assert!(status.is_ok_and(|status| status.success()), "ffmpeg renders {}", file.display());
     }
 
+    /// Writes baseline H.264 with a keyframe every 60 pictures to a file, as Annex B.
+    pub fn render_h264(length: Duration, file: &std::path::Path) {
+        let mut command = Command::new("ffmpeg");
+        command
+            .args(["-v", "error", "-nostdin", "-y", "-f", "lavfi"])
+            .args(["-i", "testsrc2=s=640x360:r=30,format=yuv420p", "-t", &length.as_secs().to_string()])
+            .args(["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-b:v", "1M"])
+            .args(["-profile:v", "baseline", "-g", "60", "-sc_threshold", "0", "-f", "h264"])
+            .arg(file);
+        assert!(command.status().is_ok_and(|status| status.success()), "ffmpeg renders {}", file.display());
+    }
+
     /// Leaves politely: FCUnpublish, deleteStream.
     pub async fn leave(mut self) {
         self.process.signal("INT");

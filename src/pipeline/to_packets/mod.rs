@@ -37,8 +37,12 @@ pub(super) async fn run(
         video: PacketCounter::new(MediaKind::Video),
         audio: PacketCounter::new(MediaKind::Audio),
     };
-    let Some(mut frame) = frames.recv().await else {
-        return Ok(());
+    let mut frame = loop {
+        match frames.recv().await {
+            Some(frame) if stream.is_hold(&frame.epoch) => {}
+            Some(frame) => break frame,
+            None => return Ok(()),
+        }
     };
     let begin = |output: &Output, source: &Arc<Epoch>, seen| {
         Session::begin(pipelines, output, source, transcoding, seen, told)
@@ -57,6 +61,7 @@ pub(super) async fn run(
                 error = failure(&mut session.failed) => return Err(error),
                 Some(encoded) = session.encoded.recv() => session.encoded(encoded, &mut output)?,
                 frame = frames.recv() => match frame {
+                    Some(frame) if stream.is_hold(&frame.epoch) => {}
                     Some(frame) => break frame,
                     None => return Ok(()),
                 },

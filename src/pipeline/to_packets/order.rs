@@ -39,7 +39,7 @@ pub(super) fn is_disposable(codec: Codec, frame: &Frame) -> bool {
                 slices += 1;
                 let kind = h265::nal_type(unit[0]);
                 let sub_layer = unit.get(1).map_or(1, |byte| byte & 7);
-                kind < 16 && (kind % 2 == 0 || sub_layer > 1)
+                kind < 16 && (kind.is_multiple_of(2) || sub_layer > 1)
             }
             Codec::H264 | Codec::H265 => true,
             _ => false,
