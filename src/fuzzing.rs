@@ -4,6 +4,7 @@
 //! No function panics, whatever the bytes are: a panic is a finding. Doing nothing else, they are no part of
 //! the program. The seeds in `fuzz/seeds`, findings among them, are run by the test below.
 
+use crate::webrtc::fuzzing as realtime;
 use crate::{hls, media, rtmp};
 
 /// Takes one input.
@@ -25,15 +26,15 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("media_vpx", media::fuzzing::vpx),
     ("media_sound", media::fuzzing::sound),
     ("media_names", media::fuzzing::names),
-    ("sdp_ingest", crate::webrtc::fuzzing::ingest::offer),
-    ("sdp_egress", crate::webrtc::fuzzing::egress::offer),
-    ("sdp_fragment", crate::webrtc::fuzzing::fragment),
-    ("webrtc_datagram", crate::webrtc::fuzzing::datagram),
-    ("webrtc_stun", crate::webrtc::fuzzing::transport::stun),
-    ("webrtc_hello", crate::webrtc::fuzzing::transport::client_hello),
-    ("webrtc_dtls", crate::webrtc::fuzzing::transport::dtls),
-    ("webrtc_rtp", crate::webrtc::fuzzing::ingest::rtp),
-    ("webrtc_rtcp", crate::webrtc::fuzzing::egress::rtcp),
+    ("sdp_ingest", realtime::ingest::offer),
+    ("sdp_egress", realtime::egress::offer),
+    ("sdp_fragment", realtime::fragment),
+    ("webrtc_datagram", realtime::datagram),
+    ("webrtc_stun", realtime::transport::stun),
+    ("webrtc_hello", realtime::transport::client_hello),
+    ("webrtc_dtls", realtime::transport::dtls),
+    ("webrtc_rtp", realtime::ingest::rtp),
+    ("webrtc_rtcp", realtime::egress::rtcp),
     ("hls_directives", hls::fuzzing::directives),
 ];
 
