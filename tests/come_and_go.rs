@@ -452,7 +452,8 @@ impl Viewer {
         self.numbers_go_on();
         let pair = &self.pictures[resumed - 1..=resumed];
         let (told, passed) = (f64::from(step(pair)) / 90_000.0, pair[1].at - pair[0].at);
-        assert!(passed > Duration::from_millis(300), "there was no pause: {passed:?}");
+        // Between pictures of one publisher it is 33 ms.
+        assert!(passed > Duration::from_millis(100), "there was no pause: {passed:?}");
         assert!((told - passed.as_secs_f64()).abs() < 1.0, "{told} s of RTP time in {passed:?}");
     }
 }
