@@ -289,13 +289,14 @@ async fn media_that_cant_be_taken_is_refused_with_a_word() {
     let mut first = Raw::connect(gateway.address).await;
     first.publish("cam").await;
     first.until_text("NetStream.Publish.Start").await;
-    // Enhanced RTMP and MP3: a clear word.
-    first.send(9, 1, b"\x90hvc1\0\0\0").await;
-    assert!(first.until_closed(most).await.contains("hvc1 video is not supported"));
+    // Codecs of the Flash age: a clear word.
+    first.send(9, 1, &[0x12, 0, 0, 0, 0]).await;
+    assert!(first.until_closed(most).await.contains("Sorenson H.263 video is not supported"));
     let mut raw = Raw::connect(gateway.address).await;
-    raw.publish("mp3").await;
-    raw.send(8, 1, &[0x2f, 0xff, 0xfb, 0x90]).await;
-    assert!(raw.until_closed(most).await.contains("MP3 audio is not supported"));
+    raw.publish("speex").await;
+    raw.until_text("NetStream.Publish.Start").await;
+    raw.send(8, 1, &[0xb2, 0xff, 0xfb, 0x90]).await;
+    assert!(raw.until_closed(most).await.contains("Speex audio is not supported"));
     gateway.stop().await;
 }
 
