@@ -40,14 +40,14 @@ impl Application {
     }
 
     fn new(app: &str, url: &str) -> Result<Self, AddressError> {
-        if app.len() > LONGEST_NAME {
-            return Err(AddressError::LongApplication);
-        }
         let url = if url.len() > LONGEST_URL { "" } else { url };
         let (authority, path) = split_url(url);
         let (path, path_query) = split_query(path);
         let (name, query) = split_query(app.trim());
         let name = if name.is_empty() { path } else { name };
+        if name.len().max(app.len()) > LONGEST_NAME {
+            return Err(AddressError::LongApplication);
+        }
         let mut queries: Vec<String> = Vec::new();
         for query in [query, path_query].into_iter().flatten() {
             if query.len() <= LONGEST_NAME && !queries.iter().any(|known| known == query) {
@@ -74,6 +74,9 @@ impl Application {
         let path = path.trim_matches('/');
         let (app, key) = path.split_once('/').unwrap_or((path, ""));
         let key = key.trim_start_matches('/'); // "live//cam", as some write it
+        if key.len() > LONGEST_NAME {
+            return Err(AddressError::LongKey);
+        }
         let queries: Vec<&str> = query.into_iter().chain(self.queries.iter().map(String::as_str)).collect();
         Ok(PublishRequest {
             app: app.to_owned(),
