@@ -1,6 +1,7 @@
 //! H.264 access units into RTP payloads: RFC 6184, packetization mode 1.
 
 use super::MAX_PAYLOAD;
+use super::nal_units::NalFormat;
 use super::payloads::{Payloads, even};
 use crate::media::h264::{AvcConfig, NAL_PPS, NAL_SPS, NalUnits, nal_type};
 use bytes::Bytes;
@@ -13,6 +14,8 @@ const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
 /// The bits of `forbidden_zero_bit` and `nal_ref_idc`.
 const IMPORTANCE: u8 = 0xe0;
+
+const FORMAT: NalFormat = NalFormat { header: 1, aggregate, fragment };
 
 /// Packetises one track.
 #[derive(Debug)]
@@ -41,36 +44,8 @@ impl H264 {
             units.retain(|unit| !matches!(nal_type(unit[0]), NAL_SPS | NAL_PPS));
             units.splice(..0, self.parameter_sets.iter().cloned());
         }
-        packetise(&units, frame.len())
+        FORMAT.packetise(&units, frame.len())
     }
-}
-
-fn packetise(units: &[Bytes], size: usize) -> Vec<Bytes> {
-    let mut payloads = Payloads::new(size + 64 * units.len());
-    let mut rest = units;
-    while let [first, ..] = rest {
-        let count = fitting(rest);
-        match count {
-            0 => fragment(&mut payloads, first),
-            1 => payloads.share(first.clone()),
-            _ => aggregate(&mut payloads, &rest[..count]),
-        }
-        rest = &rest[count.max(1)..];
-    }
-    payloads.finish()
-}
-
-/// How many of the units fit one packet: 0 if not even the first does.
-fn fitting(units: &[Bytes]) -> usize {
-    if units.first().is_none_or(|unit| unit.len() > MAX_PAYLOAD) {
-        return 0;
-    }
-    let mut size = 1;
-    let fits = |unit: &&Bytes| {
-        size += 2 + unit.len();
-        size <= MAX_PAYLOAD
-    };
-    units.iter().take_while(fits).count().max(1)
 }
 
 /// §5.7.1: a header with the highest importance, and each unit behind its length.

@@ -1,6 +1,7 @@
 //! H.265 access units into RTP payloads: RFC 7798, single streams, without DONL.
 
 use super::MAX_PAYLOAD;
+use super::nal_units::NalFormat;
 use super::payloads::{Payloads, even};
 use crate::media::h264::NalUnits;
 use crate::media::h265::{NAL_AUD, NAL_PPS, NAL_SPS, NAL_VPS, nal_type};
@@ -11,6 +12,8 @@ const NAL_FILLER: u8 = 38;
 /// RFC 7798 §4.4.
 const AGGREGATION: u8 = 48;
 const FRAGMENTATION: u8 = 49;
+
+const FORMAT: NalFormat = NalFormat { header: 2, aggregate, fragment };
 
 /// Packetises one track.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ impl H265 {
             units.retain(|unit| !matches!(nal_type(unit[0]), NAL_VPS | NAL_SPS | NAL_PPS));
             units.splice(..0, self.parameter_sets.iter().cloned());
         }
-        packetise(&units, frame.len())
+        FORMAT.packetise(&units, frame.len())
     }
 }
 
@@ -61,34 +64,6 @@ fn parameter_sets(record: &Bytes) -> Option<Vec<Bytes>> {
     }
     sets.sort_by_key(|unit| nal_type(unit[0])); // VPS, SPS, PPS, as they depend on each other
     (!sets.is_empty()).then_some(sets)
-}
-
-fn packetise(units: &[Bytes], size: usize) -> Vec<Bytes> {
-    let mut payloads = Payloads::new(size + 256);
-    let mut rest = units;
-    while let [first, ..] = rest {
-        let count = fitting(rest);
-        match count {
-            0 => fragment(&mut payloads, first),
-            1 => payloads.share(first.clone()),
-            _ => aggregate(&mut payloads, &rest[..count]),
-        }
-        rest = &rest[count.max(1)..];
-    }
-    payloads.finish()
-}
-
-/// How many of the units fit one packet: 0 if not even the first does.
-fn fitting(units: &[Bytes]) -> usize {
-    if units.first().is_none_or(|unit| unit.len() > MAX_PAYLOAD) {
-        return 0;
-    }
-    let mut size = 2;
-    let fits = |unit: &&Bytes| {
-        size += 2 + unit.len();
-        size <= MAX_PAYLOAD
-    };
-    units.iter().take_while(fits).count().max(1)
 }
 
 /// The two bytes of a header of this type, with the layer and the sub-layer of `unit`.
