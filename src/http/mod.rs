@@ -15,6 +15,7 @@ mod live;
 mod outputs;
 mod pages;
 mod problem;
+mod proxies;
 mod rates;
 mod request;
 mod router;
@@ -25,6 +26,7 @@ mod tracks;
 pub use access::Access;
 pub use cors::Origins;
 pub use ice_servers::{IceServers, TurnCredentials};
+pub use proxies::{ForwardedHeader, Proxies};
 pub use rates::RateSettings;
 pub use server::{Http, HttpError, HttpSettings};
 

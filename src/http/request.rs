@@ -10,7 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 /// The stream that the path names.
 pub(super) struct StreamPath(pub(super) StreamName);
 
-/// The other end of the connection; the accept loop puts it into each request.
+/// The client: the other end of the connection, or whom a trusted proxy names. The accept loop puts it into each
+/// request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
 

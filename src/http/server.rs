@@ -5,12 +5,13 @@
 //! descriptors, accepting waits while what runs goes on.
 
 use super::bitrate::Bitrates;
+use super::proxies::Proxies;
 use super::rates::{RateSettings, Rates};
 use super::request::Peer;
 use super::router::router;
 use super::sessions::Sessions;
 use super::{Access, App, IceServers, Origins, Rooms};
-use crate::admission::{Place, Places};
+use crate::admission::{Exempt, Limit, Place, Places};
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
@@ -49,6 +50,9 @@ pub struct HttpSettings {
     pub listen: SocketAddr,
     /// Connections that one source (an IPv4 address or an IPv6 /64) may hold at a time.
     pub connections_per_source: usize,
+    /// Proxies before us: what they say of their clients counts, and the bound of connections does not hold for
+    /// them.
+    pub proxies: Proxies,
     /// What one source may do how often.
     pub rates: RateSettings,
     /// Whose pages may use WHIP and WHEP.
@@ -76,6 +80,7 @@ pub struct Http {
     local: SocketAddr,
     app: Arc<App>,
     places: Places,
+    proxies: Arc<Proxies>,
 }
 
 impl Http {
@@ -90,6 +95,10 @@ impl Http {
         let listen = |why| HttpError::Listen { listen: address, why };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let local = listener.local_addr().map_err(listen)?;
+        let places = Places::new(settings.connections_per_source, CONNECTIONS)
+            .exempting(Exempt::new(settings.proxies.trusted().iter().copied()))
+            .counting(settings.rates.refusals.clone(), Limit::HttpConnections);
+        let proxies = Arc::new(settings.proxies);
         let app = Arc::new(App {
             rooms,
             access,
@@ -100,7 +109,7 @@ impl Http {
             sessions: Sessions::default(),
             closing,
         });
-        Ok(Self { listener, local, app, places: Places::new(settings.connections_per_source, CONNECTIONS) })
+        Ok(Self { listener, local, app, places, proxies })
     }
 
     /// The address that was taken.
@@ -111,7 +120,7 @@ impl Http {
     /// Serves until `cancel`; then accepts no more, lets running requests be answered for 2 s, and
     /// returns when all connections are closed.
     pub async fn run(self, cancel: CancellationToken) {
-        let Self { listener, app, places, .. } = self;
+        let Self { listener, app, places, proxies, .. } = self;
         let router = router(app.clone());
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
@@ -149,7 +158,8 @@ impl Http {
                 debug!(%peer, "Too many HTTP connections of this source.");
                 continue;
             };
-            let connection = Connection { stream, peer, router: router.clone(), _place: place };
+            let (router, proxies) = (router.clone(), proxies.clone());
+            let connection = Connection { stream, peer, router, proxies, _place: place };
             connections.spawn(connection.serve(graceful.watcher(), cancel.clone()));
         }
         drop(listener);
@@ -165,12 +175,13 @@ struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
+    proxies: Arc<Proxies>,
     _place: Place,
 }
 
 impl Connection {
     async fn serve(self, watcher: hyper_util::server::graceful::Watcher, cancel: CancellationToken) {
-        let Self { stream, peer, router, _place } = self;
+        let Self { stream, peer, router, proxies, _place } = self;
         // Small answers (a playlist, a part) should leave at once.
         let _ = stream.set_nodelay(true);
         let mut first = [0];
@@ -182,7 +193,8 @@ impl Connection {
             return;
         }
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
+            let client = proxies.client(peer, request.headers());
+            request.extensions_mut().insert(Peer(client));
             router.clone().oneshot(request.map(Body::new))
         });
         let connection = http1::Builder::new()
