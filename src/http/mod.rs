@@ -8,6 +8,7 @@ mod access;
 mod api;
 mod bitrate;
 mod body;
+mod connection;
 mod cors;
 mod hls;
 mod ice_servers;
@@ -16,11 +17,13 @@ mod outputs;
 mod pages;
 mod problem;
 mod proxies;
+mod range;
 mod rates;
 mod request;
 mod router;
 mod server;
 mod sessions;
+mod site;
 mod tracks;
 
 pub use access::Access;
@@ -59,6 +62,7 @@ struct App {
     access: Access,
     bitrates: Bitrates,
     rates: Rates,
+    proxies: Proxies,
     origins: Origins,
     ice_servers: IceServers,
     sessions: Sessions,
