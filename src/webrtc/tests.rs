@@ -186,16 +186,16 @@ async fn viewers_of_one_stream_are_served_by_several_workers_and_found_there() {
     let (publisher, epoch) = publish(&hub);
     publisher.write(keyframe(&epoch));
     let mut sessions = Vec::new();
-    for _ in 0..80 {
+    for _ in 0..160 {
         sessions.push(webrtc.whep(&name(), OFFER, remote()).await.expect("accepted").session);
     }
     let worker = |session: &SessionId| webrtc.shared.directory.by_session(*session);
     let on = |number| sessions.iter().filter(|session| worker(session) == Some(number)).count();
-    assert!(on(0) >= 64 && on(1) > 0 && on(0) + on(1) == 80, "{} and {}", on(0), on(1));
+    assert!(on(0) >= 120 && on(1) > 0 && on(0) + on(1) == 160, "{} and {}", on(0), on(1));
     for session in &sessions {
         assert_eq!(webrtc.patch(Whep, session, "*", "").await, Ok(Patched::Trickled));
     }
-    assert_eq!(publisher.stream().statistics().snapshot().whep_readers, 80);
+    assert_eq!(publisher.stream().statistics().snapshot().whep_readers, 160);
     hub.close();
     let gone = async {
         while sessions.iter().any(|session| worker(session).is_some()) {

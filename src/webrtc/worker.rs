@@ -40,7 +40,8 @@ const INGEST_TICK: Duration = Duration::from_millis(5);
 const INGEST_CARE: Duration = Duration::from_millis(100);
 
 enum Session {
-    Viewer(Box<Viewer>, FanOutId),
+    /// With its stream, and with when its timers are due: most are not, and then it is not touched.
+    Viewer(Box<Viewer>, FanOutId, Instant),
     Ingest(Box<Ingest>),
 }
 
@@ -155,7 +156,7 @@ impl Worker {
         let viewer = plan.begin(now);
         this.demux.insert(session, viewer.local_ufrag());
         this.tickets.insert(session, ticket);
-        this.sessions.insert(session, Session::Viewer(Box::new(viewer), id));
+        this.sessions.insert(session, Session::Viewer(Box::new(viewer), id, now));
         if let Some(fan_out) = this.fan_outs.get_mut(&id) {
             fan_out.add(session);
         }
@@ -198,7 +199,7 @@ impl Worker {
     /// A viewer chooses an encoding of its stream.
     pub(super) fn select_layer(&mut self, session: SessionId, selection: LayerSelection) -> Outcome {
         match self.sessions.get_mut(&session) {
-            Some(Session::Viewer(viewer, _)) => viewer.select_layer(selection),
+            Some(Session::Viewer(viewer, ..)) => viewer.select_layer(selection),
             _ => Err(SessionError::UnknownSession),
         }
     }
@@ -218,7 +219,7 @@ impl Worker {
         let ticket = tickets.get_mut(&session).ok_or(SessionError::UnknownSession)?;
         let transport = match sessions.get_mut(&session) {
             None => return Err(SessionError::UnknownSession),
-            Some(Session::Viewer(viewer, _)) => viewer.transport(),
+            Some(Session::Viewer(viewer, ..)) => viewer.transport(),
             Some(Session::Ingest(ingest)) => ingest.session.transport(),
         };
         let patched = ticket.patch.apply(transport, if_match, fragment, candidate_lines)?;
@@ -249,7 +250,7 @@ impl Worker {
         self.tickets.remove(&id);
         match self.sessions.remove(&id) {
             None => return false,
-            Some(Session::Viewer(mut viewer, fan_out)) => {
+            Some(Session::Viewer(mut viewer, fan_out, _)) => {
                 if let Some(fan_out) = self.fan_outs.get_mut(&fan_out) {
                     fan_out.remove(id, now);
                 }
@@ -275,7 +276,7 @@ impl Worker {
 impl Session {
     fn state(&self) -> SessionState {
         match self {
-            Self::Viewer(viewer, _) => viewer.state(),
+            Self::Viewer(viewer, ..) => viewer.state(),
             Self::Ingest(ingest) => ingest.session.state(),
         }
     }

@@ -148,7 +148,7 @@ impl Viewer {
         }
     }
 
-    /// Timers: retransmission of handshake flights, reports, consent, layers. At least every 50 ms.
+    /// Timers: retransmission of handshake flights, every 50 ms at least; reports, consent, layers, every 100 ms.
     pub(in crate::webrtc) fn handle_timeout(
         &mut self,
         now: Instant,

@@ -30,7 +30,7 @@ impl Worker {
         let Self { sessions, fan_outs, exits, buffer, catching_up, touched, .. } = self;
         match sessions.get_mut(&id) {
             None => {}
-            Some(Session::Viewer(viewer, fan_out)) => {
+            Some(Session::Viewer(viewer, fan_out, _)) => {
                 let fan_out = fan_outs.get(fan_out);
                 let handled = guarded(id, || match kind {
                     Datagram::Stun => proven = viewer.handle_stun(now, path, data, exits),
@@ -82,7 +82,7 @@ impl Worker {
             && let Some(session) = self.sessions.get_mut(&id)
         {
             let transport = match session {
-                Session::Viewer(viewer, _) => viewer.transport(),
+                Session::Viewer(viewer, ..) => viewer.transport(),
                 Session::Ingest(ingest) => ingest.session.transport(),
             };
             let kept: Vec<&str> = transport.local_ufrags().collect();

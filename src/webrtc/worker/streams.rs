@@ -20,7 +20,7 @@ impl Worker {
         let sound_lag = fan_out.sound_lag();
         let mut over = Vec::new();
         for viewer_id in fan_out.viewers() {
-            let Some(Session::Viewer(viewer, _)) = sessions.get_mut(viewer_id) else { continue };
+            let Some(Session::Viewer(viewer, ..)) = sessions.get_mut(viewer_id) else { continue };
             let sent = guarded(*viewer_id, || {
                 change.tell(viewer, &batch.epoch);
                 viewer.send(now, &template, sound_lag, exits, buffer);

@@ -8,6 +8,8 @@ use tracing::warn;
 
 /// Viewers' timers.
 const TICK: Duration = Duration::from_millis(20);
+/// Those of a viewer that is connected: nothing of it hurries.
+const CONNECTED_TICK: Duration = Duration::from_millis(55);
 /// Steps of the cached pictures.
 const CATCH_UP_TICK: Duration = Duration::from_millis(1);
 /// Losses are reported at most so often.
@@ -35,11 +37,17 @@ impl Worker {
         let Self { sessions, fan_outs, exits, .. } = self;
         let mut over = Vec::new();
         for (id, session) in sessions.iter_mut() {
-            let Session::Viewer(viewer, fan_out) = session else { continue };
+            let Session::Viewer(viewer, fan_out, due) = session else { continue };
+            if *due > now {
+                continue;
+            }
             let fan_out = fan_outs.get(fan_out);
             let handled = guarded(*id, || viewer.handle_timeout(now, fan_out, exits));
-            if handled.is_none() || matches!(viewer.state(), SessionState::Ended(_)) {
-                over.push(*id);
+            match viewer.state() {
+                _ if handled.is_none() => over.push(*id),
+                SessionState::Ended(_) => over.push(*id),
+                SessionState::Connecting => *due = now,
+                SessionState::Connected => *due = now + CONNECTED_TICK,
             }
         }
         for id in over {
@@ -64,7 +72,7 @@ impl Worker {
     fn catch_up(&mut self, now: Instant) {
         let Self { catching_up, sessions, fan_outs, exits, buffer, .. } = self;
         catching_up.retain(|id| {
-            let Some(Session::Viewer(viewer, fan_out)) = sessions.get_mut(id) else { return false };
+            let Some(Session::Viewer(viewer, fan_out, _)) = sessions.get_mut(id) else { return false };
             let Some(fan_out) = fan_outs.get(fan_out) else { return false };
             let sent = guarded(*id, || viewer.catch_up(now, fan_out, exits, buffer));
             sent.is_some() && viewer.is_catching_up()
