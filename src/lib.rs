@@ -2,7 +2,7 @@
 //!
 //! Rooms, lowest first; a room imports only rooms below it (`tests/architecture.rs` checks that):
 //! [`media`] nouns and parsing · [`admission`] bounds by source · [`tls`] · [`stream`] the hub · `pipeline` GStreamer · `hls`, `rtmp`, `webrtc` ·
-//! `restream` · `http` · `gateway`, `config`, `telemetry`.
+//! [`store`] · `restream` · `http` · `gateway`, `config`, `telemetry`.
 
 pub mod admission;
 pub mod config;
@@ -15,6 +15,7 @@ pub mod media;
 pub mod pipeline;
 pub mod restream;
 pub mod rtmp;
+pub mod store;
 pub mod stream;
 pub mod telemetry;
 pub mod tls;

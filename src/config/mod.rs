@@ -107,6 +107,12 @@ pub struct Config {
     pub auth_publish_key: Option<Secret>,
     /// Networks that restream targets may be in although they are not public.
     pub restream_egress_allow: Vec<IpNet>,
+    /// Restream targets that one stream may have …
+    pub restream_targets_per_stream: usize,
+    /// … and that there may be in all.
+    pub restream_targets: usize,
+    /// A PEM file with certificates that `rtmps` targets are trusted by besides the system's.
+    pub restream_extra_roots: Option<PathBuf>,
     /// How long a stream waits for its publisher's return before it ends.
     pub stream_grace: Duration,
     /// The same for single streams.
@@ -181,6 +187,9 @@ impl Config {
             auth_admin_token: None,
             auth_publish_key: None,
             restream_egress_allow: Vec::new(),
+            restream_targets_per_stream: 400,
+            restream_targets: 2000,
+            restream_extra_roots: None,
             stream_grace: Duration::from_secs(60),
             stream_grace_for: BTreeMap::new(),
             stream_hold: HoldMode::LastPicture,

@@ -9,7 +9,7 @@ mod stream_key;
 
 pub use banner::Banner;
 
-use crate::admission::{Exempt, KeyAttempts};
+use crate::admission::{EgressGuard, Exempt, KeyAttempts};
 use crate::config::{Config, Credentials, CredentialsError, HoldMode};
 use crate::hls::{Hls, HlsSettings};
 use crate::http::{
@@ -17,8 +17,9 @@ use crate::http::{
 };
 use crate::media::{Secret, Transcoding};
 use crate::pipeline::{self, HoldPicture, PipelineError, Pipelines, Slate, SlateError};
-use crate::restream::Restreams;
-use crate::rtmp::{RtmpError, RtmpLimits, RtmpServer};
+use crate::restream::{RestreamSettings, Restreams};
+use crate::rtmp::{Dialer, RootsError, RtmpError, RtmpLimits, RtmpServer, TlsRoots};
+use crate::store::{Store, StoreError};
 use crate::stream::{Graces, Hub};
 use crate::tls::{ServerTls, TlsError};
 use crate::webrtc::{IceMode, WebRtc, WebRtcError, WebRtcSettings};
@@ -76,6 +77,12 @@ pub enum GatewayError {
     /// The keys can't be read or made.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// What was kept can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The certificates for targets can't be used.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// GStreamer, or an element of a description, is missing.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -105,6 +112,7 @@ impl Gateway {
     /// Takes the ports and starts everything. On an error nothing is left running.
     pub async fn start(config: Config) -> Result<Self, GatewayError> {
         let credentials = Credentials::load(&config)?;
+        let store = Store::open(&config.state_dir).await?;
         let publish_key = (!config.open).then(|| credentials.publish_key.clone());
         let graces = Graces { default: config.stream_grace, by_name: config.stream_grace_for.clone() };
         let (hub, watcher) = Hub::new(graces);
@@ -124,7 +132,9 @@ impl Gateway {
             },
             pipelines.clone(),
         );
-        let restreams = Restreams::with_transcoding(hub.clone(), config.transcode_video);
+        let guard = EgressGuard::new(config.restream_egress_allow.iter().copied());
+        let restreams =
+            Restreams::new(hub.clone(), store, restream_settings(&config, guard.clone(), pipelines.clone())?);
         let exempt = Exempt::new(config.limits_exempt.iter().copied());
         let key_attempts = Arc::new(KeyAttempts::new(config.limits_key_attempts_per_minute, exempt.clone()));
         let rtmp = rtmp(&config, &hub, publish_key.clone(), key_attempts.clone(), exempt.clone()).await?;
@@ -166,6 +176,12 @@ impl Gateway {
         let (sources, rtmp_cancel) = (CancellationToken::new(), CancellationToken::new());
         let (outputs_cancel, http_cancel) = (CancellationToken::new(), CancellationToken::new());
         let (http_addr, rtmp_addr, rtmps_addr) = (http.local_addr(), rtmp.local_addr(), rtmp.tls_addr());
+        let listeners = [Some(http_addr), Some(rtmp_addr), rtmps_addr, Some(webrtc.local_addr())];
+        guard.own_listeners(listeners.into_iter().flatten());
+        if let Err(error) = restreams.restore().await {
+            webrtc.shutdown().await;
+            return Err(error.into());
+        }
         let tasks = Tasks {
             watcher: tokio::spawn(watcher.run(sources.clone())),
             outputs: tokio::spawn(outputs.run(
@@ -313,6 +329,22 @@ async fn rtmp(
     };
     let tls = ServerTls::load(certificate, key)?;
     Ok(server.with_tls(config.rtmp_tls_listen, tls).await?)
+}
+
+/// How targets are reached, and how many there may be.
+fn restream_settings(
+    config: &Config,
+    guard: EgressGuard,
+    pipelines: Arc<Pipelines>,
+) -> Result<RestreamSettings, RootsError> {
+    let roots = TlsRoots::system(config.restream_extra_roots.as_deref())?;
+    Ok(RestreamSettings {
+        dialer: Dialer::new(roots, guard),
+        transcoding: config.transcode_video,
+        pipelines: Some(pipelines),
+        targets_per_stream: config.restream_targets_per_stream,
+        targets: config.restream_targets,
+    })
 }
 
 fn rates(config: &Config, key_attempts: Arc<KeyAttempts>, exempt: Exempt) -> RateSettings {

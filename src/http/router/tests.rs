@@ -8,7 +8,8 @@ use crate::http::sessions::Sessions;
 use crate::http::{Access, IceServers, Origins, RateSettings, Rooms};
 use crate::media::{Codec, Frame, MediaKind, MediaTime, Packet, PacketBatch, Secret, Tracks, VideoTrack};
 use crate::pipeline::Pipelines;
-use crate::restream::Restreams;
+use crate::restream::{RestreamSettings, Restreams};
+use crate::store::Store;
 use crate::stream::{Hub, Publisher, Source, SourceKind};
 use crate::webrtc::{WebRtc, WebRtcSettings};
 use axum::body::{Body, Bytes};
@@ -53,7 +54,7 @@ impl Site {
             hub: hub.clone(),
             hls: Hls::new(settings, pipelines),
             webrtc: WebRtc::start(webrtc, hub.clone()).expect("a port"),
-            restreams: Restreams::new(hub.clone()),
+            restreams: Restreams::new(hub.clone(), Store::in_memory(), RestreamSettings::default()),
         };
         let access =
             Access { admin_token: Secret::new("admin-token"), publish_key: Some(Secret::new("publish-key")) };
