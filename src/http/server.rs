@@ -98,6 +98,7 @@ impl Http {
             origins: settings.origins,
             ice_servers: settings.ice_servers,
             sessions: Sessions::default(),
+            idempotency: Default::default(),
             closing,
         });
         Ok(Self { listener, local, app, places: Places::new(settings.connections_per_source, CONNECTIONS) })
@@ -205,6 +206,7 @@ fn sample(app: &App) {
     app.bitrates.sample(Instant::now(), counters);
     app.rates.sweep();
     app.sessions.sweep();
+    app.idempotency.sweep(Instant::now());
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {
