@@ -4,9 +4,10 @@ use crate::media::StreamName;
 use crate::rtmp::{FailureClass, PushError};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What a target does now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "state", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum TargetState {
     /// The stream is not live.
@@ -60,7 +61,7 @@ pub enum TargetState {
 }
 
 /// A [`TargetState`] without its details.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs)] // as there
 pub enum TargetStateKind {
@@ -74,7 +75,7 @@ pub enum TargetStateKind {
 }
 
 /// Why a target failed the last time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetFailure {
     /// What kind of failure it was.

@@ -11,6 +11,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use tokio::sync::broadcast;
+use utoipa::ToSchema;
 
 /// The longest name of a target, in characters.
 const LONGEST_NAME: usize = 100;
@@ -81,8 +82,9 @@ pub enum TargetError {
 }
 
 /// A target as others may see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Target)]
 pub struct TargetView {
     /// Names it in URLs.
     pub id: String,
@@ -124,8 +126,9 @@ pub struct TargetView {
 }
 
 /// Frames that wait to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TargetQueue)]
 pub struct QueueView {
     /// How many.
     pub frames: usize,

@@ -4,10 +4,12 @@ use super::state::TargetFailure;
 use crate::rtmp::{Dialer, Push, PushError, PushUrl, Step};
 use serde::Serialize;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 /// How a test of a target went.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TargetTest)]
 pub struct Trial {
     /// Every step that was taken succeeded.
     pub ok: bool,
@@ -18,8 +20,9 @@ pub struct Trial {
 }
 
 /// One step of a test.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TargetTestStep)]
 pub struct TrialStep {
     /// Which.
     pub step: Step,
@@ -30,8 +33,9 @@ pub struct TrialStep {
 }
 
 /// How a step ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TargetTestOutcome)]
 #[allow(missing_docs)] // at TrialStep
 pub enum TrialOutcome {
     Passed,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::hls::{Hls, HlsSettings};
+use crate::http::connection::{HEADER_BYTES, HEADER_COUNT};
 use crate::media::Secret;
 use crate::pipeline::Pipelines;
 use crate::restream::{RestreamSettings, Restreams};
@@ -9,6 +10,7 @@ use crate::store::Store;
 use crate::stream::Hub;
 use crate::webrtc::{WebRtc, WebRtcSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 struct Running {

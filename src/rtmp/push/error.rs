@@ -4,6 +4,7 @@ use crate::admission::NotAllowed;
 use crate::media::Codec;
 use serde::Serialize;
 use std::net::SocketAddr;
+use utoipa::ToSchema;
 
 /// Why a push failed. Never holds the stream key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,8 +72,9 @@ pub enum PushError {
 }
 
 /// Failures sorted by what would help. Programs read it, so words stay as they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TargetFailureClass)]
 pub enum FailureClass {
     /// The name has no address, or nobody says which.
     NameResolution,

@@ -32,6 +32,7 @@ use tokio::io::{AsyncWriteExt, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
+use utoipa::ToSchema;
 
 const STEP: Duration = Duration::from_secs(5);
 /// How long a server may take no byte.
@@ -47,8 +48,9 @@ const WINDOW: u32 = 2_500_000;
 const NEWS: usize = 32;
 
 /// The steps of connecting, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TargetTestStepName)]
 pub enum Step {
     /// The host's addresses, and the judgement on them.
     NameResolution,
