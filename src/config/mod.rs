@@ -5,12 +5,16 @@
 //! does not fit are errors which name the key, the value and what would be right. Nothing is read from
 //! the network, and no secret is shown.
 
+mod check_hls;
+mod command;
 mod credentials;
 mod error;
 mod flags;
 mod settings;
 mod sources;
 
+pub use check_hls::CheckHls;
+pub use command::Command;
 pub use credentials::{Credentials, CredentialsError};
 pub use error::ConfigError;
 
