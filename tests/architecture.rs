@@ -65,6 +65,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tower_http", &["http"]),
     ("reqwest", &["check_hls"]),
     ("rust_embed", &["http"]),
+    ("utoipa_axum", &["http"]),
     ("clap", &["config", "main"]),
     ("toml", &["config"]),
     ("tracing_subscriber", &["telemetry"]),
