@@ -54,7 +54,7 @@ pub struct Seen {
 pub struct Report {
     /// What was checked.
     pub url: String,
-    /// Broken lines, by rule; at most so many of a rule and file as make the point.
+    /// Broken lines, by rule; at most five of a rule.
     pub broken: Vec<Broken>,
     /// How many more of a rule there were.
     pub more: BTreeMap<&'static str, usize>,
@@ -64,15 +64,14 @@ pub struct Report {
     pub seen: Vec<Seen>,
 }
 
-/// As many of one rule and URL are shown.
+/// As many of one rule are shown.
 const SHOWN: usize = 5;
 
 impl Report {
     /// Keeps what makes the point.
     pub(super) fn add(&mut self, found: Vec<Broken>) {
         for broken in found {
-            let alike = |other: &&Broken| (other.rule, &other.url) == (broken.rule, &broken.url);
-            if self.broken.iter().filter(alike).count() < SHOWN {
+            if self.broken.iter().filter(|other| other.rule == broken.rule).count() < SHOWN {
                 self.broken.push(broken);
             } else {
                 *self.more.entry(broken.rule).or_default() += 1;
