@@ -4,9 +4,10 @@
 //! slowly, is closed; one source holds a bounded number of connections; and when the system runs out of
 //! descriptors, accepting waits while what runs goes on.
 
+use super::api::EventReaders;
 use super::bitrate::Bitrates;
 use super::rates::{RateSettings, Rates};
-use super::request::Peer;
+use super::request::{Hangup, Peer};
 use super::router::router;
 use super::sessions::Sessions;
 use super::{Access, App, IceServers, Origins, Rooms};
@@ -55,6 +56,8 @@ pub struct HttpSettings {
     pub origins: Origins,
     /// What sessions are told of.
     pub ice_servers: IceServers,
+    /// `/metrics` needs no token.
+    pub open_metrics: bool,
 }
 
 /// Why HTTP can't be served.
@@ -98,6 +101,8 @@ impl Http {
             origins: settings.origins,
             ice_servers: settings.ice_servers,
             sessions: Sessions::default(),
+            event_readers: EventReaders::default(),
+            open_metrics: settings.open_metrics,
             closing,
         });
         Ok(Self { listener, local, app, places: Places::new(settings.connections_per_source, CONNECTIONS) })
@@ -181,8 +186,11 @@ impl Connection {
         if !spoke {
             return;
         }
+        let hangup = Hangup::default();
+        let by_request = hangup.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
+            request.extensions_mut().insert(by_request.clone());
             router.clone().oneshot(request.map(Body::new))
         });
         let connection = http1::Builder::new()
@@ -191,7 +199,11 @@ impl Connection {
             .max_headers(HEADER_COUNT)
             .max_header_size(HEADER_BYTES)
             .serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = watcher.watch(connection).await {
+        let ended = tokio::select! {
+            ended = watcher.watch(connection) => ended,
+            () = hangup.hung_up() => return,
+        };
+        if let Err(error) = ended {
             debug!(%peer, %error, "HTTP connection failed.");
         }
     }
@@ -205,6 +217,7 @@ fn sample(app: &App) {
     app.bitrates.sample(Instant::now(), counters);
     app.rates.sweep();
     app.sessions.sweep();
+    app.event_readers.sweep(tokio::time::Instant::now());
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

@@ -1,8 +1,11 @@
 //! The API, `/api/v1`: always with the admin token, JSON in camelCase, lists in pages.
 
+mod events;
 mod list;
 mod streams;
 mod targets;
+
+pub(super) use events::EventReaders;
 
 use super::problem::{self, Problem};
 use super::request::Peer;
@@ -17,7 +20,7 @@ use std::sync::Arc;
 
 /// All resources of the API, below `/api/v1`.
 pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
-    let resources = streams::routes().merge(targets::routes());
+    let resources = streams::routes().merge(targets::routes()).merge(events::routes());
     // The token is asked for before anything else, so that nothing can be probed without it.
     let guarded = resources
         .fallback(|| async { Problem::not_found("the API has no such resource") })
