@@ -81,6 +81,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tower", &["http"]),
     ("tower_http", &["http"]),
     ("rust_embed", &["http"]),
+    ("utoipa_axum", &["http"]),
     ("clap", &["config", "main"]),
     ("prometheus_client", &["metrics"]),
     ("toml", &["config"]),

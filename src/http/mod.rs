@@ -36,7 +36,7 @@ use crate::metrics::Metrics;
 use crate::restream::Restreams;
 use crate::stream::Hub;
 use crate::webrtc::WebRtc;
-use api::EventReaders;
+use api::{EventReaders, Idempotency};
 use bitrate::Bitrates;
 use rates::Rates;
 use sessions::Sessions;
@@ -72,6 +72,7 @@ struct App {
     event_readers: EventReaders,
     /// `/metrics` needs no token.
     open_metrics: bool,
+    idempotency: Idempotency,
     /// Cancelled when the gateway begins to shut down: new sessions are refused.
     closing: CancellationToken,
 }

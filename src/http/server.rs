@@ -103,6 +103,7 @@ impl Http {
             sessions: Sessions::default(),
             event_readers: EventReaders::default(),
             open_metrics: settings.open_metrics,
+            idempotency: Default::default(),
             closing,
         });
         Ok(Self { listener, local, app, places: Places::new(settings.connections_per_source, CONNECTIONS) })
@@ -218,6 +219,7 @@ fn sample(app: &App) {
     app.rates.sweep();
     app.sessions.sweep();
     app.event_readers.sweep(tokio::time::Instant::now());
+    app.idempotency.sweep(Instant::now());
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

@@ -8,12 +8,10 @@ use crate::http::App;
 use crate::http::event_stream::{self, COMMENT, HELLO, KEEP_ALIVE};
 use crate::http::problem::Problem;
 use crate::http::request::Hangup;
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
-use axum::routing::get;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::json;
@@ -21,6 +19,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// Readers at a time.
 const MOST: usize = 64;
@@ -29,16 +30,20 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// What is wanted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Wanted {
-    /// Names between commas.
+    /// Names of streams between commas; left out: all.
     #[serde(default)]
+    #[param(required = false, example = "show")]
     stream: String,
-    /// Types or groups of types between commas.
+    /// Types or groups of types between commas; left out: all.
     #[serde(default)]
+    #[param(required = false, example = "stream,viewers.joined")]
     r#type: String,
     /// The id of the last event that is known. `Last-Event-ID`, which clients send by themselves, wins.
+    #[param(example = "1764422024123-42")]
     after: Option<String>,
 }
 
@@ -61,10 +66,22 @@ struct Seated {
     seat: Arc<Seat>,
 }
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/events", get(read))
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(read))
 }
 
+/// What happens
+///
+/// Server-sent events, until the client has enough or the gateway ends. Each has an id to resume after; a
+/// first event `gap` tells that some are no longer known.
+#[utoipa::path(
+    get, path = "/events", tag = "Events", operation_id = "readEvents",
+    params(
+        Wanted,
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that is known"),
+    ),
+    responses((status = 200, description = "The events", body = String, content_type = "text/event-stream")),
+)]
 async fn read(
     State(app): State<Arc<App>>,
     method: Method,

@@ -1,5 +1,7 @@
 //! Answers that need no media: statuses, headers, problems.
 
+mod api;
+
 use super::*;
 use crate::events::Journal;
 use crate::hls::{Hls, HlsSettings};
@@ -75,6 +77,7 @@ impl Site {
             sessions: Sessions::default(),
             event_readers: EventReaders::default(),
             open_metrics: false,
+            idempotency: Default::default(),
             closing: closing.clone(),
         };
         Self { router: router(Arc::new(app)), hub, closing }
