@@ -54,7 +54,7 @@ async fn the_life_of_a_stream_is_told_and_can_be_read_again() {
     told.extend(events.until("stream.ended", seconds(10)).await);
 
     let last = told.last().expect("an event");
-    assert!(last.data["data"]["videoFrames"].as_u64().is_some_and(|frames| frames > 30), "{last:?}");
+    assert!(last.data["data"]["videoFrames"].as_u64().is_some_and(|frames| frames > 5), "{last:?}");
     assert_eq!(names(&told).iter().filter(|name| **name == "publisher.left").count(), 1, "{told:?}");
     for pair in told.windows(2) {
         assert!(order(&pair[0]) < order(&pair[1]), "{pair:?}");

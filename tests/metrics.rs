@@ -85,7 +85,9 @@ async fn what_happens_is_counted_and_promtool_finds_nothing() {
     publisher.leave().await;
     let after = eventually("the stream has ended", seconds(10), || async {
         let page = page(&server).await;
-        (value(&page, r#"tidegate_streams{state="live"}"#) == Some(0.0)).then_some(page)
+        let states = ["live", "stalled", "waiting"];
+        let count = |state| value(&page, &format!("tidegate_streams{{state=\"{state}\"}}"));
+        states.into_iter().all(|state| count(state) == Some(0.0)).then_some(page)
     })
     .await;
     for counter in ["tidegate_received_bytes_total", "tidegate_received_video_frames_total"] {

@@ -138,9 +138,9 @@ mod tests {
         for line in [
             r#"tidegate_http_requests_total{method="POST",route="/{stream}/whep",status="2xx"} 2"#,
             r#"tidegate_http_requests_total{method="other",route="/{stream}/whep",status="4xx"} 1"#,
-            r#"tidegate_http_request_duration_seconds_bucket{le="0.0025",route="/{stream}/whep"} 1"#,
-            r#"tidegate_http_request_duration_seconds_bucket{le="10",route="/{stream}/whep"} 2"#,
-            r#"tidegate_http_request_duration_seconds_bucket{le="+Inf",route="/{stream}/whep"} 3"#,
+            r#"tidegate_http_request_duration_seconds_bucket{route="/{stream}/whep",le="0.0025"} 1"#,
+            r#"tidegate_http_request_duration_seconds_bucket{route="/{stream}/whep",le="10"} 2"#,
+            r#"tidegate_http_request_duration_seconds_bucket{route="/{stream}/whep",le="+Inf"} 3"#,
             r#"tidegate_http_request_duration_seconds_count{route="/{stream}/whep"} 3"#,
             r#"tidegate_http_request_duration_seconds_sum{route="/{stream}/whep"} 60.005"#,
             r#"tidegate_http_response_bytes_total{route="/{stream}/whep"} 300"#,
