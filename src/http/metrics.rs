@@ -50,13 +50,14 @@ pub(super) async fn count(State(app): State<Arc<App>>, request: Request, next: N
     let began = Instant::now();
     let path = request.extensions().get::<MatchedPath>().cloned();
     let method: Method = request.method().clone();
+    let is_head = method == Method::HEAD;
     let response = next.run(request).await;
     app.rooms.metrics.http().count(Counted {
         route: path.as_ref().map_or("none", MatchedPath::as_str),
         method: method.as_str(),
         status: response.status().as_u16(),
         duration: began.elapsed(),
-        body: response.body().size_hint().exact().unwrap_or(0),
+        body: if is_head { 0 } else { response.body().size_hint().exact().unwrap_or(0) },
     });
     response
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::events::Journal;
 use crate::hls::{Hls, HlsSettings};
+use crate::http::connection::{HEADER_BYTES, HEADER_COUNT};
 use crate::media::Secret;
 use crate::metrics::{Metrics, Sources};
 use crate::pipeline::Pipelines;
@@ -10,6 +11,7 @@ use crate::restream::Restreams;
 use crate::stream::Hub;
 use crate::webrtc::{WebRtc, WebRtcSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 struct Running {

@@ -28,7 +28,7 @@ async fn the_description_is_open_and_complete() {
                 assert!(!operation[text].is_null(), "{method} {path} has no {text}");
             }
             // Nothing is open that is described.
-            let path = format!("/api/v1{}", path.replace('{', "").replace('}', ""));
+            let path = format!("/api/v1{}", path.replace(['{', '}'], ""));
             assert_eq!(site.status(&method.to_uppercase(), &path, &[], "").await, 401, "{method} {path}");
         }
     }
