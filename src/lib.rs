@@ -7,12 +7,14 @@
 pub mod admission;
 pub mod check_hls;
 pub mod config;
+pub mod events;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod gateway;
 pub mod hls;
 pub mod http;
 pub mod media;
+pub mod metrics;
 pub mod pipeline;
 pub mod restream;
 pub mod rtmp;

@@ -111,6 +111,14 @@ pub struct Config {
     pub auth_publish_key: Option<Secret>,
     /// Networks that restream targets may be in although they are not public.
     pub restream_egress_allow: Vec<IpNet>,
+    /// Events that are kept for readers who come back.
+    pub events_kept: usize,
+    /// Numbers of viewers of one stream that events tell of.
+    pub events_viewer_thresholds: Vec<usize>,
+    /// `metrics.open`: `/metrics` needs no token.
+    pub metrics_open: bool,
+    /// `metrics.per_stream`: series of single streams.
+    pub metrics_per_stream: bool,
     /// How long a stream waits for its publisher's return before it ends.
     pub stream_grace: Duration,
     /// The same for single streams.
@@ -185,6 +193,10 @@ impl Config {
             auth_admin_token: None,
             auth_publish_key: None,
             restream_egress_allow: Vec::new(),
+            events_kept: 10_000,
+            events_viewer_thresholds: vec![1, 10, 100, 1_000, 10_000],
+            metrics_open: false,
+            metrics_per_stream: false,
             stream_grace: Duration::from_secs(60),
             stream_grace_for: BTreeMap::new(),
             stream_hold: HoldMode::LastPicture,
