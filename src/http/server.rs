@@ -4,6 +4,7 @@
 //! slowly, is closed (see `connection`); one source holds a bounded number of connections; and when the
 //! system runs out of descriptors, accepting waits while what runs goes on.
 
+use super::api::EventReaders;
 use super::bitrate::Bitrates;
 use super::connection::Connection;
 use super::proxies::Proxies;
@@ -47,6 +48,8 @@ pub struct HttpSettings {
     pub origins: Origins,
     /// What sessions are told of.
     pub ice_servers: IceServers,
+    /// `/metrics` needs no token.
+    pub open_metrics: bool,
 }
 
 /// Why HTTP can't be served.
@@ -94,6 +97,9 @@ impl Http {
             origins: settings.origins,
             ice_servers: settings.ice_servers,
             sessions: Sessions::default(),
+            event_readers: EventReaders::default(),
+            open_metrics: settings.open_metrics,
+            idempotency: Default::default(),
             closing,
         });
         Ok(Self { listener, local, app, places })
@@ -164,6 +170,8 @@ fn sample(app: &App) {
     app.bitrates.sample(Instant::now(), counters);
     app.rates.sweep();
     app.sessions.sweep();
+    app.event_readers.sweep(tokio::time::Instant::now());
+    app.idempotency.sweep(Instant::now());
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {
