@@ -60,7 +60,8 @@ impl Connection {
         let Ok(Ok(1..)) = spoke else { return };
         let io = TokioIo::new(stream);
         if first == PREFACE {
-            serve_http2(io, peer, site, cancel, watcher).await;
+            // Boxed, so that connections of HTTP/1.1, thousands of which wait for a part, are no larger for it.
+            Box::pin(serve_http2(io, peer, site, cancel, watcher)).await;
             return;
         }
         let connection = http1::Builder::new()
