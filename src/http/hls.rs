@@ -38,6 +38,8 @@ struct FilePath(String);
 pub(super) struct Asked {
     name: StreamName,
     uri: Uri,
+    /// It is a HEAD.
+    head: bool,
     wants: Wants,
 }
 
@@ -75,17 +77,21 @@ impl Asked {
         }
         let (stream, _) = plain(request.uri())?;
         let name = stream.parse().ok()?;
-        Some(Self { name, uri: request.uri().clone(), wants: Wants::read(request.headers(), peer) })
+        let head = *request.method() == Method::HEAD;
+        Some(Self { name, uri: request.uri().clone(), head, wants: Wants::read(request.headers(), peer) })
     }
 }
 
-/// The answer. To HEAD, the accept loop sends its head only.
+/// The answer. That to HEAD tells the length of what GET would bring.
 pub(super) async fn answer(app: &App, asked: Asked) -> Response<Answer> {
     let (_, file) = plain(&asked.uri).unwrap_or_default();
     let mut response = respond(app, &asked.name, file, asked.uri.query(), &asked.wants).await;
     let headers = response.headers_mut();
     cors::open(headers);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if asked.head {
+        *response.body_mut() = Either::Left(Full::default()); // hyper sends it over HTTP/2
+    }
     response
 }
 

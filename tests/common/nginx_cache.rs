@@ -22,7 +22,7 @@ impl NginxCache {
             .replace("127.0.0.1:8080", &format!("127.0.0.1:{upstream}"))
             .replace("listen 80;", &format!("listen 127.0.0.1:{port};"));
         let config = format!(
-            "daemon off;\nworker_processes 1;\npid {path}/nginx.pid;\nerror_log {path}/error.log;\n\
+            "daemon off;\nuser root;\nworker_processes 1;\npid {path}/nginx.pid;\nerror_log {path}/error.log;\n\
              events {{ worker_connections 2048; }}\nhttp {{\n\
              log_format cache '$request_uri $status $upstream_cache_status';\n\
              access_log {path}/access.log cache;\n\
