@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Ffmpeg, Hls, NginxCache, Server, Source, machine, seconds};
+use common::{Ffmpeg, Hls, NginxCache, Server, Source, http_client, machine, seconds};
 use reqwest::{Client, StatusCode, Version};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -67,7 +67,7 @@ async fn two_hundred_players_behind_a_cache_cost_the_server_one_request_a_part()
     let mut players = JoinSet::new();
     for _ in 0..PLAYERS {
         // Each with connections of its own.
-        let client = Client::builder().no_proxy().build().expect("a client");
+        let client = http_client().build().expect("a client");
         players.spawn(play(client, cache.url("/show")));
     }
     while let Some(played) = players.join_next().await {
@@ -94,7 +94,7 @@ async fn hls_over_http_2_and_by_ranges() {
     let server = Server::start().await;
     let _publisher = Ffmpeg::publish(Source::Baseline, &server.rtmp_url("show"));
     Hls::open(&server.client, &server.url("/show/index.m3u8"), seconds(20)).await;
-    let client = Client::builder().no_proxy().http2_prior_knowledge().build().expect("a client");
+    let client = http_client().http2_prior_knowledge().build().expect("a client");
     let answer = client.get(server.url("/show/video.m3u8")).send().await.expect("an answer");
     assert_eq!((answer.status(), answer.version()), (StatusCode::OK, Version::HTTP_2));
     let edge = Edge::read(&answer.text().await.expect("a body"));

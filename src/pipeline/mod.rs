@@ -16,6 +16,8 @@ mod codec_tests;
 mod cut;
 mod demo;
 mod description;
+#[cfg(test)]
+mod drift_tests;
 mod encoded;
 mod encoder;
 mod error;
@@ -37,6 +39,7 @@ mod sound;
 mod sound_tests;
 mod source;
 mod stamps;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod to_compatible;
@@ -53,3 +56,4 @@ pub use muxer::{MuxSettings, MuxTrack, Muxer};
 pub use pace::Pace;
 pub use part::{MuxOutput, MuxedPart};
 pub use sound::AacSound;
+pub use tally::PipelineCount;
