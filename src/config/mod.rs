@@ -195,7 +195,7 @@ impl Config {
             limits_session_requests_per_second: NonZeroU32::new(100),
             limits_key_attempts_per_minute: NonZeroU32::new(10),
             limits_exempt: loopback(),
-            hls_part_duration: Duration::from_millis(333),
+            hls_part_duration: Duration::from_millis(250),
             hls_segment_duration: Duration::from_secs(2),
             hls_window: 7,
             hls_always: false,

@@ -189,7 +189,7 @@ const DEFINITIONS: &[Definition] = &[
     },
     Definition {
         key: "hls.part_duration",
-        expected: "a duration from 100ms to 2s, such as \"333ms\"",
+        expected: "a duration from 100ms to 2s, such as \"250ms\"",
         set: |c, v| put(&mut c.hls_part_duration, v.duration(100, 2_000)),
     },
     Definition {

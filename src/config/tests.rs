@@ -192,7 +192,7 @@ fn every_key_is_read_from_the_environment() {
 fn a_bad_value_names_key_value_and_what_would_be_right() {
     for (variable, value, key, right) in [
         ("TIDEGATE_HTTP_LISTEN", "8080", "http.listen", "an address and a port"),
-        ("TIDEGATE_HLS_PART_DURATION", "333", "hls.part_duration", "333ms"),
+        ("TIDEGATE_HLS_PART_DURATION", "333", "hls.part_duration", "250ms"),
         ("TIDEGATE_HLS_PART_DURATION", "1h", "hls.part_duration", "from 100ms to 2s"),
         ("TIDEGATE_HLS_WINDOW", "2", "hls.window", "from 6 to 1000"),
         ("TIDEGATE_RESTREAM_EGRESS_ALLOW", "ten/8", "restream.egress_allow", "10.0.0.0/8"),
