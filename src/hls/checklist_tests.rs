@@ -4,12 +4,13 @@
 use super::directives::Directives;
 use super::limits::Limits;
 use super::live::{Live, Programme, RenditionView};
+use super::names::RenditionName;
 use super::playlist::Report;
 use super::rendition::Rendition;
 use super::segment::Stretch;
 use super::snapshot::Snapshot;
 use super::{Cache, HlsError, HlsSettings, Served, Viewer};
-use crate::media::{Frame, MediaKind, MediaTime};
+use crate::media::{Frame, MediaTime};
 use crate::pipeline::MuxedPart;
 use crate::stream::{Hub, Publisher, Source, SourceKind};
 use bytes::Bytes;
@@ -32,9 +33,9 @@ struct Feed {
 }
 
 impl Feed {
-    fn new(kind: MediaKind) -> Self {
+    fn new(name: RenditionName) -> Self {
         let limits = Limits::new(&HlsSettings::default());
-        let mut rendition = Rendition::new(kind, "cafe".into(), limits, FIRST);
+        let mut rendition = Rendition::new(name, "cafe".into(), limits, FIRST);
         let clock = Instant::now();
         rendition.begin(clock, stretch(FIRST));
         Self { rendition, clock, next: MediaTime::ZERO, count: 0, versions: Vec::new() }
@@ -59,8 +60,8 @@ impl Feed {
         self.next = self.next + duration;
         self.clock += duration;
         self.count += 1;
-        let sibling = Some(Report { kind: MediaKind::Audio, sequence: FIRST, part: 3 });
-        self.rendition.push(self.clock, part, sibling);
+        let siblings = vec![Report { rendition: RenditionName::Audio, sequence: FIRST, part: 3 }];
+        self.rendition.push(self.clock, part, siblings);
         self.remember()
     }
 
@@ -122,7 +123,7 @@ fn seconds(text: &str) -> f64 {
 #[test]
 fn l01_a_rounded_segment_duration_never_exceeds_the_target() {
     for group in [1, 2, 7, 13, 14, 15, 28, 1000] {
-        let mut feed = Feed::new(MediaKind::Video);
+        let mut feed = Feed::new(RenditionName::VIDEO);
         feed.parts(200, group);
         for version in feed.texts() {
             let playlist = parse(version);
@@ -138,7 +139,7 @@ fn l01_a_rounded_segment_duration_never_exceeds_the_target() {
 
 #[test]
 fn l02_l10_l16_the_head_of_a_playlist_never_changes() {
-    let mut feed = Feed::new(MediaKind::Video);
+    let mut feed = Feed::new(RenditionName::VIDEO);
     feed.parts(100, 7);
     feed.discontinuity(FIRST + 1);
     feed.parts(50, 28);
@@ -158,14 +159,14 @@ fn l02_l10_l16_the_head_of_a_playlist_never_changes() {
         assert_eq!(head(version), first);
         assert!(!version.contains("PLAYLIST-TYPE") && !version.contains("INDEPENDENT-SEGMENTS"));
     }
-    let mut audio = Feed::new(MediaKind::Audio);
+    let mut audio = Feed::new(RenditionName::Audio);
     audio.part(true);
     assert!(parse(text(audio.now().playlist())).independent_segments);
 }
 
 #[test]
 fn l03_l05_a_version_only_appends_and_removes_from_the_front() {
-    let mut feed = Feed::new(MediaKind::Video);
+    let mut feed = Feed::new(RenditionName::VIDEO);
     feed.parts(60, 7);
     feed.discontinuity(FIRST + 1);
     feed.parts(200, 20);
@@ -187,7 +188,7 @@ fn l03_l05_a_version_only_appends_and_removes_from_the_front() {
 
 #[test]
 fn l06_l07_discontinuities_are_numbered_and_bring_their_map() {
-    let mut feed = Feed::new(MediaKind::Video);
+    let mut feed = Feed::new(RenditionName::VIDEO);
     feed.parts(21, 7);
     feed.discontinuity(FIRST + 1);
     feed.parts(21, 7);
@@ -217,7 +218,7 @@ fn l06_l07_discontinuities_are_numbered_and_bring_their_map() {
 
 #[test]
 fn l08_date_times_follow_the_media() {
-    let mut feed = Feed::new(MediaKind::Video);
+    let mut feed = Feed::new(RenditionName::VIDEO);
     feed.parts(100, 7);
     let playlist = parse(text(feed.now().playlist()));
     for pair in playlist.segments.windows(2) {
@@ -231,7 +232,7 @@ fn l08_date_times_follow_the_media() {
 #[test]
 fn l09_the_window_holds_six_segments_and_three_targets() {
     for group in [1, 2, 7, 14] {
-        let mut feed = Feed::new(MediaKind::Video);
+        let mut feed = Feed::new(RenditionName::VIDEO);
         feed.parts(400, group);
         let start = parse(feed.texts().next().expect("a version")).media_sequence;
         for version in feed.texts().map(parse).filter(|version| version.media_sequence > start) {
@@ -258,7 +259,7 @@ fn l11_parts_are_between_85_and_100_percent_of_their_target() {
 
 #[test]
 fn l12_d05_the_end_is_final_and_directives_are_ignored_then() {
-    let mut feed = Feed::new(MediaKind::Video);
+    let mut feed = Feed::new(RenditionName::VIDEO);
     feed.parts(20, 7);
     let end = feed.end();
     let version = text(end.playlist());
@@ -272,7 +273,7 @@ fn l12_d05_the_end_is_final_and_directives_are_ignored_then() {
 #[test]
 fn l13_parts_only_near_the_end_and_removed_media_stay_a_while() {
     use super::names::Piece;
-    let mut feed = Feed::new(MediaKind::Video);
+    let mut feed = Feed::new(RenditionName::VIDEO);
     feed.parts(150, 7);
     for version in feed.texts() {
         let listed: f64 = attributes(version, "#EXT-X-PART", "DURATION").into_iter().map(seconds).sum();
@@ -288,7 +289,7 @@ fn l13_parts_only_near_the_end_and_removed_media_stay_a_while() {
 
 #[test]
 fn l14_a_segment_is_the_concatenation_of_its_parts() {
-    let mut feed = Feed::new(MediaKind::Video);
+    let mut feed = Feed::new(RenditionName::VIDEO);
     feed.parts(30, 7);
     for segment in &feed.now().listed {
         let parts: Vec<_> = (0..segment.parts.len()).filter_map(|index| segment.part(index)).collect();
@@ -301,7 +302,7 @@ fn l14_a_segment_is_the_concatenation_of_its_parts() {
 
 #[test]
 fn the_first_part_makes_the_first_segment_at_once() {
-    let mut feed = Feed::new(MediaKind::Video);
+    let mut feed = Feed::new(RenditionName::VIDEO);
     let playlist = parse(text(feed.part(true).playlist()));
     assert_eq!(playlist.segments.len(), 1);
     assert!(feed.rendition.playable());
@@ -310,8 +311,8 @@ fn the_first_part_makes_the_first_segment_at_once() {
 #[test]
 fn d09_a_delta_update_leaves_out_what_lies_before_the_boundary() {
     let settings = HlsSettings { window: 20, ..HlsSettings::default() };
-    let mut feed = Feed::new(MediaKind::Video);
-    feed.rendition = Rendition::new(MediaKind::Video, "cafe".into(), Limits::new(&settings), FIRST);
+    let mut feed = Feed::new(RenditionName::VIDEO);
+    feed.rendition = Rendition::new(RenditionName::VIDEO, "cafe".into(), Limits::new(&settings), FIRST);
     feed.discontinuity(FIRST);
     feed.parts(60, 7);
     assert!(feed.now().delta().is_none(), "nothing is older than six target durations");
@@ -328,7 +329,7 @@ fn d09_a_delta_update_leaves_out_what_lies_before_the_boundary() {
 
 #[test]
 fn d10_h02_h03_reports_hint_and_control() {
-    let mut feed = Feed::new(MediaKind::Video);
+    let mut feed = Feed::new(RenditionName::VIDEO);
     feed.parts(20, 7);
     let version = text(feed.now().playlist());
     assert_eq!(attributes(version, "#EXT-X-PRELOAD-HINT", "URI"), ["video_cafe_p20.m4s"]);
@@ -367,7 +368,7 @@ fn d07_directives_are_read_strictly() {
 
 #[test]
 fn d06_too_far_ahead_is_refused_at_once() {
-    let mut feed = Feed::new(MediaKind::Video);
+    let mut feed = Feed::new(RenditionName::VIDEO);
     feed.parts(10, 7); // segments of 1 and 6 parts, then 3 parts of the next
     let limits = Limits::new(&HlsSettings::default());
     let check = |query: String| Directives::parse(Some(&query)).expect("numbers").check(feed.now(), &limits);
@@ -403,15 +404,18 @@ impl Origin {
         let source = Source { kind: SourceKind::Rtmp, remote: None };
         let publisher = hub.publish("a".parse().expect("a name"), source).expect("free");
         let live = Live::new(publisher.stream().clone(), Limits::new(&HlsSettings::default()));
-        Self { feed: Feed::new(MediaKind::Video), live: Arc::new(live), _publisher: publisher }
+        Self { feed: Feed::new(RenditionName::VIDEO), live: Arc::new(live), _publisher: publisher }
     }
 
     fn announce(&self) {
-        let view = RenditionView { run: "cafe".into(), states: self.feed.rendition.subscribe() };
+        let view = RenditionView {
+            name: RenditionName::VIDEO,
+            run: "cafe".into(),
+            states: self.feed.rendition.subscribe(),
+        };
         self.live.publish(Programme {
             multivariant: Some("#EXTM3U".into()),
-            video: Some(view),
-            audio: None,
+            renditions: vec![view],
             ended: false,
         });
     }
@@ -532,14 +536,14 @@ async fn a_request_before_the_first_media_is_held_and_bounded() {
 
 #[test]
 fn a_player_is_let_in_where_it_begins_with_an_idr() {
-    let mut feed = Feed::new(MediaKind::Video);
+    let mut feed = Feed::new(RenditionName::VIDEO);
     // Segments of 1, 6, 7, 7 … parts of 300 ms; only the second begins without an IDR.
     let joinable: Vec<bool> = (0..40).map(|index| feed.part(index % 7 == 0).joinable).collect();
     // 1.02 s before the end lies in the third segment, which begins after 2.1 s, from 3.3 s on.
     let held: Vec<usize> = (0..40).filter(|index| !joinable[*index]).collect();
     assert_eq!(held, (2..=9).collect::<Vec<_>>());
     // A group of 40 parts is cut after 14: whoever would begin in a part cut off has to wait.
-    let mut feed = Feed::new(MediaKind::Video);
+    let mut feed = Feed::new(RenditionName::VIDEO);
     feed.parts(7, 7);
     let joinable: Vec<bool> = (0..80).map(|index| feed.part(index % 40 == 0).joinable).collect();
     assert!(joinable[4..14].iter().all(|joinable| *joinable), "{joinable:?}");

@@ -55,8 +55,7 @@ fn h265(record: &[u8]) -> Option<String> {
 pub(super) fn audio_codec(track: &AudioTrack) -> Option<String> {
     match track.codec {
         Codec::Aac => {}
-        // Encoded again as AAC LC.
-        Codec::Opus | Codec::Mp3 => return Some("mp4a.40.2".to_owned()),
+        Codec::Opus => return Some("opus".to_owned()), // Opus in ISOBMFF §4.3.1, as browsers spell it
         _ => return None,
     }
     let object_type = match track.codec_data.as_ref() {

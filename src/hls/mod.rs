@@ -46,12 +46,14 @@ mod media_tests;
 mod multivariant;
 mod names;
 mod output;
+mod packager;
 mod pictures;
 mod playlist;
 mod rendition;
 mod segment;
 mod segmenter;
 mod snapshot;
+mod track;
 mod viewers;
 mod window;
 

@@ -2,12 +2,12 @@
 
 use super::bandwidth::Bandwidth;
 use super::limits::Limits;
+use super::names::RenditionName;
 use super::playlist::Report;
 use super::segment::{Segment, Stretch};
 use super::segmenter::Segmenter;
 use super::snapshot::{Origin, Snapshot};
 use super::window::Window;
-use crate::media::MediaKind;
 use crate::pipeline::MuxedPart;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 /// The write side of a rendition. Each change of state is published as one immutable snapshot.
 #[derive(Debug)]
 pub(super) struct Rendition {
-    kind: MediaKind,
+    name: RenditionName,
     run: Arc<str>,
     limits: Limits,
     segmenter: Segmenter,
@@ -28,9 +28,9 @@ pub(super) struct Rendition {
 
 impl Rendition {
     /// `run` is the token in media names; the first segment gets `first_sequence`.
-    pub fn new(kind: MediaKind, run: Arc<str>, limits: Limits, first_sequence: u64) -> Self {
+    pub fn new(name: RenditionName, run: Arc<str>, limits: Limits, first_sequence: u64) -> Self {
         Self {
-            kind,
+            name,
             run,
             limits,
             segmenter: Segmenter::new(first_sequence, limits.longest_segment()),
@@ -48,11 +48,11 @@ impl Rendition {
     }
 
     /// Appends a part and publishes. True if a segment became complete.
-    pub fn push(&mut self, now: Instant, part: MuxedPart, sibling: Option<Report>) -> bool {
+    pub fn push(&mut self, now: Instant, part: MuxedPart, siblings: Vec<Report>) -> bool {
         let completed = self.segmenter.push(part);
         let grown = !completed.is_empty();
         self.keep(now, completed);
-        self.publish(sibling);
+        self.publish(siblings);
         grown
     }
 
@@ -61,7 +61,7 @@ impl Rendition {
         let completed = self.segmenter.finish();
         self.keep(now, completed);
         self.ended = true;
-        self.publish(None);
+        self.publish(Vec::new());
     }
 
     /// What readers see.
@@ -69,10 +69,10 @@ impl Rendition {
         self.published.subscribe()
     }
 
-    /// Its last part, for the other rendition's playlist.
+    /// Its last part, for the other renditions' playlists.
     pub fn report(&self) -> Option<Report> {
         let (sequence, part) = self.published.borrow().last_part()?;
-        Some(Report { kind: self.kind, sequence, part })
+        Some(Report { rendition: self.name, sequence, part })
     }
 
     /// Whether a whole segment can be played.
@@ -81,8 +81,8 @@ impl Rendition {
     }
 
     /// Which rendition it is.
-    pub fn kind(&self) -> MediaKind {
-        self.kind
+    pub fn name(&self) -> RenditionName {
+        self.name
     }
 
     /// The token in its media names.
@@ -112,8 +112,8 @@ impl Rendition {
         }
     }
 
-    fn publish(&mut self, sibling: Option<Report>) {
-        let origin = Origin { kind: self.kind, run: self.run.clone(), limits: self.limits };
+    fn publish(&mut self, siblings: Vec<Report>) {
+        let origin = Origin { rendition: self.name, run: self.run.clone(), limits: self.limits };
         let mut snapshot = Snapshot {
             listed: self.window.listed().cloned().collect(),
             removed: self.window.removed().cloned().collect(),
@@ -121,7 +121,7 @@ impl Rendition {
             next_part: self.segmenter.next_part(),
             ended: self.ended,
             origin: Some(origin),
-            sibling,
+            siblings,
             ..Snapshot::default()
         };
         snapshot.joinable = self.ended || snapshot.joins_at_idr(self.limits.part_hold_back());

@@ -3,10 +3,9 @@
 //! Its playlists are written when somebody asks for them, once.
 
 use super::limits::Limits;
-use super::names::Piece;
+use super::names::{Piece, RenditionName};
 use super::playlist::{PlaylistState, Report};
 use super::segment::Segment;
-use crate::media::MediaKind;
 use bytes::Bytes;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -40,8 +39,8 @@ pub(super) struct Snapshot {
     pub joinable: bool,
     /// Whose state it is; `None` before the first.
     pub origin: Option<Origin>,
-    /// The other rendition's last part.
-    pub sibling: Option<Report>,
+    /// The other renditions' last parts.
+    pub siblings: Vec<Report>,
     /// The playlist, and the delta update, where there is something to skip; see [`Self::playlist`].
     pub texts: (OnceLock<Bytes>, OnceLock<Option<Bytes>>),
 }
@@ -49,7 +48,7 @@ pub(super) struct Snapshot {
 /// What all states of a rendition have in common.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
-    pub kind: MediaKind,
+    pub rendition: RenditionName,
     /// The token in media names.
     pub run: Arc<str>,
     pub limits: Limits,
@@ -68,16 +67,16 @@ impl Snapshot {
     }
 
     fn state(&self) -> Option<PlaylistState<'_>> {
-        let Origin { kind, run, limits } = self.origin.as_ref()?;
+        let Origin { rendition, run, limits } = self.origin.as_ref()?;
         Some(PlaylistState {
-            kind: *kind,
+            rendition: *rendition,
             run,
             limits,
             listed: &self.listed,
             open: self.open.as_ref(),
             next_part: self.next_part,
             ended: self.ended,
-            sibling: self.sibling,
+            siblings: &self.siblings,
         })
     }
 
