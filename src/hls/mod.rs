@@ -41,6 +41,7 @@ mod directives;
 pub(crate) mod fuzzing;
 mod limits;
 mod live;
+mod lower;
 #[cfg(test)]
 mod media_tests;
 mod multivariant;
@@ -57,7 +58,7 @@ mod track;
 mod viewers;
 mod window;
 
-use crate::media::StreamName;
+use crate::media::{Ladders, OpusFrames, StreamName};
 use crate::pipeline::Pipelines;
 use crate::stream::Stream;
 use bytes::Bytes;
@@ -88,6 +89,10 @@ pub struct HlsSettings {
     /// from the first request for a playlist, which is held for the first part, until nobody has asked
     /// for 30 s.
     pub always: bool,
+    /// Of which streams the sound alone is a variant too.
+    pub ladders: Ladders,
+    /// What Opus becomes.
+    pub opus: OpusFrames,
 }
 
 impl Default for HlsSettings {
@@ -97,6 +102,8 @@ impl Default for HlsSettings {
             segment_duration: Duration::from_secs(2),
             window: 7,
             always: false,
+            ladders: Ladders::default(),
+            opus: OpusFrames::Aac,
         }
     }
 }

@@ -1,14 +1,18 @@
 //! The multivariant playlist (RFC 8216bis §4.4.6): a variant for each video rendition, the best first, and the
 //! sound as a rendition that all of them share.
 //!
-//! Without video, the audio playlist is the variant.
+//! Without video, the audio playlist is the variant; where the stream's ladder has the sound alone, it is the last
+//! of several.
 
 use super::bandwidth::Bandwidth;
-use super::codecs::{audio_codec, video_codec};
+use super::codecs::{audio_codec, video_codec, video_range};
 use super::names::{File, RenditionName};
 use crate::media::{AudioTrack, VideoTrack};
 use bytes::Bytes;
-use m3u8_rs::{AlternativeMedia, AlternativeMediaType, MasterPlaylist, Resolution, VariantStream};
+use m3u8_rs::{
+    AlternativeMedia, AlternativeMediaType, MasterPlaylist, QuotedOrUnquoted, Resolution, VariantStream,
+};
+use std::collections::HashMap;
 
 /// The group of the audio rendition.
 const AUDIO_GROUP: &str = "audio";
@@ -19,6 +23,8 @@ pub(super) struct Multivariant<'a> {
     /// The best first.
     pub video: Vec<VideoVariant<'a>>,
     pub audio: Option<Sound<'a>>,
+    /// The sound alone is a variant too.
+    pub audio_only: bool,
 }
 
 /// A video rendition.
@@ -43,8 +49,8 @@ impl Multivariant<'_> {
     pub fn write(&self) -> Bytes {
         let mut variants: Vec<_> = self.video.iter().map(|video| self.video_variant(video)).collect();
         let both = !variants.is_empty();
-        if let Some(audio) = self.audio.as_ref().filter(|_| !both) {
-            variants.push(audio.variant());
+        if let Some(audio) = self.audio.as_ref().filter(|_| !both || self.audio_only) {
+            variants.push(audio.variant(both));
         }
         let alternatives: Vec<_> = self.audio.iter().filter(|_| both).map(Sound::rendition).collect();
         let playlist = MasterPlaylist {
@@ -67,15 +73,21 @@ impl Multivariant<'_> {
             resolution: size.map(|(width, height)| Resolution { width: width.into(), height: height.into() }),
             frame_rate: video.frame_rate.map(|rate| (rate * 1000.0).round() / 1000.0),
             audio: audio.map(|_| AUDIO_GROUP.into()),
+            other_attributes: video_range(video.track).map(|range| {
+                HashMap::from([("VIDEO-RANGE".into(), QuotedOrUnquoted::Unquoted(range.into()))])
+            }),
             ..variant(video.name, bandwidth, codecs)
         }
     }
 }
 
 impl Sound<'_> {
-    /// As a variant of its own.
-    fn variant(&self) -> VariantStream {
-        variant(RenditionName::Audio, self.bandwidth, [audio_codec(self.track), None])
+    /// As a variant of its own; `grouped` beside others that have it as their sound.
+    fn variant(&self, grouped: bool) -> VariantStream {
+        VariantStream {
+            audio: grouped.then(|| AUDIO_GROUP.into()),
+            ..variant(RenditionName::Audio, self.bandwidth, [audio_codec(self.track), None])
+        }
     }
 
     /// As what belongs to the pictures.

@@ -64,6 +64,11 @@ impl RenditionName {
         }
     }
 
+    /// Whether it is a video rendition beside the best one.
+    pub fn is_lower(self) -> bool {
+        matches!(self, Self::Video(1..))
+    }
+
     fn parse(name: &str) -> Option<Self> {
         match name {
             "video" => Some(Self::VIDEO),

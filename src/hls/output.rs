@@ -8,7 +8,7 @@ use super::packager::Packager;
 use super::track::next_output;
 use crate::media::Frame;
 use crate::pipeline::Pipelines;
-use crate::stream::{LaneWatch, Media};
+use crate::stream::{LaneWatch, Media, RenditionFrame};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -37,44 +37,53 @@ pub(super) async fn run(
 ) -> Stop {
     let mut packager = Packager::new(settings, pipelines, live, first);
     let mut frames = live.stream().subscribe::<Frame>();
+    let mut lower = live.stream().subscribe::<RenditionFrame>();
     let mut lanes = live.stream().watch_lanes();
     info!(stream = %live.stream().name(), "HLS output started.");
     let mut publisher = *lanes.borrow_and_update();
     let mut lost = 0;
     loop {
-        let is_due = packager.pace();
+        let (is_due, is_lower_due) = (packager.pace(), packager.lower_pace());
         tokio::select! {
             biased;
             () = cancel.cancelled() => break,
-            (name, output) = next_output(&mut packager.stretch) => packager.take_output(name, output).await,
-            more = frames.due(is_due) => {
-              if !more { break }
-              for _ in 0..FRAMES_AT_ONCE {
-                let Some(frame) = frames.try_recv() else { break };
-                if lost != frames.lost() {
-                    warn!(stream = %live.stream().name(), frames = frames.lost() - lost, "HLS output lagged.");
-                    lost = frames.lost();
-                    packager.end_stretch().await;
-                }
-                packager.take_frame(&frame).await;
-                if !settings.always && frame.starts_group() && live.is_unwanted(Instant::now().into_std()) {
-                    packager.end_stretch().await;
-                    live.rest();
-                    info!(stream = %live.stream().name(), "HLS output rests until somebody asks for it.");
-                    return Stop::Unwanted;
-                }
-              }
+            (name, output) = next_output(&mut packager.stretch) => {
+                packager.take_output(name, output).await;
+                continue;
             }
+            more = frames.due(is_due) => if !more { break },
+            _ = lower.due(is_lower_due) => {}
             Ok(now) = publisher_change(&mut lanes, publisher) => {
                 publisher = now;
                 // Where a hold fills the lane, its first frame has ended the publisher's stretch.
                 if publisher.native.is_none() && !publisher.held {
-                    packager.publisher_left(&mut frames).await;
+                    packager.publisher_left(&mut frames, &mut lower).await;
                 }
+                continue;
             }
         }
+        for _ in 0..FRAMES_AT_ONCE {
+            let Some(frame) = frames.try_recv() else { break };
+            if lost != frames.lost() {
+                warn!(stream = %live.stream().name(), frames = frames.lost() - lost, "HLS output lagged.");
+                lost = frames.lost();
+                packager.end_stretch().await;
+            }
+            packager.take_frame(&frame).await;
+            if !settings.always && frame.starts_group() && live.is_unwanted(Instant::now().into_std()) {
+                packager.end_stretch().await;
+                live.rest();
+                info!(stream = %live.stream().name(), "HLS output rests until somebody asks for it.");
+                return Stop::Unwanted;
+            }
+        }
+        for _ in 0..FRAMES_AT_ONCE {
+            let Some(frame) = lower.try_recv() else { break };
+            packager.take_lower(frame);
+        }
+        packager.advance_lower().await;
     }
-    packager.publisher_left(&mut frames).await; // what it had sent when `cancel` came
+    packager.publisher_left(&mut frames, &mut lower).await; // what it had sent when `cancel` came
     packager.end().await;
     info!(stream = %live.stream().name(), "HLS output ended.");
     Stop::Ended

@@ -1,7 +1,7 @@
 //! The text of a media playlist (RFC 8216bis §4.4): `m3u8-rs` writes the body, the low-latency tags are
 //! ours.
 //!
-//! Tags that belong to a segment are written in the order DISCONTINUITY, MAP, PROGRAM-DATE-TIME, PART,
+//! Tags that belong to a segment are written in the order DISCONTINUITY, MAP, PROGRAM-DATE-TIME, GAP, PART,
 //! EXTINF. Each segment has its date-time, so that nothing but the front changes when segments leave.
 
 use super::limits::Limits;
@@ -85,8 +85,7 @@ impl PlaylistState<'_> {
         }
         let first = self.listed.first().map(AsRef::as_ref).or(self.open);
         let body = MediaPlaylist {
-            // RFC 8216bis §8: 6 for EXT-X-MAP, 9 for EXT-X-SKIP.
-            version: Some(if skipped > 0 { 9 } else { 6 }),
+            version: Some(self.version(skipped)),
             independent_segments: self.rendition.kind() == MediaKind::Audio,
             target_duration: self.limits.target,
             media_sequence: first.map_or(0, |first| first.sequence),
@@ -104,6 +103,15 @@ impl PlaylistState<'_> {
             self.write_edge(&mut text, previous);
         }
         text.into()
+    }
+
+    /// RFC 8216bis §8: 6 for EXT-X-MAP, 8 for EXT-X-GAP, 9 for EXT-X-SKIP.
+    fn version(&self, skipped: usize) -> usize {
+        match skipped {
+            0 if self.listed.iter().any(|segment| segment.gap) => 8,
+            0 => 6,
+            _ => 9,
+        }
     }
 
     /// RFC 8216bis §4.4.3.7 and §4.4.3.8.
@@ -165,6 +173,9 @@ impl PlaylistState<'_> {
         }
         let time = DateTime::<Utc>::from(segment.date_time());
         tags.push(tag("X-PROGRAM-DATE-TIME", time.to_rfc3339_opts(SecondsFormat::Millis, true)));
+        if segment.gap {
+            tags.push(ExtTag { tag: "X-GAP".into(), rest: None });
+        }
         tags
     }
 

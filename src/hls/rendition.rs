@@ -8,9 +8,10 @@ use super::segment::{Segment, Stretch};
 use super::segmenter::Segmenter;
 use super::snapshot::{Origin, Snapshot};
 use super::window::Window;
+use crate::media::MediaTime;
 use crate::pipeline::MuxedPart;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The write side of a rendition. Each change of state is published as one immutable snapshot.
@@ -56,6 +57,13 @@ impl Rendition {
         grown
     }
 
+    /// Media do not come from `start` on, for `duration`: lists that as a gap, and publishes.
+    pub fn gap(&mut self, now: Instant, start: MediaTime, duration: Duration, siblings: Vec<Report>) {
+        let completed = self.segmenter.gap(start, duration);
+        self.keep(now, completed);
+        self.publish(siblings);
+    }
+
     /// Completes the last segment and ends the playlist.
     pub fn end(&mut self, now: Instant) {
         let completed = self.segmenter.finish();
@@ -75,9 +83,15 @@ impl Rendition {
         Some(Report { rendition: self.name, sequence, part })
     }
 
+    /// The last complete segment: where it begins and ends, and its stretch's discontinuity sequence number.
+    pub fn last_complete(&self) -> Option<(MediaTime, MediaTime, u64)> {
+        let last = self.window.listed().next_back()?;
+        Some((last.start, last.start + last.duration, last.stretch.discontinuity))
+    }
+
     /// Whether a whole segment can be played.
     pub fn playable(&self) -> bool {
-        self.window.listed().len() > 0
+        self.window.listed().any(|segment| !segment.gap)
     }
 
     /// Which rendition it is.
@@ -108,7 +122,8 @@ impl Rendition {
     fn keep(&mut self, now: Instant, completed: impl IntoIterator<Item = Segment>) {
         for segment in completed {
             self.window.push(now, segment);
-            self.bandwidth.measure(self.window.listed(), self.limits.target_duration());
+            let present = self.window.listed().filter(|segment| !segment.gap);
+            self.bandwidth.measure(present, self.limits.target_duration());
         }
     }
 

@@ -11,6 +11,7 @@
 //! Pure: no clock, no I/O. Knows neither playlists nor how long segments are kept.
 
 use super::segment::{Segment, Stretch};
+use crate::media::MediaTime;
 use crate::pipeline::MuxedPart;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,22 @@ impl Segmenter {
         self.next_part += 1;
         if std::mem::take(&mut self.first) {
             completed.extend(self.finish());
+        }
+        completed
+    }
+
+    /// Media of the present stretch that do not come, as segments of their own; gives the segments that are
+    /// complete now. Before the first stretch nothing can be missing.
+    pub fn gap(&mut self, start: MediaTime, duration: Duration) -> Vec<Segment> {
+        let Some(stretch) = self.stretch.clone() else { return Vec::new() };
+        let mut completed: Vec<_> = self.finish().into_iter().collect();
+        self.first = false;
+        let (mut start, mut rest) = (start, duration);
+        while !rest.is_zero() {
+            let piece = rest.min(self.longest);
+            completed.push(Segment::gap(self.next_sequence, stretch.clone(), start, piece));
+            self.next_sequence += 1;
+            (start, rest) = (start + piece, rest - piece);
         }
         completed
     }

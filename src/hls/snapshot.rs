@@ -103,8 +103,8 @@ impl Snapshot {
             return true; // at worst it means part 0 of the next segment, which is here too
         }
         if wanted.sequence == last.sequence {
-            // §6.2.5.2: a part beyond the last of its segment means part 0 of the next segment.
-            return !beyond(last) || self.open.is_some();
+            // §6.2.5.2: a part beyond the last of its segment means part 0 of the next segment; a gap has none.
+            return !beyond(last) || self.open.is_some() || last.gap;
         }
         self.open.as_ref().is_some_and(|open| open.sequence == wanted.sequence && !beyond(open))
     }
@@ -117,7 +117,8 @@ impl Snapshot {
         let mut next = || -> Option<&Segment> { segments.next() };
         let mut segment = self.open.as_ref().or_else(&mut next);
         while let Some(this) = segment {
-            let independent = this.parts.first().is_some_and(|part| part.independent);
+            // Players step over what is listed as missing.
+            let independent = this.gap || this.parts.first().is_some_and(|part| part.independent);
             from_end += this.duration;
             if from_end > latest && !independent {
                 return false;
@@ -138,7 +139,10 @@ impl Snapshot {
             Piece::Init(number) => all
                 .find(|segment| segment.stretch.discontinuity == number)
                 .map(|segment| segment.stretch.init.clone()),
-            Piece::Segment(number) => complete.find(|segment| segment.sequence == number).map(Segment::whole),
+            Piece::Segment(number) => {
+                let wanted = |segment: &&Segment| segment.sequence == number && !segment.gap;
+                complete.find(wanted).map(Segment::whole)
+            }
             Piece::Part(number) => all.find_map(|segment| {
                 let first = segment.parts.first()?.number;
                 let index = usize::try_from(number.checked_sub(first)?).ok()?;

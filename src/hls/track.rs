@@ -5,6 +5,7 @@ use super::pictures::PictureClock;
 use crate::media::{AudioTrack, Epoch, Frame, MediaKind, MediaTime, VideoTrack};
 use crate::pipeline::{AacSound, MuxOutput, MuxSettings, MuxTrack, Muxer, PipelineError, Pipelines};
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -23,8 +24,12 @@ const HOLE: Duration = Duration::from_secs(2);
 /// The muxers of one epoch.
 pub(super) struct Running {
     pub epoch: Arc<Epoch>,
+    /// When its first frame is shown.
+    pub start: MediaTime,
     /// Of each rendition at most one.
     pub tracks: Vec<Track>,
+    /// When the latest segments of the best video rendition began.
+    pub segments: VecDeque<MediaTime>,
 }
 
 /// One rendition's muxer.
@@ -99,6 +104,11 @@ impl Track {
         }
     }
 
+    /// Of a lower rendition: whether its last segment did not begin with that of the best one.
+    pub fn is_astray(&self) -> bool {
+        self.muxer.as_ref().is_some_and(Muxer::is_astray)
+    }
+
     /// Ends the muxer; gives what it still held. False if it did not drain.
     pub async fn drain(&mut self) -> (Vec<MuxOutput>, bool) {
         let mut drained = Vec::new();
@@ -114,7 +124,23 @@ impl Track {
     }
 }
 
+/// Beginnings of segments that are remembered, for renditions that lag.
+const SEGMENTS: usize = 16;
+
 impl Running {
+    /// Tells the other video renditions where the best one begins a segment.
+    pub fn lead(&mut self) {
+        let leader = self.tracks.iter().find(|track| track.name == RenditionName::VIDEO);
+        let segment = leader.and_then(|track| track.muxer.as_ref()).and_then(Muxer::last_segment);
+        let Some(segment) = segment.filter(|segment| self.segments.back() != Some(segment)) else { return };
+        if self.segments.len() == SEGMENTS {
+            self.segments.pop_front();
+        }
+        self.segments.push_back(segment);
+        let lower = self.tracks.iter().filter(|track| track.name.is_lower());
+        lower.filter_map(|track| track.muxer.as_ref()).for_each(|muxer| muxer.lead(segment));
+    }
+
     /// The track of `name`.
     pub fn track(&mut self, name: RenditionName) -> Option<&mut Track> {
         self.tracks.iter_mut().find(|track| track.name == name)
