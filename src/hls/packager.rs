@@ -12,6 +12,7 @@ use super::names::RenditionName;
 use super::playlist::Report;
 use super::rendition::Rendition;
 use super::segment::Stretch;
+use super::text::Text;
 use super::track::{Config, Running, Track};
 use crate::media::{Codec, Epoch, Frame, MediaKind, MediaTime, OpusFrames};
 use crate::pipeline::{AacSound, MuxOutput, MuxSettings, MuxedPart, Pace, PipelineError, Pipelines};
@@ -53,7 +54,7 @@ pub(super) struct Packager<'a> {
     incomplete: Option<Instant>,
     failures: u32,
     not_before: Instant,
-    multivariant: Option<Bytes>,
+    multivariant: Option<Text>,
 }
 
 impl<'a> Packager<'a> {
@@ -335,7 +336,7 @@ impl<'a> Packager<'a> {
         }
         video.sort_by_key(|variant| variant.name);
         let audio_only = self.settings.ladders.of(self.live.stream().name()).audio;
-        self.multivariant = Some(Multivariant { video, audio, audio_only }.write());
+        self.multivariant = Some(Multivariant { video, audio, audio_only }.write().into());
         self.live.publish(self.programme(false));
     }
 

@@ -186,6 +186,8 @@ impl From<HlsError> for Problem {
             // Players try a missing playlist again, but give up at a 5xx.
             E::NotReady(_) => of(StatusCode::NOT_FOUND, "not-ready").retry_after(1),
             E::UnknownFile(_) => of(StatusCode::NOT_FOUND, "unknown-file"),
+            // Whoever asks too early must not keep those from it who ask in time.
+            E::NotYet(_) => Self::new(StatusCode::NOT_FOUND, "not-yet", &detail),
             // RFC 8216bis §6.2.5.2: a directive that can't be honoured is 400.
             E::BadDirective { .. } => of(StatusCode::BAD_REQUEST, "bad-directive"),
             E::TooFarAhead { .. } => of(StatusCode::BAD_REQUEST, "too-far-ahead"),
@@ -277,6 +279,9 @@ mod tests {
             assert_eq!(response.status().as_u16(), status);
             assert_eq!(response.headers()[CACHE_CONTROL], "public, max-age=1", "L17");
         }
+        let early = Problem::from(HlsError::NotYet("x".into())).into_response();
+        assert_eq!(early.status().as_u16(), 404);
+        assert_eq!(early.headers()[CACHE_CONTROL], "no-store", "L17");
     }
 
     #[tokio::test]
