@@ -83,12 +83,6 @@ impl Rendition {
         Some(Report { rendition: self.name, sequence, part })
     }
 
-    /// The last complete segment: where it begins and ends, and its stretch's discontinuity sequence number.
-    pub fn last_complete(&self) -> Option<(MediaTime, MediaTime, u64)> {
-        let last = self.window.listed().next_back()?;
-        Some((last.start, last.start + last.duration, last.stretch.discontinuity))
-    }
-
     /// Whether a whole segment can be played.
     pub fn playable(&self) -> bool {
         self.window.listed().any(|segment| !segment.gap)
