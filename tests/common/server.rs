@@ -5,6 +5,7 @@ use std::process::{Command, ExitStatus};
 
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
+use tokio_rustls::rustls;
 
 use super::{Process, eventually, free_tcp_port, free_udp_port, seconds};
 
@@ -201,6 +202,8 @@ impl ServerBuilder {
         }
         command.args(&self.args);
         let mut process = Process::spawn("tidegate", &mut command);
+        // Another test of this process may have been first.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = Client::builder().no_proxy().build().expect("a client");
         let health = format!("http://127.0.0.1:{http}/healthz");
         let deadline = std::time::Instant::now() + seconds(20);
