@@ -35,6 +35,7 @@ use crate::hls::Hls;
 use crate::restream::Restreams;
 use crate::stream::Hub;
 use crate::webrtc::WebRtc;
+use api::Idempotency;
 use bitrate::Bitrates;
 use rates::Rates;
 use sessions::Sessions;
@@ -63,6 +64,7 @@ struct App {
     origins: Origins,
     ice_servers: IceServers,
     sessions: Sessions,
+    idempotency: Idempotency,
     /// Cancelled when the gateway begins to shut down: new sessions are refused.
     closing: CancellationToken,
 }

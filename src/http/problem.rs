@@ -11,6 +11,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Longest detail, in characters.
 const DETAIL_LIMIT: usize = 512;
@@ -27,12 +28,19 @@ pub(super) struct Problem {
     cache: &'static str,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// A problem document (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Document<'a> {
+    /// Always `about:blank`: `code` tells problems apart.
     r#type: &'static str,
+    /// What the status means.
     title: &'a str,
+    /// The HTTP status.
     status: u16,
+    /// What was wrong, and what to change.
     detail: &'a str,
+    /// A stable word for programs.
     code: &'a str,
 }
 

@@ -86,6 +86,7 @@ impl Http {
             origins: settings.origins,
             ice_servers: settings.ice_servers,
             sessions: Sessions::default(),
+            idempotency: Default::default(),
             closing,
         });
         Ok(Self { listener, local, app, places: Places::new(settings.connections_per_source, CONNECTIONS) })
@@ -156,6 +157,7 @@ fn sample(app: &App) {
     app.bitrates.sample(Instant::now(), counters);
     app.rates.sweep();
     app.sessions.sweep();
+    app.idempotency.sweep(Instant::now());
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

@@ -1,5 +1,7 @@
 //! Answers that need no media: statuses, headers, problems.
 
+mod api;
+
 use super::*;
 use crate::hls::{Hls, HlsSettings};
 use crate::http::bitrate::Bitrates;
@@ -61,6 +63,7 @@ impl Site {
             origins: Origins::Any,
             ice_servers: IceServers::none(),
             sessions: Sessions::default(),
+            idempotency: Default::default(),
             closing: closing.clone(),
         };
         Self { router: router(Arc::new(app)), hub, closing }
