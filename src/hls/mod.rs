@@ -43,6 +43,8 @@ mod limits;
 mod live;
 mod lower;
 #[cfg(test)]
+mod lower_tests;
+#[cfg(test)]
 mod media_tests;
 mod multivariant;
 mod names;
