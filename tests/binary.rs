@@ -98,7 +98,7 @@ async fn keys_are_made_on_the_first_start_and_kept() {
             assert!(content.trim().len() >= 16, "{name} holds a secret");
         }
         // One of them opens the API; all of them are printed for the operator.
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let client = common::http_client().build().expect("a client");
         let mut opened = 0;
         for (_, content) in &keys {
             let url = format!("http://127.0.0.1:{http}/api/v1/streams");
@@ -138,7 +138,7 @@ fn on_ports(http: u16, state: &Path) -> Command {
 }
 
 async fn healthy(port: u16) {
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let client = common::http_client().build().expect("a client");
     let url = format!("http://127.0.0.1:{port}/healthz");
     eventually(&format!("{url} answers"), seconds(15), || async {
         client.get(&url).send().await.ok().filter(|answer| answer.status() == 200).map(|_| ())
@@ -152,10 +152,12 @@ fn files_of(folder: &Path) -> Vec<(String, String)> {
     let mut files: Vec<_> = entries
         .filter_map(|entry| {
             let entry = entry.ok()?;
-            Some((
-                entry.file_name().to_string_lossy().into_owned(),
-                std::fs::read_to_string(entry.path()).ok()?,
-            ))
+            // What is kept besides keys.
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with("tidegate.db") {
+                return None;
+            }
+            Some((name, std::fs::read_to_string(entry.path()).ok()?))
         })
         .collect();
     files.sort();

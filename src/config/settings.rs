@@ -232,6 +232,40 @@ const DEFINITIONS: &[Definition] = &[
         set: |c, v| put(&mut c.restream_egress_allow, v.list()),
     },
     Definition {
+        key: "restream.targets_per_stream",
+        expected: COUNT,
+        set: |c, v| put(&mut c.restream_targets_per_stream, v.count()),
+    },
+    Definition {
+        key: "restream.targets",
+        expected: COUNT,
+        set: |c, v| put(&mut c.restream_targets, v.count()),
+    },
+    Definition {
+        key: "restream.extra_roots",
+        expected: PEM,
+        set: |c, v| put(&mut c.restream_extra_roots, v.path().map(Some)),
+    },
+    Definition {
+        key: "events.kept",
+        expected: "a number from 100 to 100000",
+        set: |c, v| put(&mut c.events_kept, v.parse().filter(|n| (100..=100_000).contains(n))),
+    },
+    Definition {
+        key: "events.viewer_thresholds",
+        expected: "a list of numbers from 1 on, such as [1, 100] (in the environment: between commas)",
+        set: |c, v| {
+            let fits = |numbers: &Vec<usize>| numbers.len() <= 32 && !numbers.contains(&0);
+            put(&mut c.events_viewer_thresholds, v.list().filter(fits))
+        },
+    },
+    Definition { key: "metrics.open", expected: SWITCH, set: |c, v| put(&mut c.metrics_open, v.parse()) },
+    Definition {
+        key: "metrics.per_stream",
+        expected: SWITCH,
+        set: |c, v| put(&mut c.metrics_per_stream, v.parse()),
+    },
+    Definition {
         key: "stream.grace",
         expected: "a duration from 0s to 10m, such as \"60s\"",
         set: |c, v| put(&mut c.stream_grace, v.duration(0, 600_000)),

@@ -4,6 +4,7 @@
 //! slowly, is closed (see `connection`); one source holds a bounded number of connections; and when the
 //! system runs out of descriptors, accepting waits while what runs goes on.
 
+use super::api::EventReaders;
 use super::bitrate::Bitrates;
 use super::connection::Connection;
 use super::rates::{RateSettings, Rates};
@@ -43,6 +44,8 @@ pub struct HttpSettings {
     pub origins: Origins,
     /// What sessions are told of.
     pub ice_servers: IceServers,
+    /// `/metrics` needs no token.
+    pub open_metrics: bool,
 }
 
 /// Why HTTP can't be served.
@@ -86,6 +89,8 @@ impl Http {
             origins: settings.origins,
             ice_servers: settings.ice_servers,
             sessions: Sessions::default(),
+            event_readers: EventReaders::default(),
+            open_metrics: settings.open_metrics,
             idempotency: Default::default(),
             closing,
         });
@@ -157,6 +162,7 @@ fn sample(app: &App) {
     app.bitrates.sample(Instant::now(), counters);
     app.rates.sweep();
     app.sessions.sweep();
+    app.event_readers.sweep(tokio::time::Instant::now());
     app.idempotency.sweep(Instant::now());
 }
 
