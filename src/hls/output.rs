@@ -6,7 +6,7 @@ use super::HlsSettings;
 use super::live::{Live, Numbers};
 use super::packager::Packager;
 use super::track::next_output;
-use crate::media::Frame;
+use crate::media::{Frame, MediaTime};
 use crate::pipeline::Pipelines;
 use crate::stream::{LaneWatch, Media, RenditionFrame};
 use tokio::sync::watch;
@@ -37,6 +37,7 @@ pub(super) async fn run(
 ) -> Stop {
     let mut packager = Packager::new(settings, pipelines, live, first);
     let mut frames = live.stream().subscribe::<Frame>();
+    packager.there = frames.last_of_backlog().map_or(MediaTime::ZERO, |last| last.dts);
     let mut lower = live.stream().subscribe::<RenditionFrame>();
     let mut lanes = live.stream().watch_lanes();
     info!(stream = %live.stream().name(), "HLS output started.");

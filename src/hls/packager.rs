@@ -42,6 +42,8 @@ pub(super) struct Packager<'a> {
     pub(super) pipelines: &'a Pipelines,
     pub(super) live: &'a Live,
     first_sequence: u64,
+    /// Where the media end that were there before this began.
+    pub there: MediaTime,
     pub(super) discontinuity: u64,
     pub(super) renditions: BTreeMap<RenditionName, Rendition>,
     /// The muxers that run now.
@@ -66,6 +68,7 @@ impl<'a> Packager<'a> {
             pipelines,
             live,
             first_sequence: first.sequence.max(now.saturating_sub(NUMBERS_BEGIN).as_secs()),
+            there: MediaTime::ZERO,
             discontinuity: first.discontinuity,
             renditions: BTreeMap::new(),
             stretch: None,
@@ -239,13 +242,13 @@ impl<'a> Packager<'a> {
         }
         let first = self.first_sequence;
         let sequence = present.map_or(first, Rendition::next_sequence).max(first);
-        let rendition = Rendition::new(name, run_token(), self.live.limits(), sequence);
+        let rendition = Rendition::new(name, run_token(), self.live.limits(), sequence, self.there);
         self.renditions.insert(name, rendition);
     }
 
     pub(super) fn mux_settings(&self) -> MuxSettings {
         MuxSettings {
-            part_duration: self.settings.part_duration,
+            part_duration: self.live.limits().longest_part(),
             segment_duration: self.settings.segment_duration,
         }
     }

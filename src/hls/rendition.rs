@@ -28,13 +28,20 @@ pub(super) struct Rendition {
 }
 
 impl Rendition {
-    /// `run` is the token in media names; the first segment gets `first_sequence`.
-    pub fn new(name: RenditionName, run: Arc<str>, limits: Limits, first_sequence: u64) -> Self {
+    /// `run` is the token in media names; the first segment gets `first_sequence` and ends before `there`,
+    /// see [`Segmenter::new`].
+    pub fn new(
+        name: RenditionName,
+        run: Arc<str>,
+        limits: Limits,
+        first_sequence: u64,
+        there: MediaTime,
+    ) -> Self {
         Self {
             name,
             run,
             limits,
-            segmenter: Segmenter::new(first_sequence, limits.longest_segment()),
+            segmenter: Segmenter::new(first_sequence, there, limits.longest_segment()),
             window: Window::new(limits),
             bandwidth: Bandwidth::default(),
             ended: false,
