@@ -9,7 +9,7 @@ mod stream_key;
 
 pub use banner::Banner;
 
-use crate::admission::{Exempt, KeyAttempts};
+use crate::admission::{EgressGuard, Exempt, KeyAttempts};
 use crate::config::{Config, Credentials, CredentialsError, HoldMode};
 use crate::events::{Feed, Journal, Thresholds};
 use crate::hls::{Hls, HlsSettings};
@@ -21,8 +21,10 @@ use crate::metrics::{self, Metrics};
 use crate::pipeline::{self, HoldPicture, PipelineError, Pipelines, Slate, SlateError};
 use crate::restream::Restreams;
 use crate::rtmp::{RtmpError, RtmpLimits, RtmpServer};
+use crate::store::{Store, StoreError};
 use crate::stream::{Graces, Hub};
-use crate::tls::{ServerTls, TlsError};
+use crate::tls::{self, ServerTls, TlsError};
+use crate::webhooks::{WebhookSettings, Webhooks};
 use crate::webrtc::{IceMode, WebRtc, WebRtcError, WebRtcSettings};
 use outputs::Outputs;
 use std::future::Future;
@@ -38,6 +40,8 @@ use tracing::{error, info};
 const DEMO: &str = "demo";
 /// For publishers, viewers and outputs to end in order.
 const ENDING: Duration = Duration::from_secs(7);
+/// For what has happened to be kept for webhooks, and for deliveries that are under way.
+const LAST_DELIVERIES: Duration = Duration::from_millis(1_200);
 /// From the last media to the end of the HTTP server: players fetch what ends their playlists.
 const LAST_FETCHES: Duration = Duration::from_millis(200);
 /// For everything.
@@ -53,6 +57,7 @@ pub struct Gateway {
     hub: Hub,
     webrtc: Arc<WebRtc>,
     restreams: Arc<Restreams>,
+    webhooks: Arc<Webhooks>,
     /// New sessions are refused.
     closing: CancellationToken,
     /// Ends the demo and the watcher.
@@ -80,6 +85,9 @@ pub enum GatewayError {
     /// The keys can't be read or made.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// What was kept can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// GStreamer, or an element of a description, is missing.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -109,7 +117,9 @@ impl Gateway {
     /// Takes the ports and starts everything. On an error nothing is left running.
     pub async fn start(config: Config) -> Result<Self, GatewayError> {
         metrics::count_panics();
+        tls::install_provider();
         let credentials = Credentials::load(&config)?;
+        let store = Store::open(&config.state_dir).await?;
         let publish_key = (!config.open).then(|| credentials.publish_key.clone());
         let graces = Graces { default: config.stream_grace, by_name: config.stream_grace_for.clone() };
         let (hub, watcher) = Hub::new(graces);
@@ -149,14 +159,23 @@ impl Gateway {
             },
             hub.clone(),
         )?;
-        let sources =
-            metrics::Sources { hub: hub.clone(), pipelines: pipelines.clone(), journal: journal.clone() };
+        let webhook_guard = EgressGuard::new(config.webhooks_egress_allow.iter().copied())
+            .for_setting("webhooks.egress_allow");
+        let webhooks =
+            Webhooks::start(store, webhook_settings(&config, webhook_guard.clone()), &journal).await?;
+        let sources = metrics::Sources {
+            webhooks: webhooks.clone(),
+            hub: hub.clone(),
+            pipelines: pipelines.clone(),
+            journal: journal.clone(),
+        };
         let rooms = Rooms {
             hub: hub.clone(),
             hls: hls.clone(),
             webrtc: webrtc.clone(),
             restreams: restreams.clone(),
             journal,
+            webhooks: webhooks.clone(),
             metrics: Metrics::new(sources, config.metrics_per_stream),
         };
         let access = Access { admin_token: credentials.admin_token.clone(), publish_key };
@@ -180,6 +199,8 @@ impl Gateway {
         let (outputs_cancel, http_cancel) = (CancellationToken::new(), CancellationToken::new());
         let events_cancel = CancellationToken::new();
         let (http_addr, rtmp_addr, rtmps_addr) = (http.local_addr(), rtmp.local_addr(), rtmp.tls_addr());
+        let listeners = [Some(http_addr), Some(rtmp_addr), rtmps_addr, Some(webrtc.local_addr())];
+        webhook_guard.own_listeners(listeners.into_iter().flatten());
         let tasks = Tasks {
             watcher: tokio::spawn(watcher.run(sources.clone())),
             outputs: tokio::spawn(outputs.run(
@@ -210,6 +231,7 @@ impl Gateway {
             hub,
             webrtc,
             restreams,
+            webhooks,
             closing,
             sources,
             rtmp_cancel,
@@ -291,7 +313,11 @@ impl Gateway {
 
         // 4. What has happened is told.
         self.events_cancel.cancel();
-        let in_time = within(ending, "events", joined(tasks.events)).await && in_time;
+        let told = async {
+            joined(tasks.events).await;
+            self.webhooks.shutdown().await;
+        };
+        let in_time = within(ending + LAST_DELIVERIES, "events and webhooks", told).await && in_time;
 
         // 5. Last, HTTP.
         tokio::time::sleep(LAST_FETCHES).await;
@@ -333,6 +359,15 @@ async fn rtmp(
     };
     let tls = ServerTls::load(certificate, key)?;
     Ok(server.with_tls(config.rtmp_tls_listen, tls).await?)
+}
+
+fn webhook_settings(config: &Config, guard: EgressGuard) -> WebhookSettings {
+    WebhookSettings {
+        guard,
+        tries: config.webhooks_tries,
+        first_retry: config.webhooks_first_retry,
+        timeout: config.webhooks_timeout,
+    }
 }
 
 fn rates(config: &Config, key_attempts: Arc<KeyAttempts>, exempt: Exempt) -> RateSettings {

@@ -4,6 +4,7 @@ use super::sheet::Sheet;
 use crate::events::Journal;
 use crate::pipeline::Pipelines;
 use crate::stream::{Hub, SourceKind, StreamState};
+use crate::webhooks::{DeliveryCounts, Webhooks};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
@@ -17,6 +18,8 @@ pub struct Sources {
     pub pipelines: Arc<Pipelines>,
     /// The events.
     pub journal: Arc<Journal>,
+    /// Who is told of them.
+    pub webhooks: Arc<Webhooks>,
 }
 
 impl fmt::Debug for Sources {
@@ -35,7 +38,13 @@ impl Collector for Sources {
         sheet.counters("tidegate_pipelines_started", "GStreamer pipelines that were built", started)?;
         let failed = counts.iter().map(|count| ([("description", count.description)], count.failed));
         sheet.counters("tidegate_pipelines_failed", "GStreamer pipelines that failed", failed)?;
-        sheet.counter("tidegate_events", "Events that were written to the journal", self.journal.count())
+        sheet.counter("tidegate_events", "Events that were written to the journal", self.journal.count())?;
+        let DeliveryCounts { delivered, failed, dead } = self.webhooks.counts();
+        let attempts = [("delivered", delivered), ("failed", failed), ("dead", dead)]
+            .map(|(result, count)| ([("result", result)], count));
+        sheet.counters("tidegate_webhook_attempts", "Attempts to deliver events to webhooks", attempts)?;
+        let pending = self.webhooks.pending_in_all() as u64;
+        sheet.gauge("tidegate_webhook_deliveries_pending", "Deliveries to webhooks that wait", pending)
     }
 }
 

@@ -18,6 +18,7 @@ mod meter;
 mod nginx;
 mod probe;
 mod process;
+mod receiver;
 mod relay;
 mod rtc_client;
 mod rtc_signalling;
@@ -42,6 +43,7 @@ pub use meter::{Offset, beeps, flashes, offset};
 pub use nginx::{Nginx, recorded_length};
 pub use probe::{Probe, decode_errors, packets, probe};
 pub use process::Process;
+pub use receiver::{Posted, Receiver, Reply};
 pub use relay::{Conditions, Counts, Direction, Fate as RelayFate, Relay};
 pub use rtc_client::{
     BindingRequest, Fate, Layer, MediaKind, MediaPacket, Picture, PictureSource, Pictures, Programme,

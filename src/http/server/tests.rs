@@ -9,6 +9,7 @@ use crate::metrics::{Metrics, Sources};
 use crate::pipeline::Pipelines;
 use crate::restream::Restreams;
 use crate::stream::Hub;
+use crate::webhooks::Webhooks;
 use crate::webrtc::{WebRtc, WebRtcSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -32,13 +33,20 @@ async fn run(connections_per_source: usize) -> Running {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let webrtc = WebRtcSettings::new(any);
     let journal = Journal::new(std::time::SystemTime::now(), 100);
-    let sources = Sources { hub: hub.clone(), pipelines: pipelines.clone(), journal: journal.clone() };
+    let webhooks = Webhooks::idle();
+    let sources = Sources {
+        webhooks: webhooks.clone(),
+        hub: hub.clone(),
+        pipelines: pipelines.clone(),
+        journal: journal.clone(),
+    };
     let rooms = Rooms {
         hub: hub.clone(),
         hls: Hls::new(settings, pipelines.clone()),
         webrtc: WebRtc::start(webrtc, hub.clone()).expect("a port"),
         restreams: Restreams::new(hub),
         journal,
+        webhooks,
         metrics: Metrics::new(sources, false),
     };
     let access = Access { admin_token: Secret::new("admin-token"), publish_key: None };
