@@ -23,7 +23,7 @@ pub struct StoredWebhook {
     /// When it was added, in milliseconds.
     pub created_at: DateTime<Utc>,
     /// Rises with each change.
-    pub version: u64,
+    pub version: u32,
 }
 
 impl Store {

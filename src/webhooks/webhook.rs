@@ -94,7 +94,7 @@ pub struct Webhook {
     /// When it was added.
     pub created_at: DateTime<Utc>,
     /// Rises with each change.
-    pub version: u64,
+    pub version: u32,
     /// What deliveries are signed with.
     pub secret: SigningSecret,
     url: Url,

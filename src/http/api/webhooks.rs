@@ -50,23 +50,28 @@ fn yes() -> bool {
 }
 
 /// What is to change of a webhook.
-#[derive(Default, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = WebhookChange)]
 struct Patched {
     /// Where events are POSTed to.
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
     url: Member<String>,
     /// Types and groups of types; `null`: all.
+    #[serde(default)]
     #[schema(value_type = Option<Vec<String>>)]
     events: Member<Vec<String>>,
     /// Names of streams; `null`: all.
+    #[serde(default)]
     #[schema(value_type = Option<Vec<String>>)]
     streams: Member<Vec<String>>,
     /// Another secret; `null`: one is made. The answer shows it.
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
     secret: Member<String>,
     /// `false`: nothing is sent, what waits goes on waiting.
+    #[serde(default)]
     #[schema(value_type = Option<bool>)]
     enabled: Member<bool>,
 }
