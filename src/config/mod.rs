@@ -5,12 +5,16 @@
 //! does not fit are errors which name the key, the value and what would be right. Nothing is read from
 //! the network, and no secret is shown.
 
+mod check_hls;
+mod command;
 mod credentials;
 mod error;
 mod flags;
 mod settings;
 mod sources;
 
+pub use check_hls::CheckHls;
+pub use command::Command;
 pub use credentials::{Credentials, CredentialsError};
 pub use error::ConfigError;
 
@@ -107,6 +111,12 @@ pub struct Config {
     pub auth_publish_key: Option<Secret>,
     /// Networks that restream targets may be in although they are not public.
     pub restream_egress_allow: Vec<IpNet>,
+    /// Restream targets that one stream may have …
+    pub restream_targets_per_stream: usize,
+    /// … and that there may be in all.
+    pub restream_targets: usize,
+    /// A PEM file with certificates that `rtmps` targets are trusted by besides the system's.
+    pub restream_extra_roots: Option<PathBuf>,
     /// Events that are kept for readers who come back.
     pub events_kept: usize,
     /// Numbers of viewers of one stream that events tell of.
@@ -197,6 +207,9 @@ impl Config {
             auth_admin_token: None,
             auth_publish_key: None,
             restream_egress_allow: Vec::new(),
+            restream_targets_per_stream: 400,
+            restream_targets: 2000,
+            restream_extra_roots: None,
             events_kept: 10_000,
             events_viewer_thresholds: vec![1, 10, 100, 1_000, 10_000],
             webhooks_egress_allow: Vec::new(),

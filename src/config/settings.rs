@@ -217,6 +217,21 @@ const DEFINITIONS: &[Definition] = &[
         set: |c, v| put(&mut c.restream_egress_allow, v.list()),
     },
     Definition {
+        key: "restream.targets_per_stream",
+        expected: COUNT,
+        set: |c, v| put(&mut c.restream_targets_per_stream, v.count()),
+    },
+    Definition {
+        key: "restream.targets",
+        expected: COUNT,
+        set: |c, v| put(&mut c.restream_targets, v.count()),
+    },
+    Definition {
+        key: "restream.extra_roots",
+        expected: PEM,
+        set: |c, v| put(&mut c.restream_extra_roots, v.path().map(Some)),
+    },
+    Definition {
         key: "events.kept",
         expected: "a number from 100 to 100000",
         set: |c, v| put(&mut c.events_kept, v.parse().filter(|n| (100..=100_000).contains(n))),

@@ -19,8 +19,8 @@ use crate::http::{
 use crate::media::{Secret, Transcoding};
 use crate::metrics::{self, Metrics};
 use crate::pipeline::{self, HoldPicture, PipelineError, Pipelines, Slate, SlateError};
-use crate::restream::Restreams;
-use crate::rtmp::{RtmpError, RtmpLimits, RtmpServer};
+use crate::restream::{RestreamSettings, Restreams};
+use crate::rtmp::{Dialer, RootsError, RtmpError, RtmpLimits, RtmpServer, TlsRoots};
 use crate::store::{Store, StoreError};
 use crate::stream::{Graces, Hub};
 use crate::tls::{self, ServerTls, TlsError};
@@ -88,6 +88,9 @@ pub enum GatewayError {
     /// What was kept can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The certificates for targets can't be used.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// GStreamer, or an element of a description, is missing.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -126,7 +129,6 @@ impl Gateway {
         let outputs = Outputs::subscribe(hub.clone());
         let journal = Journal::new(SystemTime::now(), config.events_kept);
         let thresholds = Thresholds::new(config.events_viewer_thresholds.iter().copied());
-        let feed = Feed::subscribe(hub.clone(), journal.clone(), thresholds);
         let closing = CancellationToken::new();
 
         let pipelines =
@@ -142,7 +144,10 @@ impl Gateway {
             },
             pipelines.clone(),
         );
-        let restreams = Restreams::with_transcoding(hub.clone(), config.transcode_video);
+        let guard = EgressGuard::new(config.restream_egress_allow.iter().copied());
+        let settings = restream_settings(&config, guard.clone(), pipelines.clone())?;
+        let restreams = Restreams::new(hub.clone(), store.clone(), settings);
+        let feed = Feed::subscribe(hub.clone(), &restreams, journal.clone(), thresholds);
         let exempt = Exempt::new(config.limits_exempt.iter().copied());
         let key_attempts = Arc::new(KeyAttempts::new(config.limits_key_attempts_per_minute, exempt.clone()));
         let rtmp = rtmp(&config, &hub, publish_key.clone(), key_attempts.clone(), exempt.clone()).await?;
@@ -161,20 +166,20 @@ impl Gateway {
         )?;
         let webhook_guard = EgressGuard::new(config.webhooks_egress_allow.iter().copied())
             .for_setting("webhooks.egress_allow");
-        let webhooks =
-            Webhooks::start(store, webhook_settings(&config, webhook_guard.clone()), &journal).await?;
+        let webhooks = Webhooks::new(store, webhook_settings(&config, webhook_guard.clone()));
         let sources = metrics::Sources {
-            webhooks: webhooks.clone(),
             hub: hub.clone(),
+            restreams: restreams.clone(),
             pipelines: pipelines.clone(),
             journal: journal.clone(),
+            webhooks: webhooks.clone(),
         };
         let rooms = Rooms {
             hub: hub.clone(),
             hls: hls.clone(),
             webrtc: webrtc.clone(),
             restreams: restreams.clone(),
-            journal,
+            journal: journal.clone(),
             webhooks: webhooks.clone(),
             metrics: Metrics::new(sources, config.metrics_per_stream),
         };
@@ -200,7 +205,14 @@ impl Gateway {
         let events_cancel = CancellationToken::new();
         let (http_addr, rtmp_addr, rtmps_addr) = (http.local_addr(), rtmp.local_addr(), rtmp.tls_addr());
         let listeners = [Some(http_addr), Some(rtmp_addr), rtmps_addr, Some(webrtc.local_addr())];
-        webhook_guard.own_listeners(listeners.into_iter().flatten());
+        for guard in [guard, webhook_guard] {
+            guard.own_listeners(listeners.into_iter().flatten());
+        }
+        let restored = restreams.restore().await.and(webhooks.restore(&journal).await);
+        if let Err(error) = restored {
+            webrtc.shutdown().await;
+            return Err(error.into());
+        }
         let tasks = Tasks {
             watcher: tokio::spawn(watcher.run(sources.clone())),
             outputs: tokio::spawn(outputs.run(
@@ -368,6 +380,22 @@ fn webhook_settings(config: &Config, guard: EgressGuard) -> WebhookSettings {
         first_retry: config.webhooks_first_retry,
         timeout: config.webhooks_timeout,
     }
+}
+
+/// How targets are reached, and how many there may be.
+fn restream_settings(
+    config: &Config,
+    guard: EgressGuard,
+    pipelines: Arc<Pipelines>,
+) -> Result<RestreamSettings, RootsError> {
+    let roots = TlsRoots::system(config.restream_extra_roots.as_deref())?;
+    Ok(RestreamSettings {
+        dialer: Dialer::new(roots, guard),
+        transcoding: config.transcode_video,
+        pipelines: Some(pipelines),
+        targets_per_stream: config.restream_targets_per_stream,
+        targets: config.restream_targets,
+    })
 }
 
 fn rates(config: &Config, key_attempts: Arc<KeyAttempts>, exempt: Exempt) -> RateSettings {

@@ -3,6 +3,7 @@
 use super::sheet::Sheet;
 use crate::events::Journal;
 use crate::pipeline::Pipelines;
+use crate::restream::{Restreams, TargetStateKind};
 use crate::stream::{Hub, SourceKind, StreamState};
 use crate::webhooks::{DeliveryCounts, Webhooks};
 use prometheus_client::collector::Collector;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 pub struct Sources {
     /// The streams.
     pub hub: Hub,
+    /// The restream targets.
+    pub restreams: Arc<Restreams>,
     /// GStreamer's work.
     pub pipelines: Arc<Pipelines>,
     /// The events.
@@ -33,6 +36,7 @@ impl Collector for Sources {
         let mut sheet = Sheet(encoder);
         self.streams(&mut sheet)?;
         self.media(&mut sheet)?;
+        self.targets(&mut sheet)?;
         let counts = self.pipelines.counts();
         let started = counts.iter().map(|count| ([("description", count.description)], count.started));
         sheet.counters("tidegate_pipelines_started", "GStreamer pipelines that were built", started)?;
@@ -69,6 +73,23 @@ impl Sources {
         });
         let viewers = [([("kind", "hls")], hls), ([("kind", "whep")], whep)];
         sheet.gauges("tidegate_viewers", "Viewers by protocol", viewers)
+    }
+
+    fn targets(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        use TargetStateKind as K;
+        let targets: Vec<K> = self.restreams.all().iter().map(|target| target.state.kind()).collect();
+        let states =
+            [K::Waiting, K::Connecting, K::Live, K::Retrying, K::Failing, K::Disabled].map(|state| {
+                let count = targets.iter().filter(|target| **target == state).count();
+                ([("state", state.as_str())], count as u64)
+            });
+        sheet.gauges("tidegate_targets", "Restream targets by state", states)?;
+        let totals = self.restreams.totals();
+        sheet.counter("tidegate_target_sent_bytes", "Bytes sent to restream targets", totals.bytes_sent)?;
+        let help = "Frames left out because a target was too slow";
+        sheet.counter("tidegate_target_dropped_frames", help, totals.dropped_frames)?;
+        let help = "How often a target became live again after a failure";
+        sheet.counter("tidegate_target_reconnects", help, totals.reconnects)
     }
 
     /// Of all streams together, those that have ended included.

@@ -102,35 +102,33 @@ struct Worker {
 }
 
 impl Webhooks {
-    /// Brings back what the store has, and sends what `journal` tells from now on. Must be called on a tokio
-    /// runtime.
-    pub async fn start(
-        store: Store,
-        settings: WebhookSettings,
-        journal: &Arc<Journal>,
-    ) -> Result<Arc<Self>, StoreError> {
-        let events = journal.read();
+    /// None yet: [`Self::restore`] brings those that are kept in `store`.
+    pub fn new(store: Store, settings: WebhookSettings) -> Arc<Self> {
         let retry = Retry { tries: settings.tries, first: settings.first_retry };
-        let (webhooks, mut pending) = (store.webhooks().await?, BTreeMap::<String, Vec<_>>::new());
+        Arc::new(Self {
+            shared: Arc::new(Shared { store, settings, retry, counters: Counters::default() }),
+            running: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Brings back what is kept, and sends what `journal` tells from now on.
+    pub async fn restore(self: &Arc<Self>, journal: &Arc<Journal>) -> Result<(), StoreError> {
+        let events = journal.read();
+        let store = &self.shared.store;
+        let (kept, mut pending) = (store.webhooks().await?, BTreeMap::<String, Vec<_>>::new());
         for delivery in store.deliveries(None, Some(DeliveryState::Pending)).await? {
             pending.entry(delivery.webhook.clone()).or_default().push(delivery);
         }
-        let shared = Shared { store, settings, retry, counters: Counters::default() };
-        let this = Arc::new(Self::over(shared));
-        for stored in webhooks {
-            let waiting = pending.remove(&stored.id).unwrap_or_default();
-            match Webhook::restore(stored) {
-                Ok(webhook) => this.run(webhook, waiting),
-                Err(error) => error!(%error, "A webhook in the store can't be used; it is left out."),
+        for kept in kept {
+            let (id, waiting) = (kept.id.clone(), pending.remove(&kept.id).unwrap_or_default());
+            match Webhook::restore(kept) {
+                Ok(webhook) => self.run(webhook, waiting),
+                Err(error) => error!(webhook = id, %error, "A webhook that was kept can't be used."),
             }
         }
-        let dispatch = tokio::spawn(dispatch::run(this.clone(), events));
-        this.running.lock().dispatch = Some(dispatch);
-        Ok(this)
-    }
-
-    fn over(shared: Shared) -> Self {
-        Self { shared: Arc::new(shared), running: Mutex::default(), changing: tokio::sync::Mutex::default() }
+        self.running.lock().dispatch = Some(tokio::spawn(dispatch::run(self.clone(), events)));
+        Ok(())
     }
 
     /// None, in a store that forgets, and told of nothing: for parts that are tried alone.
@@ -142,9 +140,7 @@ impl Webhooks {
             first_retry: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
         };
-        let retry = Retry { tries: 1, first: settings.first_retry };
-        let store = Store::in_memory();
-        Arc::new(Self::over(Shared { store, settings, retry, counters: Counters::default() }))
+        Self::new(Store::in_memory(), settings)
     }
 
     /// All, in the order in which they were added.

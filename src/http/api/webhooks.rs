@@ -54,9 +54,9 @@ fn yes() -> bool {
 #[serde(deny_unknown_fields)]
 #[schema(as = WebhookChange)]
 struct Patched {
-    /// Where events are POSTed to.
+    /// Where events are POSTed to. Can't be `null`.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = String, required = false)]
     url: Member<String>,
     /// Types and groups of types; `null`: all.
     #[serde(default)]
@@ -70,9 +70,9 @@ struct Patched {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     secret: Member<String>,
-    /// `false`: nothing is sent, what waits goes on waiting.
+    /// `false`: nothing is sent, what waits goes on waiting. Can't be `null`.
     #[serde(default)]
-    #[schema(value_type = Option<bool>)]
+    #[schema(value_type = bool, required = false)]
     enabled: Member<bool>,
 }
 

@@ -7,7 +7,8 @@ use crate::http::connection::{HEADER_BYTES, HEADER_COUNT};
 use crate::media::Secret;
 use crate::metrics::{Metrics, Sources};
 use crate::pipeline::Pipelines;
-use crate::restream::Restreams;
+use crate::restream::{RestreamSettings, Restreams};
+use crate::store::Store;
 use crate::stream::Hub;
 use crate::webhooks::Webhooks;
 use crate::webrtc::{WebRtc, WebRtcSettings};
@@ -34,17 +35,19 @@ async fn run(connections_per_source: usize) -> Running {
     let webrtc = WebRtcSettings::new(any);
     let journal = Journal::new(std::time::SystemTime::now(), 100);
     let webhooks = Webhooks::idle();
+    let restreams = Restreams::new(hub.clone(), Store::in_memory(), RestreamSettings::default());
     let sources = Sources {
         webhooks: webhooks.clone(),
         hub: hub.clone(),
+        restreams: restreams.clone(),
         pipelines: pipelines.clone(),
         journal: journal.clone(),
     };
     let rooms = Rooms {
         hub: hub.clone(),
-        hls: Hls::new(settings, pipelines.clone()),
-        webrtc: WebRtc::start(webrtc, hub.clone()).expect("a port"),
-        restreams: Restreams::new(hub),
+        hls: Hls::new(settings, pipelines),
+        webrtc: WebRtc::start(webrtc, hub).expect("a port"),
+        restreams,
         journal,
         webhooks,
         metrics: Metrics::new(sources, false),

@@ -13,7 +13,8 @@ use crate::http::{Access, IceServers, Origins, RateSettings, Rooms};
 use crate::media::{Codec, Frame, MediaKind, MediaTime, Packet, PacketBatch, Secret, Tracks, VideoTrack};
 use crate::metrics::{Metrics, Sources};
 use crate::pipeline::Pipelines;
-use crate::restream::Restreams;
+use crate::restream::{RestreamSettings, Restreams};
+use crate::store::Store;
 use crate::stream::{Hub, Publisher, Source, SourceKind};
 use crate::webhooks::Webhooks;
 use crate::webrtc::{WebRtc, WebRtcSettings};
@@ -57,17 +58,19 @@ impl Site {
         let webrtc = WebRtcSettings::new(listen);
         let journal = Journal::new(std::time::SystemTime::now(), 100);
         let webhooks = Webhooks::idle();
+        let restreams = Restreams::new(hub.clone(), Store::in_memory(), RestreamSettings::default());
         let sources = Sources {
             webhooks: webhooks.clone(),
             hub: hub.clone(),
+            restreams: restreams.clone(),
             pipelines: pipelines.clone(),
             journal: journal.clone(),
         };
         let rooms = Rooms {
             hub: hub.clone(),
-            hls: Hls::new(settings, pipelines.clone()),
+            hls: Hls::new(settings, pipelines),
             webrtc: WebRtc::start(webrtc, hub.clone()).expect("a port"),
-            restreams: Restreams::new(hub.clone()),
+            restreams,
             journal,
             webhooks,
             metrics: Metrics::new(sources, false),
