@@ -9,12 +9,13 @@ mod stream_key;
 
 pub use banner::Banner;
 
-use crate::admission::{EgressGuard, Exempt, KeyAttempts};
+use crate::admission::{EgressGuard, Exempt, KeyAttempts, Refusals};
 use crate::config::{Config, Credentials, CredentialsError, HoldMode};
 use crate::events::{Feed, Journal, Thresholds};
 use crate::hls::{Hls, HlsSettings};
 use crate::http::{
-    Access, Http, HttpError, HttpSettings, IceServers, Origins, RateSettings, Rooms, TurnCredentials,
+    Access, ForwardedHeader, Http, HttpError, HttpSettings, IceServers, Origins, Proxies, RateSettings,
+    Rooms, TurnCredentials,
 };
 use crate::media::{Secret, Transcoding};
 use crate::metrics::{self, Metrics};
@@ -149,8 +150,10 @@ impl Gateway {
         let restreams = Restreams::new(hub.clone(), store.clone(), settings);
         let feed = Feed::subscribe(hub.clone(), &restreams, journal.clone(), thresholds);
         let exempt = Exempt::new(config.limits_exempt.iter().copied());
-        let key_attempts = Arc::new(KeyAttempts::new(config.limits_key_attempts_per_minute, exempt.clone()));
-        let rtmp = rtmp(&config, &hub, publish_key.clone(), key_attempts.clone(), exempt.clone()).await?;
+        let refusals = Refusals::default();
+        let key_attempts = KeyAttempts::new(config.limits_key_attempts_per_minute, exempt.clone());
+        let rates = rates(&config, Arc::new(key_attempts.counting(refusals.clone())), exempt, &refusals);
+        let rtmp = rtmp(&config, &hub, publish_key.clone(), &rates).await?;
         let webrtc = WebRtc::start(
             WebRtcSettings {
                 listen: config.webrtc_listen,
@@ -160,6 +163,7 @@ impl Gateway {
                 ice: if config.webrtc_full_ice { IceMode::Full } else { IceMode::Lite },
                 half_open_per_source: config.limits_half_open_per_source,
                 half_open: config.limits_half_open,
+                refusals,
                 transcoding,
             },
             hub.clone(),
@@ -170,6 +174,8 @@ impl Gateway {
         let sources = metrics::Sources {
             hub: hub.clone(),
             restreams: restreams.clone(),
+            webrtc: webrtc.clone(),
+            refusals: rates.refusals.clone(),
             pipelines: pipelines.clone(),
             journal: journal.clone(),
             webhooks: webhooks.clone(),
@@ -187,7 +193,8 @@ impl Gateway {
         let settings = HttpSettings {
             listen: config.http_listen,
             connections_per_source: config.http_connections_per_source,
-            rates: rates(&config, key_attempts, exempt),
+            proxies: proxies(&config),
+            rates,
             origins: config.http_cors_origins.clone().map_or(Origins::Any, Origins::Only),
             ice_servers: ice_servers(&config),
             open_metrics: config.metrics_open,
@@ -354,17 +361,17 @@ async fn rtmp(
     config: &Config,
     hub: &Hub,
     publish_key: Option<Secret>,
-    key_attempts: Arc<KeyAttempts>,
-    exempt: Exempt,
+    rates: &RateSettings,
 ) -> Result<RtmpServer, GatewayError> {
     let limits = RtmpLimits {
         connections: config.limits_rtmp_connections,
         connections_per_source: config.limits_rtmp_connections_per_source,
         half_open: config.limits_half_open,
         half_open_per_source: config.limits_half_open_per_source,
-        exempt,
+        exempt: rates.exempt.clone(),
+        refusals: rates.refusals.clone(),
     };
-    let authorize = stream_key::authorize(publish_key, key_attempts);
+    let authorize = stream_key::authorize(publish_key, rates.key_attempts.clone());
     let server = RtmpServer::bind(config.rtmp_listen, hub.clone(), authorize).await?.with_limits(limits);
     let (Some(certificate), Some(key)) = (&config.tls_certificate, &config.tls_private_key) else {
         return Ok(server);
@@ -398,7 +405,12 @@ fn restream_settings(
     })
 }
 
-fn rates(config: &Config, key_attempts: Arc<KeyAttempts>, exempt: Exempt) -> RateSettings {
+fn rates(
+    config: &Config,
+    key_attempts: Arc<KeyAttempts>,
+    exempt: Exempt,
+    refusals: &Refusals,
+) -> RateSettings {
     RateSettings {
         posts_per_second: config.limits_posts_per_second,
         post_burst: config.limits_post_burst,
@@ -406,7 +418,16 @@ fn rates(config: &Config, key_attempts: Arc<KeyAttempts>, exempt: Exempt) -> Rat
         session_requests_per_second: config.limits_session_requests_per_second,
         key_attempts,
         exempt,
+        refusals: refusals.clone(),
     }
+}
+
+fn proxies(config: &Config) -> Proxies {
+    let header = match config.http_proxies_follow_rfc_7239 {
+        true => ForwardedHeader::Forwarded,
+        false => ForwardedHeader::XForwardedFor,
+    };
+    Proxies::new(config.http_trusted_proxies.iter().copied(), header)
 }
 
 fn ice_servers(config: &Config) -> IceServers {

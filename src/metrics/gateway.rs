@@ -1,11 +1,13 @@
 //! What the gateway's rooms know of themselves: streams, publishers, viewers, targets, pipelines.
 
 use super::sheet::Sheet;
+use crate::admission::Refusals;
 use crate::events::Journal;
 use crate::pipeline::Pipelines;
 use crate::restream::{Restreams, TargetStateKind};
 use crate::stream::{Hub, SourceKind, StreamState};
 use crate::webhooks::{DeliveryCounts, Webhooks};
+use crate::webrtc::WebRtc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
@@ -17,6 +19,10 @@ pub struct Sources {
     pub hub: Hub,
     /// The restream targets.
     pub restreams: Arc<Restreams>,
+    /// WebRTC's port.
+    pub webrtc: Arc<WebRtc>,
+    /// What was turned away.
+    pub refusals: Refusals,
     /// GStreamer's work.
     pub pipelines: Arc<Pipelines>,
     /// The events.
@@ -37,6 +43,12 @@ impl Collector for Sources {
         self.streams(&mut sheet)?;
         self.media(&mut sheet)?;
         self.targets(&mut sheet)?;
+        let refusals = self.refusals.snapshot();
+        let refusals = refusals.iter().map(|(limit, count)| ([("limit", limit.name())], *count));
+        sheet.counters("tidegate_refusals", "What a limit has turned away", refusals)?;
+        let dropped = self.webrtc.dropped();
+        let dropped = dropped.iter().map(|(reason, count)| ([("reason", reason.name())], *count));
+        sheet.counters("tidegate_webrtc_dropped_datagrams", "Datagrams that were dropped", dropped)?;
         let counts = self.pipelines.counts();
         let started = counts.iter().map(|count| ([("description", count.description)], count.started));
         sheet.counters("tidegate_pipelines_started", "GStreamer pipelines that were built", started)?;

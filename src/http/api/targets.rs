@@ -40,20 +40,24 @@ struct Posted {
 }
 
 /// Changes of a target: what is absent stays, `null` restores the default.
-#[derive(Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = TargetPatch)]
 struct Patched {
     /// Another destination. Can't be `null`.
+    #[serde(default)]
     #[schema(value_type = String, required = false)]
     url: Member<String>,
     /// Another name; `null`: the host.
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
     name: Member<String>,
     /// Pause or go on.
+    #[serde(default)]
     #[schema(value_type = Option<bool>)]
     enabled: Member<bool>,
     /// Bits a second of its sound; `null`: as it comes.
+    #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 16_000, maximum = 320_000)]
     audio_bitrate: Member<u32>,
 }

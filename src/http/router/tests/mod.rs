@@ -59,17 +59,20 @@ impl Site {
         let journal = Journal::new(std::time::SystemTime::now(), 100);
         let webhooks = Webhooks::idle();
         let restreams = Restreams::new(hub.clone(), Store::in_memory(), RestreamSettings::default());
+        let webrtc = WebRtc::start(webrtc, hub.clone()).expect("a port");
         let sources = Sources {
             webhooks: webhooks.clone(),
             hub: hub.clone(),
             restreams: restreams.clone(),
+            webrtc: webrtc.clone(),
+            refusals: Default::default(),
             pipelines: pipelines.clone(),
             journal: journal.clone(),
         };
         let rooms = Rooms {
             hub: hub.clone(),
             hls: Hls::new(settings, pipelines),
-            webrtc: WebRtc::start(webrtc, hub.clone()).expect("a port"),
+            webrtc,
             restreams,
             journal,
             webhooks,
@@ -83,6 +86,7 @@ impl Site {
             access,
             bitrates: Bitrates::default(),
             rates: Rates::new(&rates),
+            proxies: crate::http::Proxies::default(),
             origins: Origins::Any,
             ice_servers: IceServers::none(),
             sessions: Sessions::default(),
