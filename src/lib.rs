@@ -22,4 +22,5 @@ pub mod store;
 pub mod stream;
 pub mod telemetry;
 pub mod tls;
+pub mod webhooks;
 pub mod webrtc;

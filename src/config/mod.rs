@@ -131,6 +131,14 @@ pub struct Config {
     pub events_kept: usize,
     /// Numbers of viewers of one stream that events tell of.
     pub events_viewer_thresholds: Vec<usize>,
+    /// Networks that webhooks may be in although they are not public.
+    pub webhooks_egress_allow: Vec<IpNet>,
+    /// Attempts before a delivery is given up.
+    pub webhooks_tries: u32,
+    /// From the first failure to the second attempt; it doubles with each failure.
+    pub webhooks_first_retry: Duration,
+    /// For one attempt.
+    pub webhooks_timeout: Duration,
     /// `metrics.open`: `/metrics` needs no token.
     pub metrics_open: bool,
     /// `metrics.per_stream`: series of single streams.
@@ -219,6 +227,10 @@ impl Config {
             restream_extra_roots: None,
             events_kept: 10_000,
             events_viewer_thresholds: vec![1, 10, 100, 1_000, 10_000],
+            webhooks_egress_allow: Vec::new(),
+            webhooks_tries: 10,
+            webhooks_first_retry: Duration::from_secs(7),
+            webhooks_timeout: Duration::from_secs(10),
             metrics_open: false,
             metrics_per_stream: false,
             stream_grace: Duration::from_secs(60),

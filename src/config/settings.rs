@@ -276,6 +276,26 @@ const DEFINITIONS: &[Definition] = &[
             put(&mut c.events_viewer_thresholds, v.list().filter(fits))
         },
     },
+    Definition {
+        key: "webhooks.egress_allow",
+        expected: "a list of networks, such as [\"10.0.0.0/8\"] (in the environment: between commas)",
+        set: |c, v| put(&mut c.webhooks_egress_allow, v.list()),
+    },
+    Definition {
+        key: "webhooks.tries",
+        expected: "a number from 1 to 100",
+        set: |c, v| put(&mut c.webhooks_tries, v.parse().filter(|n| (1..=100).contains(n))),
+    },
+    Definition {
+        key: "webhooks.first_retry",
+        expected: "a duration from 10ms to 10m, such as \"7s\"",
+        set: |c, v| put(&mut c.webhooks_first_retry, v.duration(10, 600_000)),
+    },
+    Definition {
+        key: "webhooks.timeout",
+        expected: "a duration from 100ms to 60s, such as \"10s\"",
+        set: |c, v| put(&mut c.webhooks_timeout, v.duration(100, 60_000)),
+    },
     Definition { key: "metrics.open", expected: SWITCH, set: |c, v| put(&mut c.metrics_open, v.parse()) },
     Definition {
         key: "metrics.per_stream",

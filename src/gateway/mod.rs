@@ -24,7 +24,8 @@ use crate::restream::{RestreamSettings, Restreams};
 use crate::rtmp::{Dialer, RootsError, RtmpError, RtmpLimits, RtmpServer, TlsRoots};
 use crate::store::{Store, StoreError};
 use crate::stream::{Graces, Hub};
-use crate::tls::{ServerTls, TlsError};
+use crate::tls::{self, ServerTls, TlsError};
+use crate::webhooks::{WebhookSettings, Webhooks};
 use crate::webrtc::{IceMode, WebRtc, WebRtcError, WebRtcSettings};
 use outputs::Outputs;
 use std::future::Future;
@@ -40,6 +41,8 @@ use tracing::{error, info};
 const DEMO: &str = "demo";
 /// For publishers, viewers and outputs to end in order.
 const ENDING: Duration = Duration::from_secs(7);
+/// For what has happened to be kept for webhooks, and for deliveries that are under way.
+const LAST_DELIVERIES: Duration = Duration::from_millis(1_200);
 /// From the last media to the end of the HTTP server: players fetch what ends their playlists.
 const LAST_FETCHES: Duration = Duration::from_millis(200);
 /// For everything.
@@ -55,6 +58,7 @@ pub struct Gateway {
     hub: Hub,
     webrtc: Arc<WebRtc>,
     restreams: Arc<Restreams>,
+    webhooks: Arc<Webhooks>,
     /// New sessions are refused.
     closing: CancellationToken,
     /// Ends the demo and the watcher.
@@ -117,6 +121,7 @@ impl Gateway {
     /// Takes the ports and starts everything. On an error nothing is left running.
     pub async fn start(config: Config) -> Result<Self, GatewayError> {
         metrics::count_panics();
+        tls::install_provider();
         let credentials = Credentials::load(&config)?;
         let store = Store::open(&config.state_dir).await?;
         let publish_key = (!config.open).then(|| credentials.publish_key.clone());
@@ -125,7 +130,6 @@ impl Gateway {
         let outputs = Outputs::subscribe(hub.clone());
         let journal = Journal::new(SystemTime::now(), config.events_kept);
         let thresholds = Thresholds::new(config.events_viewer_thresholds.iter().copied());
-        let feed = Feed::subscribe(hub.clone(), journal.clone(), thresholds);
         let closing = CancellationToken::new();
 
         let pipelines =
@@ -152,8 +156,9 @@ impl Gateway {
             pipelines.clone(),
         );
         let guard = EgressGuard::new(config.restream_egress_allow.iter().copied());
-        let restreams =
-            Restreams::new(hub.clone(), store, restream_settings(&config, guard.clone(), pipelines.clone())?);
+        let settings = restream_settings(&config, guard.clone(), pipelines.clone())?;
+        let restreams = Restreams::new(hub.clone(), store.clone(), settings);
+        let feed = Feed::subscribe(hub.clone(), &restreams, journal.clone(), thresholds);
         let exempt = Exempt::new(config.limits_exempt.iter().copied());
         let refusals = Refusals::default();
         let key_attempts = KeyAttempts::new(config.limits_key_attempts_per_minute, exempt.clone());
@@ -173,14 +178,25 @@ impl Gateway {
             },
             hub.clone(),
         )?;
-        let sources =
-            metrics::Sources { hub: hub.clone(), pipelines: pipelines.clone(), journal: journal.clone() };
+        let webhook_guard = EgressGuard::new(config.webhooks_egress_allow.iter().copied())
+            .for_setting("webhooks.egress_allow");
+        let webhooks = Webhooks::new(store, webhook_settings(&config, webhook_guard.clone()));
+        let sources = metrics::Sources {
+            hub: hub.clone(),
+            restreams: restreams.clone(),
+            webrtc: webrtc.clone(),
+            refusals: rates.refusals.clone(),
+            pipelines: pipelines.clone(),
+            journal: journal.clone(),
+            webhooks: webhooks.clone(),
+        };
         let rooms = Rooms {
             hub: hub.clone(),
             hls: hls.clone(),
             webrtc: webrtc.clone(),
             restreams: restreams.clone(),
-            journal,
+            journal: journal.clone(),
+            webhooks: webhooks.clone(),
             metrics: Metrics::new(sources, config.metrics_per_stream),
         };
         let access = Access { admin_token: credentials.admin_token.clone(), publish_key };
@@ -206,8 +222,11 @@ impl Gateway {
         let events_cancel = CancellationToken::new();
         let (http_addr, rtmp_addr, rtmps_addr) = (http.local_addr(), rtmp.local_addr(), rtmp.tls_addr());
         let listeners = [Some(http_addr), Some(rtmp_addr), rtmps_addr, Some(webrtc.local_addr())];
-        guard.own_listeners(listeners.into_iter().flatten());
-        if let Err(error) = restreams.restore().await {
+        for guard in [guard, webhook_guard] {
+            guard.own_listeners(listeners.into_iter().flatten());
+        }
+        let restored = restreams.restore().await.and(webhooks.restore(&journal).await);
+        if let Err(error) = restored {
             webrtc.shutdown().await;
             return Err(error.into());
         }
@@ -242,6 +261,7 @@ impl Gateway {
             hub,
             webrtc,
             restreams,
+            webhooks,
             closing,
             sources,
             rtmp_cancel,
@@ -323,7 +343,11 @@ impl Gateway {
 
         // 4. What has happened is told.
         self.events_cancel.cancel();
-        let in_time = within(ending, "events", joined(tasks.events)).await && in_time;
+        let told = async {
+            joined(tasks.events).await;
+            self.webhooks.shutdown().await;
+        };
+        let in_time = within(ending + LAST_DELIVERIES, "events and webhooks", told).await && in_time;
 
         // 5. Last, HTTP.
         tokio::time::sleep(LAST_FETCHES).await;
@@ -365,6 +389,15 @@ async fn rtmp(
     };
     let tls = ServerTls::load(certificate, key)?;
     Ok(server.with_tls(config.rtmp_tls_listen, tls).await?)
+}
+
+fn webhook_settings(config: &Config, guard: EgressGuard) -> WebhookSettings {
+    WebhookSettings {
+        guard,
+        tries: config.webhooks_tries,
+        first_retry: config.webhooks_first_retry,
+        timeout: config.webhooks_timeout,
+    }
 }
 
 /// How targets are reached, and how many there may be.

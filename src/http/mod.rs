@@ -40,6 +40,7 @@ use crate::hls::Hls;
 use crate::metrics::Metrics;
 use crate::restream::Restreams;
 use crate::stream::Hub;
+use crate::webhooks::Webhooks;
 use crate::webrtc::WebRtc;
 use api::{EventReaders, Idempotency};
 use bitrate::Bitrates;
@@ -61,6 +62,8 @@ pub struct Rooms {
     pub restreams: Arc<Restreams>,
     /// What has happened.
     pub journal: Arc<Journal>,
+    /// Who is told of it.
+    pub webhooks: Arc<Webhooks>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }

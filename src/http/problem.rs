@@ -6,6 +6,7 @@
 use crate::hls::HlsError;
 use crate::media::InvalidStreamName;
 use crate::restream::TargetError;
+use crate::webhooks::WebhookError;
 use crate::webrtc::SessionError;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -217,6 +218,25 @@ impl From<TargetError> for Problem {
             E::BadAudioBitrate(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "bad-field"),
             E::Unknown => of(StatusCode::NOT_FOUND, "unknown-target"),
             E::Changed => of(StatusCode::PRECONDITION_FAILED, "stale-entity-tag"),
+            E::Store(_) => internal("store", &detail),
+            E::Closing => of(StatusCode::SERVICE_UNAVAILABLE, "closing").retry_after(5),
+        }
+    }
+}
+
+impl From<WebhookError> for Problem {
+    fn from(error: WebhookError) -> Self {
+        use WebhookError as E;
+        let detail = error.to_string();
+        let of = |status, code| Self::new(status, code, &detail);
+        match error {
+            E::BadUrl(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "bad-url"),
+            E::NotAllowed(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "not-allowed"),
+            E::BadSecret(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "bad-secret"),
+            E::BadFilter(_) | E::TooManyNames => of(StatusCode::UNPROCESSABLE_ENTITY, "bad-filter"),
+            E::TooMany(_) => of(StatusCode::CONFLICT, "too-many-webhooks"),
+            E::Unknown => of(StatusCode::NOT_FOUND, "unknown-webhook"),
+            E::UnknownDelivery => of(StatusCode::NOT_FOUND, "unknown-delivery"),
             E::Store(_) => internal("store", &detail),
             E::Closing => of(StatusCode::SERVICE_UNAVAILABLE, "closing").retry_after(5),
         }

@@ -6,12 +6,16 @@
 //! process, damage, or a version from the future is an error at start that names the file. What it holds is
 //! not encrypted: file mode 0600 guards it. Knows no HTTP and no worker.
 
+mod deliveries;
 mod error;
 mod open;
 mod targets;
+mod webhooks;
 
+pub use deliveries::{DeliveryState, StoredDelivery};
 pub use error::StoreError;
 pub use targets::StoredTarget;
+pub use webhooks::StoredWebhook;
 
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};

@@ -9,10 +9,10 @@ mod entity_tag;
 mod events;
 mod idempotency;
 mod list;
-#[allow(dead_code)] // from the first PATCH on
 mod merge_patch;
 mod streams;
 mod targets;
+mod webhooks;
 
 pub(super) use events::EventReaders;
 pub(super) use idempotency::Idempotency;
@@ -34,6 +34,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
     let resources = OpenApiRouter::with_openapi(description::begin());
     let resources = resources.merge(streams::routes()).merge(targets::routes()).merge(events::routes());
+    let resources = resources.merge(webhooks::routes());
     let (resources, described) = resources.split_for_parts();
     let description = description::Description::of(described);
     // The token is asked for before anything else, so that nothing can be probed without it.

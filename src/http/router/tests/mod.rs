@@ -16,6 +16,7 @@ use crate::pipeline::Pipelines;
 use crate::restream::{RestreamSettings, Restreams};
 use crate::store::Store;
 use crate::stream::{Hub, Publisher, Source, SourceKind};
+use crate::webhooks::Webhooks;
 use crate::webrtc::{WebRtc, WebRtcSettings};
 use axum::body::{Body, Bytes};
 use axum::http::header::{
@@ -51,13 +52,25 @@ impl Site {
         let listen = "127.0.0.1:0".parse().expect("an address");
         let webrtc = WebRtcSettings::new(listen);
         let journal = Journal::new(std::time::SystemTime::now(), 100);
-        let sources = Sources { hub: hub.clone(), pipelines: pipelines.clone(), journal: journal.clone() };
+        let webhooks = Webhooks::idle();
+        let restreams = Restreams::new(hub.clone(), Store::in_memory(), RestreamSettings::default());
+        let webrtc = WebRtc::start(webrtc, hub.clone()).expect("a port");
+        let sources = Sources {
+            webhooks: webhooks.clone(),
+            hub: hub.clone(),
+            restreams: restreams.clone(),
+            webrtc: webrtc.clone(),
+            refusals: Default::default(),
+            pipelines: pipelines.clone(),
+            journal: journal.clone(),
+        };
         let rooms = Rooms {
             hub: hub.clone(),
-            hls: Hls::new(settings, pipelines.clone()),
-            webrtc: WebRtc::start(webrtc, hub.clone()).expect("a port"),
-            restreams: Restreams::new(hub.clone(), Store::in_memory(), RestreamSettings::default()),
+            hls: Hls::new(settings, pipelines),
+            webrtc,
+            restreams,
             journal,
+            webhooks,
             metrics: Metrics::new(sources, false),
         };
         let access =
