@@ -40,10 +40,9 @@ async fn hand_over(webhooks: &Webhooks, events: &[Arc<Event>]) {
     let mut deliveries = Vec::new();
     for hook in &hooks {
         let webhook = hook.webhook();
-        let mut pending = hook.pending();
-        for event in events.iter().filter(|event| webhook.wants(event)) {
+        let wanted = events.iter().filter(|event| webhook.wants(event));
+        for (pending, event) in (hook.pending()..).zip(wanted) {
             deliveries.push(delivery(&webhook.id, event, pending < PENDING));
-            pending += 1;
         }
     }
     if deliveries.is_empty() {
