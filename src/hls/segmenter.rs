@@ -3,14 +3,16 @@
 //! A segment begins where the muxer says a group of pictures begins. Two exceptions, both without an IDR
 //! at the start of the next segment, which is why the video playlist does not claim
 //! `EXT-X-INDEPENDENT-SEGMENTS`:
-//! - the very first segment ends with its first part, so that a playlist with a whole segment exists at
-//!   once: players refuse or ignore playlists that hold parts only;
+//! - the very first segment ends as soon as the publisher is caught up with, of a stream that has just begun
+//!   with its first part, so that a playlist with a whole segment exists at once: players refuse or ignore
+//!   playlists that hold parts only;
 //! - a group of pictures longer than the target duration is cut on a part boundary, because
 //!   `EXT-X-TARGETDURATION` never changes and is never exceeded.
 //!
 //! Pure: no clock, no I/O. Knows neither playlists nor how long segments are kept.
 
 use super::segment::{Segment, Stretch};
+use crate::media::MediaTime;
 use crate::pipeline::MuxedPart;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,16 +23,18 @@ pub(super) struct Segmenter {
     longest: Duration,
     next_sequence: u64,
     next_part: u64,
-    first: bool,
+    /// Until the first segment is complete: where the media end that are there already.
+    first_until: Option<MediaTime>,
     stretch: Option<Arc<Stretch>>,
     open: Option<Segment>,
 }
 
 impl Segmenter {
-    /// The first segment gets `first_sequence`; no segment is longer than `longest` unless a single
-    /// part is.
-    pub fn new(first_sequence: u64, longest: Duration) -> Self {
-        Self { longest, next_sequence: first_sequence, next_part: 0, first: true, stretch: None, open: None }
+    /// The first segment gets `first_sequence` and holds the parts that end before `there`, or one; no
+    /// segment is longer than `longest` unless a single part is.
+    pub fn new(first_sequence: u64, there: MediaTime, longest: Duration) -> Self {
+        let first_until = Some(there);
+        Self { longest, next_sequence: first_sequence, next_part: 0, first_until, stretch: None, open: None }
     }
 
     /// Begins a stretch; gives the segment that this completes.
@@ -56,15 +60,35 @@ impl Segmenter {
         });
         open.push(self.next_part, part.duration, part.independent, part.data);
         self.next_part += 1;
-        if std::mem::take(&mut self.first) {
+        // The next part is yet to come.
+        let end = open.start + open.duration + part.duration;
+        if self.first_until.is_some_and(|there| end > there) {
             completed.extend(self.finish());
+        }
+        completed
+    }
+
+    /// Media of the present stretch that do not come, as segments of their own; gives the segments that are
+    /// complete now. Before the first stretch nothing can be missing.
+    pub fn gap(&mut self, start: MediaTime, duration: Duration) -> Vec<Segment> {
+        let Some(stretch) = self.stretch.clone() else { return Vec::new() };
+        let mut completed: Vec<_> = self.finish().into_iter().collect();
+        self.first_until = None;
+        let (mut start, mut rest) = (start, duration);
+        while !rest.is_zero() {
+            let piece = rest.min(self.longest);
+            completed.push(Segment::gap(self.next_sequence, stretch.clone(), start, piece));
+            self.next_sequence += 1;
+            (start, rest) = (start + piece, rest - piece);
         }
         completed
     }
 
     /// Completes the segment that grows, if there is one.
     pub fn finish(&mut self) -> Option<Segment> {
-        self.open.take()
+        let completed = self.open.take()?;
+        self.first_until = None;
+        Some(completed)
     }
 
     /// The segment that grows.
