@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 const MOST_WAITING: usize = 512;
 /// So much of a rendition waits for the leader; then that counts as silent until it sends again.
 const PATIENCE: Duration = Duration::from_millis(400);
-/// A rendition that is so far behind the leader is silent; gaps are listed in pieces that are no shorter.
+/// A rendition of which nothing has come for so long is silent; gaps are listed in pieces that are no shorter.
 const SILENCE: Duration = Duration::from_millis(1500);
 /// A jump in its decoding times beyond this is a hole.
 const HOLE: Duration = Duration::from_secs(1);
@@ -38,6 +38,8 @@ const MOST_ASLEEP: usize = 256;
 pub(super) struct Lower {
     /// What waits for the leader.
     queue: VecDeque<Arc<RenditionFrame>>,
+    /// When the last frame came.
+    heard: Option<Instant>,
     /// The epoch of what was muxed last.
     source: Option<Arc<Epoch>>,
     /// What the last muxer left.
@@ -52,6 +54,12 @@ struct Past {
     begun: Option<u64>,
     /// … and where that ends.
     end: Option<MediaTime>,
+}
+
+impl Lower {
+    fn is_silent(&self) -> bool {
+        self.heard.is_none_or(|heard| heard.elapsed() > SILENCE)
+    }
 }
 
 impl Packager<'_> {
@@ -83,6 +91,7 @@ impl Packager<'_> {
             return;
         }
         let lower = self.lower.entry(frame.rendition).or_default();
+        lower.heard = Some(Instant::now());
         if lower.queue.len() >= MOST_WAITING {
             lower.queue.pop_front();
         }
@@ -97,7 +106,7 @@ impl Packager<'_> {
             while let Some(frame) = self.next_lower(number) {
                 self.push_lower(number, &frame.frame).await;
             }
-            if self.is_silent(name) {
+            if self.lower_track(name).is_some() && self.lower.get(&number).is_some_and(Lower::is_silent) {
                 debug!(stream = %self.live.stream().name(), rendition = %name, "Nothing comes of this rendition.");
                 self.end_lower(name).await;
                 self.list_gaps();
@@ -137,7 +146,7 @@ impl Packager<'_> {
             }
         }
         if self.lower_track(name).is_none() {
-            if !frame.keyframe {
+            if !frame.keyframe || self.is_listed_as_gap(number, frame.pts) {
                 return;
             }
             let changed = source.is_some_and(|source| source.tracks.video != frame.epoch.tracks.video);
@@ -234,7 +243,7 @@ impl Packager<'_> {
             let runs = stretch.tracks.iter().any(|track| track.name == name);
             let Some(rendition) = self.renditions.get_mut(&name) else { continue };
             let Some(init) = lower.past.init.clone() else { continue };
-            if runs || rendition.ended() || lower.past.begun > Some(discontinuity) {
+            if runs || !lower.is_silent() || rendition.ended() || lower.past.begun > Some(discontinuity) {
                 continue;
             }
             let continues = lower.past.begun == Some(discontinuity);
@@ -250,14 +259,11 @@ impl Packager<'_> {
         }
     }
 
-    /// Whether a rendition that was muxed does not come any more, although the leader does.
-    fn is_silent(&self, name: RenditionName) -> bool {
-        let last = |name| {
-            let tracks = self.stretch.iter().flat_map(|stretch| &stretch.tracks);
-            tracks.filter(|track| track.name == name).find_map(|track| track.last_dts)
-        };
-        let apart = last(RenditionName::VIDEO).zip(last(name)).map(|(leader, own)| leader.since(own));
-        apart.is_some_and(|apart| apart > SILENCE)
+    /// Whether a gap reaches beyond `pts`.
+    fn is_listed_as_gap(&self, number: u8, pts: MediaTime) -> bool {
+        let past = self.lower.get(&number).map(|lower| &lower.past);
+        let past = past.filter(|past| past.begun == Some(self.discontinuity));
+        past.and_then(|past| past.end).is_some_and(|end| end.since(pts) > SAME)
     }
 
     fn lower_track(&mut self, name: RenditionName) -> Option<&mut Track> {

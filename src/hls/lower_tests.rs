@@ -154,6 +154,9 @@ async fn l11_a_rendition_that_goes_away_has_gaps_and_costs_the_best_one_nothing(
     for number in 90..240 {
         show.best(number);
         settle(number).await;
+        if number == 150 {
+            tokio::time::sleep(Duration::from_millis(1600)).await; // as long as it takes to be missed
+        }
     }
     while show.multivariant().await.len() > 1 {
         tokio::time::sleep(Duration::from_millis(5)).await; // the muxer is on its way
