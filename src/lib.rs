@@ -2,10 +2,12 @@
 //!
 //! Rooms, lowest first; a room imports only rooms below it (`tests/architecture.rs` checks that):
 //! [`media`] nouns and parsing · [`admission`] bounds by source · [`tls`] · [`stream`] the hub · `pipeline` GStreamer · `hls`, `rtmp`, `webrtc` ·
-//! `restream` · `http` · `gateway`, `config`, `telemetry`.
+//! [`store`] · [`auth`] who may · [`declarations`] · `restream` · `http` · `gateway`, `config`, `telemetry`.
 
 pub mod admission;
+pub mod auth;
 pub mod config;
+pub mod declarations;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod gateway;
@@ -15,6 +17,7 @@ pub mod media;
 pub mod pipeline;
 pub mod restream;
 pub mod rtmp;
+pub mod store;
 pub mod stream;
 pub mod telemetry;
 pub mod tls;

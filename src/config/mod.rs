@@ -37,6 +37,8 @@ pub struct Config {
     pub http_connections_per_source: usize,
     /// Origins whose pages may use WHIP and WHEP; `None`: all.
     pub http_cors_origins: Option<Vec<String>>,
+    /// Names under which the API is served; `None`: any.
+    pub http_hosts: Option<Vec<String>>,
     /// Where RTMP publishers connect.
     pub rtmp_listen: SocketAddr,
     /// Where RTMPS publishers connect, if there is a certificate.
@@ -103,10 +105,18 @@ pub struct Config {
     pub webrtc_b_frames: BFrames,
     /// The API's bearer token; `None`: generated on first start.
     pub auth_admin_token: Option<Secret>,
-    /// The key that publishers show; `None`: generated on first start.
+    /// The key that publishers of whatever stream show; `None`: generated on first start.
     pub auth_publish_key: Option<Secret>,
+    /// `auth.publish_key = "off"`: there is none, each stream needs a key of its own.
+    pub auth_stream_keys_only: bool,
     /// Networks that restream targets may be in although they are not public.
     pub restream_egress_allow: Vec<IpNet>,
+    /// Restream targets that one stream may have …
+    pub restream_targets_per_stream: usize,
+    /// … and that there may be in all.
+    pub restream_targets: usize,
+    /// A PEM file with certificates that `rtmps` targets are trusted by besides the system's.
+    pub restream_extra_roots: Option<PathBuf>,
     /// How long a stream waits for its publisher's return before it ends.
     pub stream_grace: Duration,
     /// The same for single streams.
@@ -147,6 +157,7 @@ impl Config {
             http_listen: SocketAddr::new(any, 8080),
             http_connections_per_source: 200,
             http_cors_origins: None,
+            http_hosts: None,
             rtmp_listen: SocketAddr::new(any, 1935),
             rtmp_tls_listen: SocketAddr::new(any, 1936),
             tls_certificate: None,
@@ -180,7 +191,11 @@ impl Config {
             webrtc_b_frames: BFrames::Transcode,
             auth_admin_token: None,
             auth_publish_key: None,
+            auth_stream_keys_only: false,
             restream_egress_allow: Vec::new(),
+            restream_targets_per_stream: 400,
+            restream_targets: 2000,
+            restream_extra_roots: None,
             stream_grace: Duration::from_secs(60),
             stream_grace_for: BTreeMap::new(),
             stream_hold: HoldMode::LastPicture,

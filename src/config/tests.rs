@@ -96,6 +96,9 @@ fn every_key_is_read_from_the_file() {
         publish_key = "publish-publish"
         [restream]
         egress_allow = ["10.0.0.0/8", "fd00::/8"]
+        targets_per_stream = 3
+        targets = "off"
+        extra_roots = "/r.pem"
         [stream]
         grace = "1m"
         grace_for = ["show=5m", "door = 0s"]
@@ -107,6 +110,8 @@ fn every_key_is_read_from_the_file() {
     assert_eq!((config.hls_window, config.http_connections_per_source), (10, 5));
     assert_eq!(config.webrtc_external_addresses.len(), 2);
     assert_eq!(config.restream_egress_allow.len(), 2);
+    assert_eq!((config.restream_targets_per_stream, config.restream_targets), (3, usize::MAX));
+    assert_eq!(config.restream_extra_roots, Some(PathBuf::from("/r.pem")));
     assert_eq!(config.stream_grace, Duration::from_secs(60));
     let graces: Vec<_> =
         config.stream_grace_for.iter().map(|(name, grace)| (name.as_str(), *grace)).collect();
@@ -162,6 +167,9 @@ fn every_key_is_read_from_the_environment() {
         ("TIDEGATE_AUTH_ADMIN_TOKEN", "admin-admin"),
         ("TIDEGATE_AUTH_PUBLISH_KEY", "publish-publish"),
         ("TIDEGATE_RESTREAM_EGRESS_ALLOW", "10.0.0.0/8,fd00::/8"),
+        ("TIDEGATE_RESTREAM_TARGETS_PER_STREAM", "5"),
+        ("TIDEGATE_RESTREAM_TARGETS", "5"),
+        ("TIDEGATE_RESTREAM_EXTRA_ROOTS", "/r.pem"),
         ("TIDEGATE_STREAM_GRACE", "0s"),
         ("TIDEGATE_STREAM_GRACE_FOR", "show=5m, door=0s"),
         ("TIDEGATE_STATE_DIR", "/s"),

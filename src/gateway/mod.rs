@@ -3,22 +3,26 @@
 //! A [`Gateway`] owns every task of the program. It can be started in-process, with port 0 for any free
 //! port, and ends by [`Gateway::shutdown`].
 
+mod about;
 mod banner;
 mod outputs;
 mod stream_key;
 
 pub use banner::Banner;
 
-use crate::admission::{Exempt, KeyAttempts};
+use crate::admission::{EgressGuard, Exempt, KeyAttempts};
+use crate::auth::{Access, Keyring, Publishing};
 use crate::config::{Config, Credentials, CredentialsError, HoldMode};
+use crate::declarations::Declarations;
 use crate::hls::{Hls, HlsSettings};
 use crate::http::{
-    Access, Http, HttpError, HttpSettings, IceServers, Origins, RateSettings, Rooms, TurnCredentials,
+    Http, HttpError, HttpSettings, IceServers, Origins, RateSettings, Rooms, TurnCredentials,
 };
-use crate::media::{Secret, Transcoding};
+use crate::media::Transcoding;
 use crate::pipeline::{self, HoldPicture, PipelineError, Pipelines, Slate, SlateError};
-use crate::restream::Restreams;
-use crate::rtmp::{RtmpError, RtmpLimits, RtmpServer};
+use crate::restream::{RestreamSettings, Restreams};
+use crate::rtmp::{Dialer, RootsError, RtmpError, RtmpLimits, RtmpServer, TlsRoots};
+use crate::store::{Store, StoreError};
 use crate::stream::{Graces, Hub};
 use crate::tls::{ServerTls, TlsError};
 use crate::webrtc::{IceMode, WebRtc, WebRtcError, WebRtcSettings};
@@ -26,7 +30,7 @@ use outputs::Outputs;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -65,6 +69,7 @@ pub struct Gateway {
 struct Tasks {
     rtmp: JoinHandle<()>,
     demo: Option<JoinHandle<()>>,
+    keyring: JoinHandle<()>,
     watcher: JoinHandle<()>,
     outputs: JoinHandle<()>,
     http: JoinHandle<()>,
@@ -76,6 +81,12 @@ pub enum GatewayError {
     /// The keys can't be read or made.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// What was kept can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The certificates for targets can't be used.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// GStreamer, or an element of a description, is missing.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -104,10 +115,14 @@ pub struct Overdue;
 impl Gateway {
     /// Takes the ports and starts everything. On an error nothing is left running.
     pub async fn start(config: Config) -> Result<Self, GatewayError> {
+        let started = (SystemTime::now(), std::time::Instant::now());
         let credentials = Credentials::load(&config)?;
-        let publish_key = (!config.open).then(|| credentials.publish_key.clone());
+        let store = Store::open(&config.state_dir).await?;
+        let keyring = Keyring::load(store.clone()).await?;
+        let access = access(&config, &credentials, keyring.clone());
         let graces = Graces { default: config.stream_grace, by_name: config.stream_grace_for.clone() };
         let (hub, watcher) = Hub::new(graces);
+        let declarations = Declarations::load(store.clone(), hub.clone()).await?;
         let outputs = Outputs::subscribe(hub.clone());
         let closing = CancellationToken::new();
 
@@ -124,10 +139,12 @@ impl Gateway {
             },
             pipelines.clone(),
         );
-        let restreams = Restreams::with_transcoding(hub.clone(), config.transcode_video);
+        let guard = EgressGuard::new(config.restream_egress_allow.iter().copied());
+        let restreams =
+            Restreams::new(hub.clone(), store, restream_settings(&config, guard.clone(), pipelines.clone())?);
         let exempt = Exempt::new(config.limits_exempt.iter().copied());
         let key_attempts = Arc::new(KeyAttempts::new(config.limits_key_attempts_per_minute, exempt.clone()));
-        let rtmp = rtmp(&config, &hub, publish_key.clone(), key_attempts.clone(), exempt.clone()).await?;
+        let rtmp = rtmp(&config, &hub, access.clone(), key_attempts.clone(), exempt.clone()).await?;
         let webrtc = WebRtc::start(
             WebRtcSettings {
                 listen: config.webrtc_listen,
@@ -146,14 +163,17 @@ impl Gateway {
             hls: hls.clone(),
             webrtc: webrtc.clone(),
             restreams: restreams.clone(),
+            rtmp: rtmp.sessions(),
+            declarations,
         };
-        let access = Access { admin_token: credentials.admin_token.clone(), publish_key };
         let settings = HttpSettings {
             listen: config.http_listen,
             connections_per_source: config.http_connections_per_source,
             rates: rates(&config, key_attempts, exempt),
             origins: config.http_cors_origins.clone().map_or(Origins::Any, Origins::Only),
             ice_servers: ice_servers(&config),
+            about: about::of(&config, started, rtmp.local_addr(), rtmp.tls_addr()),
+            hosts: config.http_hosts.clone(),
         };
         let http = match Http::bind(settings, rooms, access, closing.clone()).await {
             Ok(http) => http,
@@ -166,8 +186,15 @@ impl Gateway {
         let (sources, rtmp_cancel) = (CancellationToken::new(), CancellationToken::new());
         let (outputs_cancel, http_cancel) = (CancellationToken::new(), CancellationToken::new());
         let (http_addr, rtmp_addr, rtmps_addr) = (http.local_addr(), rtmp.local_addr(), rtmp.tls_addr());
+        let listeners = [Some(http_addr), Some(rtmp_addr), rtmps_addr, Some(webrtc.local_addr())];
+        guard.own_listeners(listeners.into_iter().flatten());
+        if let Err(error) = restreams.restore().await {
+            webrtc.shutdown().await;
+            return Err(error.into());
+        }
         let tasks = Tasks {
             watcher: tokio::spawn(watcher.run(sources.clone())),
+            keyring: tokio::spawn(keyring.run(http_cancel.clone())),
             outputs: tokio::spawn(outputs.run(
                 pipelines.clone(),
                 hls,
@@ -276,10 +303,24 @@ impl Gateway {
         // 4. Last, HTTP.
         tokio::time::sleep(LAST_FETCHES).await;
         self.http_cancel.cancel();
-        let in_time = within(overall, "HTTP connections", joined(tasks.http)).await && in_time;
+        let last = async {
+            joined(tasks.http).await;
+            joined(tasks.keyring).await;
+        };
+        let in_time = within(overall, "HTTP connections", last).await && in_time;
         info!(after = ?started.elapsed(), "Shut down.");
         if in_time { Ok(()) } else { Err(Overdue) }
     }
+}
+
+/// Who may publish and who may administer.
+fn access(config: &Config, credentials: &Credentials, keyring: Arc<Keyring>) -> Access {
+    let publishing = match &credentials.publish_key {
+        _ if config.open => Publishing::Open,
+        Some(key) => Publishing::Key(key.clone()),
+        None => Publishing::StreamKeys,
+    };
+    Access { admin_token: credentials.admin_token.clone(), publishing, keyring }
 }
 
 /// What fills the pauses of publishers.
@@ -295,7 +336,7 @@ async fn hold(config: &Config, pipelines: &Pipelines) -> Result<Option<HoldPictu
 async fn rtmp(
     config: &Config,
     hub: &Hub,
-    publish_key: Option<Secret>,
+    access: Access,
     key_attempts: Arc<KeyAttempts>,
     exempt: Exempt,
 ) -> Result<RtmpServer, GatewayError> {
@@ -306,13 +347,29 @@ async fn rtmp(
         half_open_per_source: config.limits_half_open_per_source,
         exempt,
     };
-    let authorize = stream_key::authorize(publish_key, key_attempts);
+    let authorize = stream_key::authorize(access, key_attempts);
     let server = RtmpServer::bind(config.rtmp_listen, hub.clone(), authorize).await?.with_limits(limits);
     let (Some(certificate), Some(key)) = (&config.tls_certificate, &config.tls_private_key) else {
         return Ok(server);
     };
     let tls = ServerTls::load(certificate, key)?;
     Ok(server.with_tls(config.rtmp_tls_listen, tls).await?)
+}
+
+/// How targets are reached, and how many there may be.
+fn restream_settings(
+    config: &Config,
+    guard: EgressGuard,
+    pipelines: Arc<Pipelines>,
+) -> Result<RestreamSettings, RootsError> {
+    let roots = TlsRoots::system(config.restream_extra_roots.as_deref())?;
+    Ok(RestreamSettings {
+        dialer: Dialer::new(roots, guard),
+        transcoding: config.transcode_video,
+        pipelines: Some(pipelines),
+        targets_per_stream: config.restream_targets_per_stream,
+        targets: config.restream_targets,
+    })
 }
 
 fn rates(config: &Config, key_attempts: Arc<KeyAttempts>, exempt: Exempt) -> RateSettings {

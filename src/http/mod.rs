@@ -25,20 +25,24 @@ mod sessions;
 mod site;
 mod tracks;
 
-pub use access::Access;
+pub use api::About;
 pub use cors::Origins;
 pub use ice_servers::{IceServers, TurnCredentials};
 pub use rates::RateSettings;
 pub use server::{Http, HttpError, HttpSettings};
 
+use crate::auth::Access;
+use crate::declarations::Declarations;
 use crate::hls::Hls;
 use crate::restream::Restreams;
+use crate::rtmp::RtmpSessions;
 use crate::stream::Hub;
 use crate::webrtc::WebRtc;
 use api::Idempotency;
 use bitrate::Bitrates;
 use rates::Rates;
 use sessions::Sessions;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +57,10 @@ pub struct Rooms {
     pub webrtc: Arc<WebRtc>,
     /// Restream targets.
     pub restreams: Arc<Restreams>,
+    /// RTMP sessions.
+    pub rtmp: Arc<RtmpSessions>,
+    /// Declared streams.
+    pub declarations: Arc<Declarations>,
 }
 
 /// What every handler sees.
@@ -65,6 +73,11 @@ struct App {
     ice_servers: IceServers,
     sessions: Sessions,
     idempotency: Idempotency,
+    about: About,
+    /// Where HTTP is served.
+    local: SocketAddr,
+    /// The names under which the API is served; `None`: any.
+    hosts: Option<Vec<String>>,
     /// Cancelled when the gateway begins to shut down: new sessions are refused.
     closing: CancellationToken,
 }

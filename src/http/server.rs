@@ -10,7 +10,8 @@ use super::rates::{RateSettings, Rates};
 use super::router::router;
 use super::sessions::Sessions;
 use super::site::Site;
-use super::{Access, App, IceServers, Origins, Rooms};
+use super::{About, App, IceServers, Origins, Rooms};
+use crate::auth::Access;
 use crate::admission::Places;
 use hyper_util::server::graceful::GracefulShutdown;
 use std::io;
@@ -43,6 +44,10 @@ pub struct HttpSettings {
     pub origins: Origins,
     /// What sessions are told of.
     pub ice_servers: IceServers,
+    /// What the API tells of the gateway.
+    pub about: About,
+    /// The names under which the API is served, without ports; `None`: any.
+    pub hosts: Option<Vec<String>>,
 }
 
 /// Why HTTP can't be served.
@@ -87,6 +92,9 @@ impl Http {
             ice_servers: settings.ice_servers,
             sessions: Sessions::default(),
             idempotency: Default::default(),
+            about: settings.about,
+            local,
+            hosts: settings.hosts,
             closing,
         });
         Ok(Self { listener, local, app, places: Places::new(settings.connections_per_source, CONNECTIONS) })

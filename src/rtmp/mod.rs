@@ -20,6 +20,10 @@ mod push;
 mod sender_clock;
 mod server;
 mod session;
+mod sessions;
 
-pub use push::{Push, PushError, PushUrl, PushUrlError, TlsRoots};
+pub use push::{
+    Dialer, FailureClass, Push, PushError, PushUrl, PushUrlError, Resolver, RootsError, Step, Steps, TlsRoots,
+};
+pub use sessions::{RtmpSession, RtmpSessions};
 pub use server::{Authorize, PublishRequest, Refusal, RtmpError, RtmpLimits, RtmpServer};

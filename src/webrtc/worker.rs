@@ -14,6 +14,7 @@ use super::path::Path;
 use super::placement::Seat;
 use super::session::SessionState;
 use super::tcp::Connections;
+use super::traffic::Traffic;
 use super::transport::{Identity, Patch};
 use super::{LayerSelection, Patched, SessionError, SessionId, SessionKind};
 use crate::media::{PacketBatch, StreamName};
@@ -63,6 +64,8 @@ pub(super) struct Ticket {
     pub(super) seat: Seat,
     /// It counts as half-open until its peer has passed a connectivity check.
     pub(super) half_open: Option<HalfOpen>,
+    /// What others see of what it sends and gets.
+    pub(super) traffic: Arc<Traffic>,
     /// Tells those who wait for the session's end.
     pub(super) _end: DropGuard,
 }
@@ -149,7 +152,8 @@ impl Worker {
                 id
             }
         };
-        let viewer = plan.begin(now);
+        let mut viewer = plan.begin(now);
+        viewer.share_traffic(ticket.traffic.clone());
         this.demux.insert(session, viewer.local_ufrag());
         this.tickets.insert(session, ticket);
         this.sessions.insert(session, Session::Viewer(Box::new(viewer), id));
@@ -173,9 +177,10 @@ impl Worker {
         let made = guarded(session, || {
             IngestSession::new(now, identity, candidates, &self.hub, name, offer, remote)
         });
-        let (ingest, answer) =
+        let (mut ingest, answer) =
             made.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())))?;
         self.demux.insert(session, ingest.local_ufrag());
+        ingest.share_traffic(ticket.traffic.clone());
         let ingest = Ingest { session: ingest, cared: now, touched: false };
         self.tickets.insert(session, ticket);
         self.sessions.insert(session, Session::Ingest(Box::new(ingest)));

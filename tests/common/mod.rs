@@ -7,12 +7,15 @@
 #![allow(dead_code, unused_imports)]
 
 mod browser;
+mod chaos;
 pub mod checklist;
 mod endpoint;
 mod ffmpeg;
 mod heard;
 mod hls;
 mod hostile;
+pub mod in_process;
+mod media_server;
 mod meter;
 mod nginx;
 mod probe;
@@ -31,11 +34,13 @@ use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 pub use browser::Browser;
+pub use chaos::{Chaos, Mischief};
 pub use endpoint::{Endpoint, FRAGMENT, Opened, header, offer, problem};
 pub use ffmpeg::{Ffmpeg, Source};
 pub use heard::{Tone, heard_in_file, heard_in_packets};
 pub use hls::{Hls, Playlist};
 pub use hostile::{Flood, Harvest};
+pub use media_server::MediaServer;
 pub use meter::{Offset, beeps, flashes, offset};
 pub use nginx::{Nginx, recorded_length};
 pub use probe::{Probe, decode_errors, packets, probe};

@@ -5,7 +5,8 @@ use crate::hls::{Hls, HlsSettings};
 use crate::http::connection::{HEADER_BYTES, HEADER_COUNT};
 use crate::media::Secret;
 use crate::pipeline::Pipelines;
-use crate::restream::Restreams;
+use crate::restream::{RestreamSettings, Restreams};
+use crate::store::Store;
 use crate::stream::Hub;
 use crate::webrtc::{WebRtc, WebRtcSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,7 +34,7 @@ async fn run(connections_per_source: usize) -> Running {
         hub: hub.clone(),
         hls: Hls::new(settings, pipelines),
         webrtc: WebRtc::start(webrtc, hub.clone()).expect("a port"),
-        restreams: Restreams::new(hub),
+        restreams: Restreams::new(hub, Store::in_memory(), RestreamSettings::default()),
     };
     let access = Access { admin_token: Secret::new("admin-token"), publish_key: None };
     let settings = HttpSettings {

@@ -8,7 +8,7 @@ const TARGET: &str = r#"{"url": "rtmp://192.0.2.1/app/key"}"#;
 
 #[tokio::test]
 async fn the_description_is_open_and_complete() {
-    let site = Site::new();
+    let site = Site::new().await;
     let response = site.ask("GET", "/api/v1/openapi.json", &[], "").await;
     assert_eq!(
         (response.status().as_u16(), &response.headers()[CONTENT_TYPE]),
@@ -46,7 +46,7 @@ async fn the_description_is_open_and_complete() {
 
 #[tokio::test]
 async fn a_post_with_a_key_may_be_repeated() {
-    let site = Site::new();
+    let site = Site::new().await;
     let key = "idempotency-key: \"once\"";
     let first = site.ask("POST", TARGETS, &[ADMIN, JSON, key], TARGET).await;
     let again = site.ask("POST", TARGETS, &[ADMIN, JSON, key], TARGET).await;
