@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{ADMIN_TOKEN, RtmpClient, Server, eventually, seconds};
+use common::{ADMIN_TOKEN, Ffmpeg, Server, Source, eventually, seconds};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,17 +12,14 @@ use tokio::process::Command;
 #[tokio::test]
 async fn the_examples_answer_as_documented() {
     let server = Server::start().await;
-    let mut publishers = Vec::new();
-    for stream in ["show", "other"] {
-        let mut publisher = RtmpClient::connect(server.rtmp).await;
-        publisher.publish(stream).await;
-        publishers.push(publisher);
-    }
+    let publish = |stream| Ffmpeg::publish(Source::Baseline, &server.rtmp_url(stream));
+    let _publishers = ["show", "other"].map(publish);
     eventually("both are live", seconds(10), || async {
         (server.stream("show").await.is_some() && server.stream("other").await.is_some()).then_some(())
     })
     .await;
-    let options = json!({ "url": server.url("/api/v1"), "token": ADMIN_TOKEN, "live": "show", "other": "other" });
+    let options =
+        json!({ "url": server.url("/api/v1"), "token": ADMIN_TOKEN, "live": "show", "other": "other" });
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/openapi_examples.py");
     let said = run(Command::new(python("python")).arg(script).arg(options.to_string())).await;
     let checked = said.lines().find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
@@ -33,18 +30,15 @@ async fn the_examples_answer_as_documented() {
 #[tokio::test]
 async fn no_request_is_answered_outside_the_description() {
     let server = Server::start().await;
-    let mut publisher = RtmpClient::connect(server.rtmp).await;
-    publisher.publish("show").await;
-    let said = run(
-        Command::new(python("schemathesis"))
-            .args(["run", &server.url("/api/v1/openapi.json"), "--url", &server.url("/api/v1")])
-            .args(["--header", &format!("Authorization: Bearer {ADMIN_TOKEN}")])
-            // An endless answer.
-            .args(["--exclude-path-regex", "^/events$"])
-            .args(["--checks", CHECKS, "--phases", "examples,coverage,fuzzing", "--max-examples", "8"])
-            .args(["--seed", "1", "--workers", "2", "--no-color", "--request-timeout", "10"])
-            .args(["--generation-database", "none"]),
-    )
+    let _publisher = Ffmpeg::publish(Source::Baseline, &server.rtmp_url("show"));
+    let said = run(Command::new(python("schemathesis"))
+        .args(["run", &server.url("/api/v1/openapi.json"), "--url", &server.url("/api/v1")])
+        .args(["--header", &format!("Authorization: Bearer {ADMIN_TOKEN}")])
+        // An endless answer.
+        .args(["--exclude-path-regex", "^/events$"])
+        .args(["--checks", CHECKS, "--phases", "examples,coverage,fuzzing", "--max-examples", "8"])
+        .args(["--seed", "1", "--workers", "2", "--no-color", "--request-timeout", "10"])
+        .args(["--generation-database", "none"]))
     .await;
     assert!(said.contains("Seed: 1"), "{said}");
 }

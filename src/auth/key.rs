@@ -69,7 +69,14 @@ pub(super) struct Key {
 const NEVER: i64 = i64::MAX;
 
 impl Key {
-    pub(super) fn new(id: String, purpose: Purpose, hash: Hash, hint: String, new: NewKey, now: DateTime<Utc>) -> Self {
+    pub(super) fn new(
+        id: String,
+        purpose: Purpose,
+        hash: Hash,
+        hint: String,
+        new: NewKey,
+        now: DateTime<Utc>,
+    ) -> Self {
         Self {
             id,
             purpose,

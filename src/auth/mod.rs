@@ -103,7 +103,8 @@ mod tests {
         let now = Utc::now();
         let [show, other]: [StreamName; 2] = ["show", "other"].map(|name| name.parse().expect("valid"));
         let new = NewKey { name: None, expires_at: None };
-        let (_, of_show) = keyring.issue(Purpose::Publish(show.clone()), new.clone(), now).await.expect("made");
+        let (_, of_show) =
+            keyring.issue(Purpose::Publish(show.clone()), new.clone(), now).await.expect("made");
         let (_, token) = keyring.issue(Purpose::Administer, new, now).await.expect("made");
         let access = Access {
             admin_token: Secret::new("admin"),

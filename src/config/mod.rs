@@ -5,12 +5,16 @@
 //! does not fit are errors which name the key, the value and what would be right. Nothing is read from
 //! the network, and no secret is shown.
 
+mod check_hls;
+mod command;
 mod credentials;
 mod error;
 mod flags;
 mod settings;
 mod sources;
 
+pub use check_hls::CheckHls;
+pub use command::Command;
 pub use credentials::{Credentials, CredentialsError};
 pub use error::ConfigError;
 
@@ -117,6 +121,14 @@ pub struct Config {
     pub restream_targets: usize,
     /// A PEM file with certificates that `rtmps` targets are trusted by besides the system's.
     pub restream_extra_roots: Option<PathBuf>,
+    /// Events that are kept for readers who come back.
+    pub events_kept: usize,
+    /// Numbers of viewers of one stream that events tell of.
+    pub events_viewer_thresholds: Vec<usize>,
+    /// `metrics.open`: `/metrics` needs no token.
+    pub metrics_open: bool,
+    /// `metrics.per_stream`: series of single streams.
+    pub metrics_per_stream: bool,
     /// How long a stream waits for its publisher's return before it ends.
     pub stream_grace: Duration,
     /// The same for single streams.
@@ -196,6 +208,10 @@ impl Config {
             restream_targets_per_stream: 400,
             restream_targets: 2000,
             restream_extra_roots: None,
+            events_kept: 10_000,
+            events_viewer_thresholds: vec![1, 10, 100, 1_000, 10_000],
+            metrics_open: false,
+            metrics_per_stream: false,
             stream_grace: Duration::from_secs(60),
             stream_grace_for: BTreeMap::new(),
             stream_hold: HoldMode::LastPicture,

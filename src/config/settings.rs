@@ -58,7 +58,9 @@ const DEFINITIONS: &[Definition] = &[
     Definition {
         key: "http.hosts",
         expected: "a list of names without ports, such as [\"live.example.net\", \"localhost\"] (in the environment: between commas)",
-        set: |c, v| put(&mut c.http_hosts, v.list().map(|hosts| Some(hosts).filter(|hosts| !hosts.is_empty()))),
+        set: |c, v| {
+            put(&mut c.http_hosts, v.list().map(|hosts| Some(hosts).filter(|hosts| !hosts.is_empty())))
+        },
     },
     Definition { key: "rtmp.listen", expected: ADDRESS, set: |c, v| put(&mut c.rtmp_listen, v.parse()) },
     Definition {
@@ -241,6 +243,25 @@ const DEFINITIONS: &[Definition] = &[
         key: "restream.extra_roots",
         expected: PEM,
         set: |c, v| put(&mut c.restream_extra_roots, v.path().map(Some)),
+    },
+    Definition {
+        key: "events.kept",
+        expected: "a number from 100 to 100000",
+        set: |c, v| put(&mut c.events_kept, v.parse().filter(|n| (100..=100_000).contains(n))),
+    },
+    Definition {
+        key: "events.viewer_thresholds",
+        expected: "a list of numbers from 1 on, such as [1, 100] (in the environment: between commas)",
+        set: |c, v| {
+            let fits = |numbers: &Vec<usize>| numbers.len() <= 32 && !numbers.contains(&0);
+            put(&mut c.events_viewer_thresholds, v.list().filter(fits))
+        },
+    },
+    Definition { key: "metrics.open", expected: SWITCH, set: |c, v| put(&mut c.metrics_open, v.parse()) },
+    Definition {
+        key: "metrics.per_stream",
+        expected: SWITCH,
+        set: |c, v| put(&mut c.metrics_per_stream, v.parse()),
     },
     Definition {
         key: "stream.grace",

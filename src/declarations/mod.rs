@@ -173,9 +173,11 @@ mod tests {
         assert!(matches!(again, Err(DeclarationError::Exists(_))));
         let unchanged = declarations.change(&name(), now, |_| Ok::<_, DeclarationError>(())).await;
         assert_eq!(unchanged.expect("there").updated_at, made.updated_at);
-        let longer = |grace| move |declaration: &mut Declaration| {
-            declaration.grace = Some(grace);
-            Ok::<_, DeclarationError>(())
+        let longer = |grace| {
+            move |declaration: &mut Declaration| {
+                declaration.grace = Some(grace);
+                Ok::<_, DeclarationError>(())
+            }
         };
         let changed = declarations.change(&name(), now, longer(5)).await.expect("there");
         assert_eq!((changed.grace, changed.title.as_deref()), (Some(5), Some("A show")));

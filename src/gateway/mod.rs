@@ -14,11 +14,11 @@ use crate::admission::{EgressGuard, Exempt, KeyAttempts};
 use crate::auth::{Access, Keyring, Publishing};
 use crate::config::{Config, Credentials, CredentialsError, HoldMode};
 use crate::declarations::Declarations;
+use crate::events::{Feed, Journal, Thresholds};
 use crate::hls::{Hls, HlsSettings};
-use crate::http::{
-    Http, HttpError, HttpSettings, IceServers, Origins, RateSettings, Rooms, TurnCredentials,
-};
+use crate::http::{Http, HttpError, HttpSettings, IceServers, Origins, RateSettings, Rooms, TurnCredentials};
 use crate::media::Transcoding;
+use crate::metrics::{self, Metrics};
 use crate::pipeline::{self, HoldPicture, PipelineError, Pipelines, Slate, SlateError};
 use crate::restream::{RestreamSettings, Restreams};
 use crate::rtmp::{Dialer, RootsError, RtmpError, RtmpLimits, RtmpServer, TlsRoots};
@@ -61,6 +61,7 @@ pub struct Gateway {
     sources: CancellationToken,
     rtmp_cancel: CancellationToken,
     outputs_cancel: CancellationToken,
+    events_cancel: CancellationToken,
     http_cancel: CancellationToken,
     tasks: Tasks,
 }
@@ -72,6 +73,7 @@ struct Tasks {
     keyring: JoinHandle<()>,
     watcher: JoinHandle<()>,
     outputs: JoinHandle<()>,
+    events: JoinHandle<()>,
     http: JoinHandle<()>,
 }
 
@@ -116,6 +118,7 @@ impl Gateway {
     /// Takes the ports and starts everything. On an error nothing is left running.
     pub async fn start(config: Config) -> Result<Self, GatewayError> {
         let started = (SystemTime::now(), std::time::Instant::now());
+        metrics::count_panics();
         let credentials = Credentials::load(&config)?;
         let store = Store::open(&config.state_dir).await?;
         let keyring = Keyring::load(store.clone()).await?;
@@ -124,6 +127,9 @@ impl Gateway {
         let (hub, watcher) = Hub::new(graces);
         let declarations = Declarations::load(store.clone(), hub.clone()).await?;
         let outputs = Outputs::subscribe(hub.clone());
+        let journal = Journal::new(SystemTime::now(), config.events_kept);
+        let thresholds = Thresholds::new(config.events_viewer_thresholds.iter().copied());
+        let feed = Feed::subscribe(hub.clone(), journal.clone(), thresholds);
         let closing = CancellationToken::new();
 
         let pipelines =
@@ -158,6 +164,8 @@ impl Gateway {
             },
             hub.clone(),
         )?;
+        let sources =
+            metrics::Sources { hub: hub.clone(), pipelines: pipelines.clone(), journal: journal.clone() };
         let rooms = Rooms {
             hub: hub.clone(),
             hls: hls.clone(),
@@ -165,6 +173,8 @@ impl Gateway {
             restreams: restreams.clone(),
             rtmp: rtmp.sessions(),
             declarations,
+            journal,
+            metrics: Metrics::new(sources, config.metrics_per_stream),
         };
         let settings = HttpSettings {
             listen: config.http_listen,
@@ -174,6 +184,7 @@ impl Gateway {
             ice_servers: ice_servers(&config),
             about: about::of(&config, started, rtmp.local_addr(), rtmp.tls_addr()),
             hosts: config.http_hosts.clone(),
+            open_metrics: config.metrics_open,
         };
         let http = match Http::bind(settings, rooms, access, closing.clone()).await {
             Ok(http) => http,
@@ -185,6 +196,7 @@ impl Gateway {
 
         let (sources, rtmp_cancel) = (CancellationToken::new(), CancellationToken::new());
         let (outputs_cancel, http_cancel) = (CancellationToken::new(), CancellationToken::new());
+        let events_cancel = CancellationToken::new();
         let (http_addr, rtmp_addr, rtmps_addr) = (http.local_addr(), rtmp.local_addr(), rtmp.tls_addr());
         let listeners = [Some(http_addr), Some(rtmp_addr), rtmps_addr, Some(webrtc.local_addr())];
         guard.own_listeners(listeners.into_iter().flatten());
@@ -202,6 +214,7 @@ impl Gateway {
                 hold,
                 outputs_cancel.clone(),
             )),
+            events: tokio::spawn(feed.run(events_cancel.clone())),
             http: tokio::spawn(http.run(http_cancel.clone())),
             rtmp: tokio::spawn(rtmp.run(rtmp_cancel.clone())),
             demo: config.demo.then(|| {
@@ -226,6 +239,7 @@ impl Gateway {
             sources,
             rtmp_cancel,
             outputs_cancel,
+            events_cancel,
             http_cancel,
             tasks,
         })
@@ -300,7 +314,11 @@ impl Gateway {
         );
         let in_time = ended.0 && ended.1 && ended.2 && ended.3 && ended.4 && ended.5;
 
-        // 4. Last, HTTP.
+        // 4. What has happened is told.
+        self.events_cancel.cancel();
+        let in_time = within(ending, "events", joined(tasks.events)).await && in_time;
+
+        // 5. Last, HTTP.
         tokio::time::sleep(LAST_FETCHES).await;
         self.http_cancel.cancel();
         let last = async {

@@ -3,6 +3,7 @@
 //! Who says nothing, or says it too slowly, is closed; a request that is being answered may take its time.
 
 use super::hls::Answer;
+use super::request::Hangup;
 use super::site::Site;
 use crate::admission::Place;
 use axum::http::{Request, Response};
@@ -50,6 +51,8 @@ impl Connection {
     /// Answers its requests until it ends. On `cancel`, those that are being answered are the last.
     pub(super) async fn serve(self, watcher: Watcher, cancel: CancellationToken) {
         let Self { stream, peer, site, place: _place } = self;
+        let hangup = Hangup::default();
+        let site = site.of_connection(hangup.clone());
         // Small answers (a playlist, a part) should leave at once.
         let _ = stream.set_nodelay(true);
         let mut first = [0; PREFACE.len()];
@@ -59,19 +62,28 @@ impl Connection {
         };
         let Ok(Ok(1..)) = spoke else { return };
         let io = TokioIo::new(stream);
-        if first == PREFACE {
-            serve_http2(io, peer, site, cancel, watcher).await;
-            return;
+        let served = async {
+            match first == PREFACE {
+                true => serve_http2(io, peer, site, cancel, watcher).await,
+                false => serve_http1(io, peer, site, watcher).await,
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            () = hangup.hung_up() => {}
         }
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
-            .max_headers(HEADER_COUNT)
-            .max_header_size(HEADER_BYTES)
-            .serve_connection(io, service_fn(move |request| site.answer(peer, request)));
-        if let Err(error) = watcher.watch(connection).await {
-            debug!(%peer, %error, "HTTP connection failed.");
-        }
+    }
+}
+
+async fn serve_http1(io: TokioIo<TcpStream>, peer: SocketAddr, site: Site, watcher: Watcher) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_headers(HEADER_COUNT)
+        .max_header_size(HEADER_BYTES)
+        .serve_connection(io, service_fn(move |request| site.answer(peer, request)));
+    if let Err(error) = watcher.watch(connection).await {
+        debug!(%peer, %error, "HTTP connection failed.");
     }
 }
 

@@ -10,9 +10,11 @@ mod bitrate;
 mod body;
 mod connection;
 mod cors;
+mod event_stream;
 mod hls;
 mod ice_servers;
 mod live;
+mod metrics;
 mod outputs;
 mod pages;
 mod problem;
@@ -33,12 +35,14 @@ pub use server::{Http, HttpError, HttpSettings};
 
 use crate::auth::Access;
 use crate::declarations::Declarations;
+use crate::events::Journal;
 use crate::hls::Hls;
+use crate::metrics::Metrics;
 use crate::restream::Restreams;
 use crate::rtmp::RtmpSessions;
 use crate::stream::Hub;
 use crate::webrtc::WebRtc;
-use api::Idempotency;
+use api::{EventReaders, Idempotency};
 use bitrate::Bitrates;
 use rates::Rates;
 use sessions::Sessions;
@@ -61,6 +65,10 @@ pub struct Rooms {
     pub rtmp: Arc<RtmpSessions>,
     /// Declared streams.
     pub declarations: Arc<Declarations>,
+    /// What has happened.
+    pub journal: Arc<Journal>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What every handler sees.
@@ -72,6 +80,9 @@ struct App {
     origins: Origins,
     ice_servers: IceServers,
     sessions: Sessions,
+    event_readers: EventReaders,
+    /// `/metrics` needs no token.
+    open_metrics: bool,
     idempotency: Idempotency,
     about: About,
     /// Where HTTP is served.

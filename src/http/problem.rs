@@ -54,6 +54,7 @@ impl Problem {
     }
 
     /// The status.
+    #[cfg(test)]
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }
@@ -100,7 +101,11 @@ impl Problem {
 
     /// 404 for a stream that is neither live nor declared.
     pub(super) fn unknown_stream(name: impl std::fmt::Display) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "unknown-stream", format!("there is no stream {name}, live or declared"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "unknown-stream",
+            format!("there is no stream {name}, live or declared"),
+        )
     }
 
     /// 415.

@@ -4,6 +4,7 @@
 //! slowly, is closed (see `connection`); one source holds a bounded number of connections; and when the
 //! system runs out of descriptors, accepting waits while what runs goes on.
 
+use super::api::EventReaders;
 use super::bitrate::Bitrates;
 use super::connection::Connection;
 use super::rates::{RateSettings, Rates};
@@ -11,8 +12,8 @@ use super::router::router;
 use super::sessions::Sessions;
 use super::site::Site;
 use super::{About, App, IceServers, Origins, Rooms};
-use crate::auth::Access;
 use crate::admission::Places;
+use crate::auth::Access;
 use hyper_util::server::graceful::GracefulShutdown;
 use std::io;
 use std::net::SocketAddr;
@@ -48,6 +49,8 @@ pub struct HttpSettings {
     pub about: About,
     /// The names under which the API is served, without ports; `None`: any.
     pub hosts: Option<Vec<String>>,
+    /// `/metrics` needs no token.
+    pub open_metrics: bool,
 }
 
 /// Why HTTP can't be served.
@@ -91,6 +94,8 @@ impl Http {
             origins: settings.origins,
             ice_servers: settings.ice_servers,
             sessions: Sessions::default(),
+            event_readers: EventReaders::default(),
+            open_metrics: settings.open_metrics,
             idempotency: Default::default(),
             about: settings.about,
             local,
@@ -165,6 +170,7 @@ fn sample(app: &App) {
     app.bitrates.sample(Instant::now(), counters);
     app.rates.sweep();
     app.sessions.sweep();
+    app.event_readers.sweep(tokio::time::Instant::now());
     app.idempotency.sweep(Instant::now());
 }
 

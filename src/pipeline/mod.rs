@@ -37,6 +37,7 @@ mod sound;
 mod sound_tests;
 mod source;
 mod stamps;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod to_compatible;
@@ -53,3 +54,4 @@ pub use muxer::{MuxSettings, MuxTrack, Muxer};
 pub use pace::Pace;
 pub use part::{MuxOutput, MuxedPart};
 pub use sound::AacSound;
+pub use tally::PipelineCount;

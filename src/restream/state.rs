@@ -61,7 +61,7 @@ pub enum TargetState {
 }
 
 /// A [`TargetState`] without its details.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs)] // as there
 pub enum TargetStateKind {

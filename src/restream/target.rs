@@ -128,7 +128,7 @@ pub struct TargetView {
 /// Frames that wait to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Queue)]
+#[schema(as = TargetQueue)]
 pub struct QueueView {
     /// How many.
     pub frames: usize,

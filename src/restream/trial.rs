@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 /// How a test of a target went.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TargetTest)]
 pub struct Trial {
     /// Every step that was taken succeeded.
     pub ok: bool,
@@ -21,6 +22,7 @@ pub struct Trial {
 /// One step of a test.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TargetTestStep)]
 pub struct TrialStep {
     /// Which.
     pub step: Step,
@@ -33,6 +35,7 @@ pub struct TrialStep {
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TargetTestOutcome)]
 #[allow(missing_docs)] // at TrialStep
 pub enum TrialOutcome {
     Passed,

@@ -25,5 +25,5 @@ mod sessions;
 pub use push::{
     Dialer, FailureClass, Push, PushError, PushUrl, PushUrlError, Resolver, RootsError, Step, Steps, TlsRoots,
 };
-pub use sessions::{RtmpSession, RtmpSessions};
 pub use server::{Authorize, PublishRequest, Refusal, RtmpError, RtmpLimits, RtmpServer};
+pub use sessions::{RtmpSession, RtmpSessions};

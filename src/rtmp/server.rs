@@ -159,7 +159,13 @@ impl RtmpServer {
             match accepted {
                 Ok((connection, remote)) => {
                     if let Some(visitor) = doors.admit(connection, remote, tls) {
-                        sessions.spawn(serve(visitor, hub.clone(), authorize.clone(), known.clone(), cancel.clone()));
+                        sessions.spawn(serve(
+                            visitor,
+                            hub.clone(),
+                            authorize.clone(),
+                            known.clone(),
+                            cancel.clone(),
+                        ));
                     }
                 }
                 Err(error) => {

@@ -39,7 +39,6 @@ use handover::Parcel;
 use parking_lot::Mutex;
 use placement::{Placement, Seat};
 pub use session::{InvalidSessionId, LayerSelection, Patched, SessionError, SessionId, SessionKind};
-pub use traffic::{Traffic, TrafficSnapshot};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -48,6 +47,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
+pub use traffic::{Traffic, TrafficSnapshot};
 use worker::{Shared, Ticket};
 
 /// Commands that may wait for the worker; more callers wait in line.
@@ -381,7 +381,20 @@ impl WebRtc {
         let patch = transport::Patch::new(etag.clone());
         let ended = CancellationToken::new();
         let _end = ended.clone().drop_guard();
-        Ok(((Ticket { session: SessionId::random(), patch, seat, half_open, traffic: Arc::default(), _end }, etag), ended))
+        Ok((
+            (
+                Ticket {
+                    session: SessionId::random(),
+                    patch,
+                    seat,
+                    half_open,
+                    traffic: Arc::default(),
+                    _end,
+                },
+                etag,
+            ),
+            ended,
+        ))
     }
 
     fn worker_of(&self, session: SessionId) -> Result<WorkerId, SessionError> {

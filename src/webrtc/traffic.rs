@@ -33,7 +33,12 @@ const UNKNOWN: u64 = u64::MAX;
 impl Default for Traffic {
     fn default() -> Self {
         let zero = || AtomicU64::new(0);
-        Self { received: zero(), sent: zero(), round_trip: AtomicU64::new(UNKNOWN), lost: AtomicU64::new(UNKNOWN) }
+        Self {
+            received: zero(),
+            sent: zero(),
+            round_trip: AtomicU64::new(UNKNOWN),
+            lost: AtomicU64::new(UNKNOWN),
+        }
     }
 }
 

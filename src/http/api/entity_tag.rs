@@ -29,7 +29,9 @@ impl IntoParams for IfMatch {
             .name("If-Match")
             .parameter_in(ParameterIn::Header)
             .required(Required::False)
-            .description(Some("An `ETag` of the resource: it is changed only if it still has this one (else 412)."))
+            .description(Some(
+                "An `ETag` of the resource: it is changed only if it still has this one (else 412).",
+            ))
             .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
         vec![parameter.build()]
     }
@@ -54,6 +56,11 @@ impl EntityTag {
 }
 
 impl IfMatch {
+    /// Whether the client says what it believes to change.
+    pub(in crate::http) fn is_given(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether a resource with the tag `present` may be changed; `None`: there is none.
     pub(in crate::http) fn allows(&self, present: Option<&EntityTag>) -> Result<(), Problem> {
         let Some(wanted) = &self.0 else { return Ok(()) };

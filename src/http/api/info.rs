@@ -1,7 +1,7 @@
 //! `/info`: which server this is, since when it runs, where it listens, how much it may do and does.
 
-use crate::http::{App, Rooms};
 use crate::http::live::rfc3339;
+use crate::http::{App, Rooms};
 use crate::webrtc::SessionKind;
 use axum::Json;
 use axum::extract::State;

@@ -85,7 +85,11 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     params(StreamParameter, Page),
     responses((status = 200, description = "A page of them, the oldest first", body = List<KeyView>)),
 )]
-async fn list_keys(State(app): State<Arc<App>>, StreamPath(name): StreamPath, page: Page) -> Json<List<KeyView>> {
+async fn list_keys(
+    State(app): State<Arc<App>>,
+    StreamPath(name): StreamPath,
+    page: Page,
+) -> Json<List<KeyView>> {
     list(&app, &Purpose::Publish(name), page)
 }
 
@@ -249,7 +253,7 @@ async fn rotate(
     path: &str,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let Rotation { overlap } = body::json_or_default(request).await?;
+    let Rotation { overlap } = body::json(request).await?;
     if overlap > LONGEST_OVERLAP {
         let detail = format!("field \"overlap\": it is {overlap} s, and must be from 0 to {LONGEST_OVERLAP}");
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-field", detail));

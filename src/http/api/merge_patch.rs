@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 /// The media types that a patch may come as.
 const MEDIA_TYPES: [&str; 2] = ["application/merge-patch+json", "application/json"];
 
-/// One member of a patch. Give its struct `#[serde(default, deny_unknown_fields)]`.
+/// One member of a patch. Give it `#[serde(default)]`, and its struct `#[serde(deny_unknown_fields)]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::http) enum Member<T> {
     /// It stays as it is.
@@ -23,6 +23,15 @@ pub(in crate::http) enum Member<T> {
 }
 
 impl<T> Member<T> {
+    /// The new value, `Some(None)` for the default; `None` if it stays.
+    pub(in crate::http) fn change(self) -> Option<Option<T>> {
+        match self {
+            Self::Absent => None,
+            Self::Null => Some(None),
+            Self::Value(value) => Some(Some(value)),
+        }
+    }
+
     /// Changes what may be absent.
     pub(in crate::http) fn apply(self, field: &mut Option<T>) {
         match self {
@@ -31,25 +40,18 @@ impl<T> Member<T> {
             Self::Value(value) => *field = Some(value),
         }
     }
-
-    /// Changes what must be there; `name` is for the error.
-    pub(in crate::http) fn apply_required(self, field: &mut T, name: &str) -> Result<(), Problem> {
-        match self {
-            Self::Absent => {}
-            Self::Null => {
-                let detail = format!("field {name:?} can't be null; leave it out to keep it as it is");
-                return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-field", detail));
-            }
-            Self::Value(value) => *field = value,
-        }
-        Ok(())
-    }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Member<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Option::deserialize(deserializer).map(|value| value.map_or(Self::Null, Self::Value))
     }
+}
+
+/// The problem of a `null` for the field `name`, which must be there.
+pub(in crate::http) fn not_null(name: &str) -> Problem {
+    let detail = format!("field {name:?} can't be null; leave it out to keep it as it is");
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-field", detail)
 }
 
 /// The body of a PATCH.
@@ -81,10 +83,8 @@ mod tests {
             parsed(text).title.apply(&mut field);
             assert_eq!(field.as_deref(), title, "{text}");
         }
-        let mut enabled = true;
-        parsed(r#"{"enabled": false}"#).enabled.apply_required(&mut enabled, "enabled").expect("fine");
-        assert!(!enabled);
-        let refused = parsed(r#"{"enabled": null}"#).enabled.apply_required(&mut enabled, "enabled");
-        assert!(format!("{refused:?}").contains("enabled"));
+        assert_eq!(parsed(r#"{"enabled": false}"#).enabled.change(), Some(Some(false)));
+        assert_eq!(parsed(r#"{"enabled": null}"#).enabled.change(), Some(None));
+        assert_eq!(parsed("{}").enabled.change(), None);
     }
 }

@@ -6,6 +6,7 @@
 
 mod description;
 mod entity_tag;
+mod events;
 mod idempotency;
 mod info;
 mod keys;
@@ -16,6 +17,7 @@ mod stream_view;
 mod streams;
 mod targets;
 
+pub(super) use events::EventReaders;
 pub(super) use idempotency::Idempotency;
 pub use info::About;
 
@@ -41,7 +43,8 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .merge(targets::routes())
         .merge(keys::routes())
         .merge(sessions::routes())
-        .merge(info::routes());
+        .merge(info::routes())
+        .merge(events::routes());
     let (resources, described) = resources.split_for_parts();
     let description = description::Description::of(described);
     // The token is asked for before anything else, so that nothing can be probed without it.

@@ -104,17 +104,22 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     params(Page, Filters),
     responses((status = 200, description = "A page of them, the oldest first", body = List<SessionView>)),
 )]
-async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Json<List<SessionView>>, Problem> {
+async fn list(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<List<SessionView>>, Problem> {
     let (page, [stream, kind]) = Page::read(query.as_deref().unwrap_or_default(), ["stream", "kind"])?;
-    let kind = kind.map(|kind| kind.parse::<Kind>()).transpose().map_err(|()| {
-        Problem::bad_request("bad-query", "kind must be whip, whep or rtmp")
-    })?;
+    let kind = kind
+        .map(|kind| kind.parse::<Kind>())
+        .transpose()
+        .map_err(|()| Problem::bad_request("bad-query", "kind must be whip, whep or rtmp"))?;
     let stream = stream.map(|name| name.parse::<StreamName>()).transpose()?;
     let webrtc = app.sessions.list().into_iter().map(Session::WebRtc);
     let rtmp = app.rooms.rtmp.list().into_iter().map(Session::Rtmp);
     let mut sessions: Vec<Session> = webrtc.chain(rtmp).collect();
     sessions.retain(|session| {
-        stream.as_ref().is_none_or(|name| session.stream() == name) && kind.is_none_or(|kind| session.kind() == kind)
+        stream.as_ref().is_none_or(|name| session.stream() == name)
+            && kind.is_none_or(|kind| session.kind() == kind)
     });
     sessions.sort_by_key(Session::since);
     Ok(Json(page.of(sessions, |session| session.view())))
@@ -198,7 +203,9 @@ impl Session {
     fn view(&self) -> SessionView {
         let traffic = match self {
             Self::WebRtc(known) => known.entry.traffic.snapshot(),
-            Self::Rtmp(session) => crate::webrtc::TrafficSnapshot { received: session.received(), ..Default::default() },
+            Self::Rtmp(session) => {
+                crate::webrtc::TrafficSnapshot { received: session.received(), ..Default::default() }
+            }
         };
         SessionView {
             id: self.number().to_string(),

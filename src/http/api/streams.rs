@@ -32,6 +32,7 @@ use utoipa_axum::routes;
 #[serde(deny_unknown_fields)]
 struct NewStream {
     /// 1 to 64 letters, digits, `-`, `_` and `.`; not beginning with a dot, and none of the server's own paths.
+    #[schema(example = "show", pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
     name: String,
     /// What people call it.
     #[serde(default)]
@@ -44,13 +45,15 @@ struct NewStream {
 }
 
 /// A change of a declared stream (RFC 7396): what is absent stays, `null` takes it back.
-#[derive(Default, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct StreamPatch {
     /// What people call it.
+    #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 200)]
     title: Member<String>,
     /// Seconds that it waits for its publisher's return, from its next start on.
+    #[serde(default)]
     #[schema(value_type = Option<u32>, maximum = 600)]
     grace: Member<u32>,
 }
@@ -76,8 +79,8 @@ async fn list(State(app): State<Arc<App>>, page: Page) -> Json<List<StreamView>>
     for declaration in app.rooms.declarations.list() {
         streams.insert(declaration.name.clone(), (Some(declaration), None));
     }
-    for stream in app.rooms.hub.list() {
-        streams.entry(stream.name().clone()).or_default().1 = Some(stream);
+    for stream in &app.rooms.hub.list() {
+        streams.entry(stream.name().clone()).or_default().1 = Some(stream.clone());
     }
     Json(page.of(streams, |(name, (declared, live))| view(&app, &name, declared.as_deref(), live.as_ref())))
 }

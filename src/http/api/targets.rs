@@ -1,9 +1,9 @@
 //! `/streams/{stream}/targets`, `/streams/{stream}/targets/{id}` and its `/test`. A target may be added before
 //! its stream is live: it waits.
 
-use super::entity_tag::IfMatch;
+use super::entity_tag::{EntityTag, IfMatch};
 use super::list::{List, Page};
-use super::merge_patch;
+use super::merge_patch::{self, Member};
 use crate::http::problem::Problem;
 use crate::http::request::{StreamParameter, StreamPath, parameter};
 use crate::http::{App, body};
@@ -12,11 +12,11 @@ use crate::restream::{NewTarget, TargetChange, TargetError, TargetView, Trial};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
-use axum::http::header::{ETAG, IF_MATCH, LOCATION};
+use axum::http::header::LOCATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{Request, StatusCode};
 use axum::response::IntoResponse;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -27,45 +27,43 @@ use utoipa_axum::routes;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = NewTarget)]
 struct Posted {
-    /// `rtmp://` or `rtmps://`, with the stream key; or a preset: `twitch://key`.
+    /// `rtmp://` or `rtmps://`, with the stream key; or a preset: `twitch://KEY`, `youtube://KEY`,
+    /// `facebook://KEY`.
     url: String,
-    /// For people.
+    /// For people; the host if absent.
     name: Option<String>,
     /// False: it is kept, and nothing is sent.
     enabled: Option<bool>,
-    /// Bits a second of the sound; `null`: as it comes.
+    /// Bits a second of its sound, encoded again; `null`: as it comes.
     #[schema(minimum = 16_000, maximum = 320_000)]
     audio_bitrate: Option<u32>,
 }
 
-/// A change of a target (RFC 7396): what is absent stays, `null` restores the default.
+/// Changes of a target: what is absent stays, `null` restores the default.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = TargetPatch)]
 struct Patched {
-    /// `rtmp://` or `rtmps://`, with the stream key; or a preset: `twitch://key`.
-    #[serde(default, deserialize_with = "some")]
-    #[schema(value_type = String, nullable = false, required = false)]
-    url: Option<String>,
-    /// For people; `null`: the host.
-    #[serde(default, deserialize_with = "some")]
+    /// Another destination. Can't be `null`.
+    #[serde(default)]
+    #[schema(value_type = String, required = false)]
+    url: Member<String>,
+    /// Another name; `null`: the host.
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    name: Option<Option<String>>,
-    /// False: it is kept, and nothing is sent.
-    #[serde(default, deserialize_with = "some")]
+    name: Member<String>,
+    /// Pause or go on.
+    #[serde(default)]
     #[schema(value_type = Option<bool>)]
-    enabled: Option<Option<bool>>,
-    /// Bits a second of the sound; `null`: as it comes.
-    #[serde(default, deserialize_with = "some")]
+    enabled: Member<bool>,
+    /// Bits a second of its sound; `null`: as it comes.
+    #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 16_000, maximum = 320_000)]
-    audio_bitrate: Option<Option<u32>>,
+    audio_bitrate: Member<u32>,
 }
 
 /// The target that the path names.
 struct TargetPath(String);
-
-/// The version of the target that `If-Match` names; `None`: any.
-struct Version(Option<u32>);
 
 /// How [`TargetPath`] is described.
 #[derive(IntoParams)]
@@ -78,10 +76,7 @@ struct TargetParameter {
 }
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new()
-        .routes(routes!(list, add))
-        .routes(routes!(one, change, remove))
-        .routes(routes!(test))
+    OpenApiRouter::new().routes(routes!(list, add)).routes(routes!(one, change, remove)).routes(routes!(test))
 }
 
 /// The restream targets of a stream
@@ -100,14 +95,17 @@ async fn list(
 
 /// Adds a restream target
 ///
-/// The stream need not be live: the target waits.
+/// The stream need not be live: the target waits. When this answers, the target is kept over restarts.
 #[utoipa::path(
     post, path = "/streams/{stream}/targets", tag = "Targets", operation_id = "addTarget",
     params(StreamParameter),
-    request_body(content = Posted, example = json!({"url": "rtmp://192.0.2.1/app/KEY", "name": "Example", "enabled": false})),
+    request_body(content = Posted, example = json!({"url": "rtmp://live.example.net/app/KEY", "name": "Example"})),
     responses((
         status = 201, description = "It was added", body = TargetView,
-        headers(("Location" = String, description = "Its path"), ("ETag" = String, description = "For `If-Match`")),
+        headers(
+            ("Location" = String, description = "Its path"),
+            ("ETag" = String, description = "The tag of its settings"),
+        ),
     )),
 )]
 async fn add(
@@ -132,7 +130,7 @@ async fn add(
     params(StreamParameter, TargetParameter),
     responses((
         status = 200, description = "The target, with what it does", body = TargetView,
-        headers(("ETag" = String, description = "For `If-Match`")),
+        headers(("ETag" = String, description = "The tag of its settings")),
     )),
 )]
 async fn one(
@@ -146,35 +144,34 @@ async fn one(
 
 /// Changes a restream target
 ///
-/// Answers when a connection that was not as it should be now has ended cleanly.
+/// Answers when a connection that was not as it should be now has ended cleanly. A changed target is tried at
+/// once.
 #[utoipa::path(
     patch, path = "/streams/{stream}/targets/{id}", tag = "Targets", operation_id = "changeTarget",
-    params(StreamParameter, TargetParameter, IfMatch),
-    request_body(
-        content = Patched, content_type = "application/merge-patch+json",
-        example = json!({"name": "Main", "audioBitrate": 96000}),
-    ),
+    params(StreamParameter, TargetParameter, ("If-Match" = Option<String>, Header, description = "The tag of what is changed")),
+    request_body(content = Patched, content_type = "application/merge-patch+json", example = json!({"enabled": false})),
     responses((
         status = 200, description = "The target as it is now", body = TargetView,
-        headers(("ETag" = String, description = "For `If-Match`")),
+        headers(("ETag" = String, description = "The tag of its settings")),
     )),
 )]
 async fn change(
     State(app): State<Arc<App>>,
     StreamPath(name): StreamPath,
     TargetPath(id): TargetPath,
-    Version(version): Version,
+    if_match: IfMatch,
     request: Request<Body>,
 ) -> Result<impl IntoResponse, Problem> {
     let Patched { url, name: title, enabled, audio_bitrate } = merge_patch::read(request).await?;
-    let change = TargetChange {
-        url: url.map(Secret::new),
-        name: title,
-        enabled: enabled.map(|enabled| enabled.unwrap_or(true)),
-        audio_bitrate,
+    let url = match url.change() {
+        Some(None) => return Err(merge_patch::not_null("url")),
+        url => url.flatten().map(Secret::new),
     };
-    let target = app.rooms.restreams.change(name, id, version, change).await?;
-    Ok(shown(target))
+    let enabled = enabled.change().map(|enabled| enabled.unwrap_or(true));
+    let change = TargetChange { url, name: title.change(), enabled, audio_bitrate: audio_bitrate.change() };
+    let restreams = &app.rooms.restreams;
+    let version = expected(&if_match, restreams.get(&name, &id))?;
+    Ok(shown(restreams.change(name, id, version, change).await?))
 }
 
 /// Removes a restream target
@@ -182,27 +179,30 @@ async fn change(
 /// Answers when its connection has ended cleanly.
 #[utoipa::path(
     delete, path = "/streams/{stream}/targets/{id}", tag = "Targets", operation_id = "removeTarget",
-    params(StreamParameter, TargetParameter, IfMatch),
+    params(StreamParameter, TargetParameter, ("If-Match" = Option<String>, Header, description = "The tag of what is removed")),
     responses((status = 204, description = "It has ended, and is gone")),
 )]
 async fn remove(
     State(app): State<Arc<App>>,
     StreamPath(name): StreamPath,
     TargetPath(id): TargetPath,
-    Version(version): Version,
+    if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    app.rooms.restreams.remove(name, id, version).await?;
+    let restreams = &app.rooms.restreams;
+    let version = expected(&if_match, restreams.get(&name, &id))?;
+    restreams.remove(name, id, version).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Tries a restream target
 ///
-/// Connects and asks to publish, where that disturbs nobody, and sends no media. A target that does not work is no
-/// fault of the request.
+/// Connects and asks to publish, sends no media, and says how far it got. Nothing is published where a target
+/// is on air with the same key. That the target does not work is no fault of the request: it is answered
+/// with 200.
 #[utoipa::path(
     post, path = "/streams/{stream}/targets/{id}/test", tag = "Targets", operation_id = "testTarget",
     params(StreamParameter, TargetParameter),
-    responses((status = 200, description = "How far it got, with the time of each step", body = Trial)),
+    responses((status = 200, description = "Each step with its time", body = Trial)),
 )]
 async fn test(
     State(app): State<Arc<App>>,
@@ -212,14 +212,21 @@ async fn test(
     Ok(Json(app.rooms.restreams.test(&name, &id).await?))
 }
 
-/// A target with the entity tag of its settings: its state may change, and the tag stays.
+/// A target with the tag of its settings.
 fn shown(target: TargetView) -> impl IntoResponse {
-    ([(ETAG, format!("\"{}\"", target.version))], Json(target))
+    (tag(&target).header(), Json(target))
 }
 
-/// A field that is there, be it null.
-fn some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
+/// The same whatever the target does; another with each change of its settings.
+fn tag(target: &TargetView) -> EntityTag {
+    EntityTag::of(&(&target.id, target.version))
+}
+
+/// The version that the client believes to change; `None` if it doesn't say.
+fn expected(if_match: &IfMatch, target: Option<TargetView>) -> Result<Option<u32>, Problem> {
+    let target = target.ok_or(TargetError::Unknown)?;
+    if_match.allows(Some(&tag(&target)))?;
+    Ok(if_match.is_given().then_some(target.version))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for TargetPath {
@@ -227,50 +234,5 @@ impl<S: Send + Sync> FromRequestParts<S> for TargetPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         parameter(parts, state, "id").await.map(Self)
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Version {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        version(&parts.headers).map(Self).ok_or_else(|| TargetError::Changed.into())
-    }
-}
-
-/// RFC 9110 §13.1.1: one tag of ours, or `*` for any; `None` if nothing could match.
-fn version(headers: &HeaderMap) -> Option<Option<u32>> {
-    let Some(value) = headers.get(IF_MATCH) else { return Some(None) };
-    match value.to_str().ok()?.trim() {
-        "*" => Some(None),
-        tag => tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok().map(Some),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn absent_null_and_a_value_are_three_things() {
-        let patch = |text: &str| serde_json::from_str::<Patched>(text);
-        let empty = patch("{}").expect("valid");
-        assert!(empty.url.is_none() && empty.name.is_none() && empty.enabled.is_none());
-        let nulls = patch(r#"{"name": null, "enabled": null, "audioBitrate": null}"#).expect("valid");
-        assert_eq!((nulls.name, nulls.enabled, nulls.audio_bitrate), (Some(None), Some(None), Some(None)));
-        let values = patch(r#"{"name": "x", "enabled": false, "audioBitrate": 96000}"#).expect("valid");
-        assert_eq!((values.enabled, values.audio_bitrate), (Some(Some(false)), Some(Some(96_000))));
-        assert!(patch(r#"{"url": null}"#).is_err(), "a target has a URL");
-        assert!(patch(r#"{"state": "live"}"#).is_err());
-    }
-
-    #[test]
-    fn if_match_names_a_version() {
-        let of = |value: &str| version(&HeaderMap::from_iter([(IF_MATCH, value.parse().expect("a value"))]));
-        assert_eq!(version(&HeaderMap::new()), Some(None));
-        assert_eq!(of("*"), Some(None));
-        assert_eq!(of("\"7\""), Some(Some(7)));
-        assert_eq!(of("\"x\""), None);
-        assert_eq!(of("7"), None);
     }
 }

@@ -1,9 +1,13 @@
 //! Limits of the accept loop, on real sockets and in real time (the slowest takes 10 s).
 
 use super::*;
+use crate::auth::{Keyring, Publishing};
+use crate::declarations::Declarations;
+use crate::events::Journal;
 use crate::hls::{Hls, HlsSettings};
 use crate::http::connection::{HEADER_BYTES, HEADER_COUNT};
 use crate::media::Secret;
+use crate::metrics::{Metrics, Sources};
 use crate::pipeline::Pipelines;
 use crate::restream::{RestreamSettings, Restreams};
 use crate::store::Store;
@@ -30,19 +34,33 @@ async fn run(connections_per_source: usize) -> Running {
     };
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let webrtc = WebRtcSettings::new(any);
+    let journal = Journal::new(std::time::SystemTime::now(), 100);
+    let sources = Sources { hub: hub.clone(), pipelines: pipelines.clone(), journal: journal.clone() };
+    let store = Store::in_memory();
     let rooms = Rooms {
         hub: hub.clone(),
-        hls: Hls::new(settings, pipelines),
+        hls: Hls::new(settings, pipelines.clone()),
         webrtc: WebRtc::start(webrtc, hub.clone()).expect("a port"),
-        restreams: Restreams::new(hub, Store::in_memory(), RestreamSettings::default()),
+        restreams: Restreams::new(hub.clone(), store.clone(), RestreamSettings::default()),
+        rtmp: Arc::default(),
+        declarations: Declarations::load(store, hub).await.expect("empty"),
+        journal,
+        metrics: Metrics::new(sources, false),
     };
-    let access = Access { admin_token: Secret::new("admin-token"), publish_key: None };
+    let access = Access {
+        admin_token: Secret::new("admin-token"),
+        publishing: Publishing::Open,
+        keyring: Keyring::empty(),
+    };
     let settings = HttpSettings {
         listen: any,
         connections_per_source,
         rates: crate::http::RateSettings::off(),
         origins: crate::http::Origins::Any,
         ice_servers: crate::http::IceServers::none(),
+        open_metrics: false,
+        about: About::nothing(),
+        hosts: None,
     };
     let http = Http::bind(settings, rooms, access, CancellationToken::new()).await.expect("a port");
     let address = http.local_addr();

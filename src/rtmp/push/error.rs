@@ -74,6 +74,7 @@ pub enum PushError {
 /// Failures sorted by what would help. Programs read it, so words stay as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TargetFailureClass)]
 pub enum FailureClass {
     /// The name has no address, or nobody says which.
     NameResolution,

@@ -50,6 +50,7 @@ const NEWS: usize = 32;
 /// The steps of connecting, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TargetTestStepName)]
 pub enum Step {
     /// The host's addresses, and the judgement on them.
     NameResolution,

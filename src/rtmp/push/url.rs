@@ -182,8 +182,12 @@ impl FromStr for PushUrl {
 /// Application and key. The key is the last segment, with the query behind it; where the query stands behind
 /// the only segment, the application has the query and the key comes after it.
 fn split_path(path: &str) -> Option<(&str, &str)> {
-    let end = path.find('?').unwrap_or(path.len());
-    let slash = path[..end].rfind('/').or_else(|| path.rfind('/'))?;
+    let query_at = |from: usize| path[from..].find('?').map_or(path.len(), |at| from + at);
+    let first = query_at(0);
+    let slash = match path[..first].rfind('/') {
+        Some(slash) => slash,
+        None => path[..query_at((first + 1).min(path.len()))].rfind('/')?,
+    };
     let (app, key) = (path[..slash].trim_matches('/'), &path[slash + 1..]);
     (!app.is_empty() && !key.is_empty()).then_some((app, key))
 }

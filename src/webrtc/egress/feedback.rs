@@ -153,7 +153,10 @@ impl Viewer {
         let (Some((keys, path)), Some(fan_out)) = (self.transport.sending(), fan_out) else { return };
         let Some(epoch) = fan_out.epoch() else { return };
         let mut reported = false;
-        let sent = self.tracks.iter().map(|track| u64::from(track.octets) + HEADER as u64 * u64::from(track.packets));
+        let sent = self
+            .tracks
+            .iter()
+            .map(|track| u64::from(track.octets) + HEADER as u64 * u64::from(track.packets));
         self.traffic.set_sent(sent.sum());
         for track in self.tracks.iter().filter(|track| track.packets > 0) {
             let Some(latest) = fan_out.history().latest(track.kind, track.layer()) else { continue };

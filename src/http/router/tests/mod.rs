@@ -5,12 +5,15 @@ mod api;
 use super::*;
 use crate::auth::{Access, Keyring, Publishing};
 use crate::declarations::Declarations;
+use crate::events::Journal;
 use crate::hls::{Hls, HlsSettings};
+use crate::http::api::EventReaders;
 use crate::http::bitrate::Bitrates;
 use crate::http::rates::Rates;
 use crate::http::sessions::Sessions;
 use crate::http::{About, IceServers, Origins, RateSettings, Rooms};
 use crate::media::{Codec, Frame, MediaKind, MediaTime, Packet, PacketBatch, Secret, Tracks, VideoTrack};
+use crate::metrics::{Metrics, Sources};
 use crate::pipeline::Pipelines;
 use crate::restream::{RestreamSettings, Restreams};
 use crate::store::Store;
@@ -55,13 +58,17 @@ impl Site {
         };
         let listen = "127.0.0.1:0".parse().expect("an address");
         let webrtc = WebRtcSettings::new(listen);
+        let journal = Journal::new(std::time::SystemTime::now(), 100);
+        let sources = Sources { hub: hub.clone(), pipelines: pipelines.clone(), journal: journal.clone() };
         let rooms = Rooms {
             hub: hub.clone(),
-            hls: Hls::new(settings, pipelines),
+            hls: Hls::new(settings, pipelines.clone()),
             webrtc: WebRtc::start(webrtc, hub.clone()).expect("a port"),
             restreams: Restreams::new(hub.clone(), store.clone(), RestreamSettings::default()),
             rtmp: Arc::default(),
             declarations: Declarations::load(store, hub.clone()).await.expect("empty"),
+            journal,
+            metrics: Metrics::new(sources, false),
         };
         let access = Access {
             admin_token: Secret::new("admin-token"),
@@ -77,6 +84,8 @@ impl Site {
             origins: Origins::Any,
             ice_servers: IceServers::none(),
             sessions: Sessions::default(),
+            event_readers: EventReaders::default(),
+            open_metrics: false,
             idempotency: Default::default(),
             about: About::nothing(),
             local: listen,
