@@ -39,6 +39,10 @@ pub struct Config {
     pub http_listen: SocketAddr,
     /// Connections that one source address may hold at a time.
     pub http_connections_per_source: usize,
+    /// Networks of the proxies before us: what they say of their clients' addresses counts.
+    pub http_trusted_proxies: Vec<IpNet>,
+    /// `http.forwarded_header`: they say it in `Forwarded` (RFC 7239), not in `X-Forwarded-For`.
+    pub http_proxies_follow_rfc_7239: bool,
     /// Origins whose pages may use WHIP and WHEP; `None`: all.
     pub http_cors_origins: Option<Vec<String>>,
     /// Names under which the API is served; `None`: any.
@@ -168,6 +172,8 @@ impl Config {
         Self {
             http_listen: SocketAddr::new(any, 8080),
             http_connections_per_source: 200,
+            http_trusted_proxies: Vec::new(),
+            http_proxies_follow_rfc_7239: false,
             http_cors_origins: None,
             http_hosts: None,
             rtmp_listen: SocketAddr::new(any, 1935),
@@ -194,7 +200,7 @@ impl Config {
             limits_session_requests_per_second: NonZeroU32::new(100),
             limits_key_attempts_per_minute: NonZeroU32::new(10),
             limits_exempt: loopback(),
-            hls_part_duration: Duration::from_millis(333),
+            hls_part_duration: Duration::from_millis(250),
             hls_segment_duration: Duration::from_secs(2),
             hls_window: 7,
             hls_always: false,

@@ -51,6 +51,23 @@ const DEFINITIONS: &[Definition] = &[
         set: |c, v| put(&mut c.http_connections_per_source, v.parse().filter(|n| (1..=100_000).contains(n))),
     },
     Definition {
+        key: "http.trusted_proxies",
+        expected: "a list of networks, such as [\"127.0.0.1/32\", \"10.0.0.0/8\"] (in the environment: between commas)",
+        set: |c, v| put(&mut c.http_trusted_proxies, v.list()),
+    },
+    Definition {
+        key: "http.forwarded_header",
+        expected: "\"x-forwarded-for\" or \"forwarded\"",
+        set: |c, v| {
+            let follow_rfc_7239 = match v.text()? {
+                "x-forwarded-for" => false,
+                "forwarded" => true,
+                _ => return None,
+            };
+            put(&mut c.http_proxies_follow_rfc_7239, Some(follow_rfc_7239))
+        },
+    },
+    Definition {
         key: "http.cors_origins",
         expected: "\"*\" for all, or a list of origins such as [\"https://example.net\"] (in the environment: between commas)",
         set: |c, v| put(&mut c.http_cors_origins, v.origins()),
@@ -179,7 +196,7 @@ const DEFINITIONS: &[Definition] = &[
     },
     Definition {
         key: "hls.part_duration",
-        expected: "a duration from 100ms to 2s, such as \"333ms\"",
+        expected: "a duration from 100ms to 2s, such as \"250ms\"",
         set: |c, v| put(&mut c.hls_part_duration, v.duration(100, 2_000)),
     },
     Definition {

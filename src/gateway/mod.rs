@@ -10,13 +10,16 @@ mod stream_key;
 
 pub use banner::Banner;
 
-use crate::admission::{EgressGuard, Exempt, KeyAttempts};
+use crate::admission::{EgressGuard, Exempt, KeyAttempts, Refusals};
 use crate::auth::{Access, Keyring, Publishing};
 use crate::config::{Config, Credentials, CredentialsError, HoldMode};
 use crate::declarations::Declarations;
 use crate::events::{Feed, Journal, Thresholds};
 use crate::hls::{Hls, HlsSettings};
-use crate::http::{Http, HttpError, HttpSettings, IceServers, Origins, RateSettings, Rooms, TurnCredentials};
+use crate::http::{
+    ForwardedHeader, Http, HttpError, HttpSettings, IceServers, Origins, Proxies, RateSettings, Rooms,
+    TurnCredentials,
+};
 use crate::media::Transcoding;
 use crate::metrics::{self, Metrics};
 use crate::pipeline::{self, HoldPicture, PipelineError, Pipelines, Slate, SlateError};
@@ -149,8 +152,10 @@ impl Gateway {
         let restreams =
             Restreams::new(hub.clone(), store, restream_settings(&config, guard.clone(), pipelines.clone())?);
         let exempt = Exempt::new(config.limits_exempt.iter().copied());
-        let key_attempts = Arc::new(KeyAttempts::new(config.limits_key_attempts_per_minute, exempt.clone()));
-        let rtmp = rtmp(&config, &hub, access.clone(), key_attempts.clone(), exempt.clone()).await?;
+        let refusals = Refusals::default();
+        let key_attempts = KeyAttempts::new(config.limits_key_attempts_per_minute, exempt.clone());
+        let rates = rates(&config, Arc::new(key_attempts.counting(refusals.clone())), exempt, &refusals);
+        let rtmp = rtmp(&config, &hub, access.clone(), &rates).await?;
         let webrtc = WebRtc::start(
             WebRtcSettings {
                 listen: config.webrtc_listen,
@@ -160,6 +165,7 @@ impl Gateway {
                 ice: if config.webrtc_full_ice { IceMode::Full } else { IceMode::Lite },
                 half_open_per_source: config.limits_half_open_per_source,
                 half_open: config.limits_half_open,
+                refusals,
                 transcoding,
             },
             hub.clone(),
@@ -179,7 +185,8 @@ impl Gateway {
         let settings = HttpSettings {
             listen: config.http_listen,
             connections_per_source: config.http_connections_per_source,
-            rates: rates(&config, key_attempts, exempt),
+            proxies: proxies(&config),
+            rates,
             origins: config.http_cors_origins.clone().map_or(Origins::Any, Origins::Only),
             ice_servers: ice_servers(&config),
             about: about::of(&config, started, rtmp.local_addr(), rtmp.tls_addr()),
@@ -355,17 +362,17 @@ async fn rtmp(
     config: &Config,
     hub: &Hub,
     access: Access,
-    key_attempts: Arc<KeyAttempts>,
-    exempt: Exempt,
+    rates: &RateSettings,
 ) -> Result<RtmpServer, GatewayError> {
     let limits = RtmpLimits {
         connections: config.limits_rtmp_connections,
         connections_per_source: config.limits_rtmp_connections_per_source,
         half_open: config.limits_half_open,
         half_open_per_source: config.limits_half_open_per_source,
-        exempt,
+        exempt: rates.exempt.clone(),
+        refusals: rates.refusals.clone(),
     };
-    let authorize = stream_key::authorize(access, key_attempts);
+    let authorize = stream_key::authorize(access, rates.key_attempts.clone());
     let server = RtmpServer::bind(config.rtmp_listen, hub.clone(), authorize).await?.with_limits(limits);
     let (Some(certificate), Some(key)) = (&config.tls_certificate, &config.tls_private_key) else {
         return Ok(server);
@@ -390,7 +397,12 @@ fn restream_settings(
     })
 }
 
-fn rates(config: &Config, key_attempts: Arc<KeyAttempts>, exempt: Exempt) -> RateSettings {
+fn rates(
+    config: &Config,
+    key_attempts: Arc<KeyAttempts>,
+    exempt: Exempt,
+    refusals: &Refusals,
+) -> RateSettings {
     RateSettings {
         posts_per_second: config.limits_posts_per_second,
         post_burst: config.limits_post_burst,
@@ -398,7 +410,16 @@ fn rates(config: &Config, key_attempts: Arc<KeyAttempts>, exempt: Exempt) -> Rat
         session_requests_per_second: config.limits_session_requests_per_second,
         key_attempts,
         exempt,
+        refusals: refusals.clone(),
     }
+}
+
+fn proxies(config: &Config) -> Proxies {
+    let header = match config.http_proxies_follow_rfc_7239 {
+        true => ForwardedHeader::Forwarded,
+        false => ForwardedHeader::XForwardedFor,
+    };
+    Proxies::new(config.http_trusted_proxies.iter().copied(), header)
 }
 
 fn ice_servers(config: &Config) -> IceServers {

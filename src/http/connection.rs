@@ -34,8 +34,6 @@ const STREAMS: u32 = 128;
 const PING_AFTER: Duration = Duration::from_secs(20);
 /// … and has so long for the answer.
 const PONG_WITHIN: Duration = Duration::from_secs(10);
-/// For what an HTTP/2 client that was told to leave has not read yet.
-const LAST_ANSWERS: Duration = Duration::from_secs(60);
 /// What the preface of HTTP/2 begins with, and no method does.
 const PREFACE: &[u8] = b"PRI";
 
@@ -64,7 +62,8 @@ impl Connection {
         let io = TokioIo::new(stream);
         let served = async {
             match first == PREFACE {
-                true => serve_http2(io, peer, site, cancel, watcher).await,
+                // Boxed, so that connections of HTTP/1.1, thousands of which wait for a part, are no larger for it.
+                true => Box::pin(serve_http2(io, peer, site, cancel, watcher)).await,
                 false => serve_http1(io, peer, site, watcher).await,
             }
         };
@@ -117,10 +116,11 @@ async fn serve_http2(
                 break connection.await;
             }
             () = sleep(patience) => match activity.idle(Instant::now()) {
-                // hyper has no timeout for headers here: a client with no whole request is told to leave.
+                // hyper has no timeout for headers here: a client with no whole request is told to leave,
+                // and has as long again to read what it asked for before.
                 None => {
                     connection.as_mut().graceful_shutdown();
-                    match timeout(LAST_ANSWERS, connection.as_mut()).await {
+                    match timeout(HEADERS, connection.as_mut()).await {
                         Ok(ended) => break ended,
                         Err(_) => return,
                     }

@@ -93,7 +93,7 @@ impl Asked {
     }
 }
 
-/// The answer. To HEAD, the accept loop sends its head only.
+/// The answer. That to HEAD tells the length of what GET would bring.
 pub(super) async fn answer(app: &App, asked: Asked) -> Response<Answer> {
     let (_, file) = plain(&asked.uri).unwrap_or_default();
     let mut response = respond(app, &asked.name, file, asked.uri.query(), &asked.wants).await;
@@ -107,6 +107,9 @@ pub(super) async fn answer(app: &App, asked: Asked) -> Response<Answer> {
         duration: asked.began.elapsed(),
         body: if asked.is_head { 0 } else { response.body().size_hint().exact().unwrap_or(0) },
     });
+    if asked.is_head {
+        *response.body_mut() = Either::Left(Full::default()); // hyper would send it over HTTP/2
+    }
     response
 }
 

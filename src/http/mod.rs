@@ -18,6 +18,7 @@ mod metrics;
 mod outputs;
 mod pages;
 mod problem;
+mod proxies;
 mod range;
 mod rates;
 mod request;
@@ -30,6 +31,7 @@ mod tracks;
 pub use api::About;
 pub use cors::Origins;
 pub use ice_servers::{IceServers, TurnCredentials};
+pub use proxies::{ForwardedHeader, Proxies};
 pub use rates::RateSettings;
 pub use server::{Http, HttpError, HttpSettings};
 
@@ -77,6 +79,7 @@ struct App {
     access: Access,
     bitrates: Bitrates,
     rates: Rates,
+    proxies: Proxies,
     origins: Origins,
     ice_servers: IceServers,
     sessions: Sessions,

@@ -22,7 +22,8 @@ pub(super) struct StreamParameter {
     stream: String,
 }
 
-/// The other end of the connection; the accept loop puts it into each request.
+/// The client: the other end of the connection, or whom a trusted proxy names. The accept loop puts it into each
+/// request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
 

@@ -7,12 +7,13 @@
 use super::api::EventReaders;
 use super::bitrate::Bitrates;
 use super::connection::Connection;
+use super::proxies::Proxies;
 use super::rates::{RateSettings, Rates};
 use super::router::router;
 use super::sessions::Sessions;
 use super::site::Site;
 use super::{About, App, IceServers, Origins, Rooms};
-use crate::admission::Places;
+use crate::admission::{Exempt, Limit, Places};
 use crate::auth::Access;
 use hyper_util::server::graceful::GracefulShutdown;
 use std::io;
@@ -39,6 +40,9 @@ pub struct HttpSettings {
     pub listen: SocketAddr,
     /// Connections that one source (an IPv4 address or an IPv6 /64) may hold at a time.
     pub connections_per_source: usize,
+    /// Proxies before us: what they say of their clients counts, and the bound of connections does not hold for
+    /// them.
+    pub proxies: Proxies,
     /// What one source may do how often.
     pub rates: RateSettings,
     /// Whose pages may use WHIP and WHEP.
@@ -86,11 +90,15 @@ impl Http {
         let listen = |why| HttpError::Listen { listen: address, why };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let local = listener.local_addr().map_err(listen)?;
+        let places = Places::new(settings.connections_per_source, CONNECTIONS)
+            .exempting(Exempt::new(settings.proxies.trusted().iter().copied()))
+            .counting(settings.rates.refusals.clone(), Limit::HttpConnections);
         let app = Arc::new(App {
             rooms,
             access,
             bitrates: Bitrates::default(),
             rates: Rates::new(&settings.rates),
+            proxies: settings.proxies,
             origins: settings.origins,
             ice_servers: settings.ice_servers,
             sessions: Sessions::default(),
@@ -102,7 +110,7 @@ impl Http {
             hosts: settings.hosts,
             closing,
         });
-        Ok(Self { listener, local, app, places: Places::new(settings.connections_per_source, CONNECTIONS) })
+        Ok(Self { listener, local, app, places })
     }
 
     /// The address that was taken.

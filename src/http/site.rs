@@ -40,13 +40,14 @@ impl Site {
         peer: SocketAddr,
         mut request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send + use<> {
-        match Asked::read(&request, peer) {
+        let client = self.app.proxies.client(peer, request.headers());
+        match Asked::read(&request, client) {
             Some(asked) => {
                 let app = self.app.clone();
                 future::Either::Left(async move { Ok(hls::answer(&app, asked).await) })
             }
             None => {
-                request.extensions_mut().insert(Peer(peer));
+                request.extensions_mut().insert(Peer(client));
                 request.extensions_mut().insert(self.hangup.clone());
                 let answering = self.router.clone().oneshot(request.map(Body::new));
                 future::Either::Right(Box::pin(async move {

@@ -16,6 +16,8 @@ mod codec_tests;
 mod cut;
 mod demo;
 mod description;
+#[cfg(test)]
+mod drift_tests;
 mod encoded;
 mod encoder;
 mod error;

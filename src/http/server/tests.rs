@@ -24,6 +24,14 @@ struct Running {
 }
 
 async fn run(connections_per_source: usize) -> Running {
+    run_with(connections_per_source, &[], crate::http::RateSettings::off()).await
+}
+
+async fn run_with(
+    connections_per_source: usize,
+    proxies: &[&str],
+    rates: crate::http::RateSettings,
+) -> Running {
     let (hub, _reaper) = Hub::new(Duration::ZERO);
     let pipelines = Pipelines::load(None).expect("GStreamer");
     let settings = HlsSettings {
@@ -52,10 +60,12 @@ async fn run(connections_per_source: usize) -> Running {
         publishing: Publishing::Open,
         keyring: Keyring::empty(),
     };
+    let trusted = proxies.iter().map(|network| network.parse().expect("a network"));
     let settings = HttpSettings {
         listen: any,
         connections_per_source,
-        rates: crate::http::RateSettings::off(),
+        proxies: Proxies::new(trusted, crate::http::ForwardedHeader::XForwardedFor),
+        rates,
         origins: crate::http::Origins::Any,
         ice_servers: crate::http::IceServers::none(),
         open_metrics: false,
@@ -157,6 +167,35 @@ async fn a_source_gets_no_more_connections_than_its_limit() {
     assert_eq!(&answer, b"HTTP/1.1 200");
     assert_eq!(server.exchange(b"").await, "", "closed without an answer");
     drop(first);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn clients_of_a_trusted_proxy_are_told_apart_and_nobody_else_is_believed() {
+    let rates = || crate::http::RateSettings {
+        posts_per_second: Some(std::num::NonZeroU32::MIN),
+        ..crate::http::RateSettings::off()
+    };
+    let post = async |server: &Running, forwarded: &str| {
+        let request = format!(
+            "POST /x/whip HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: text/plain\r\n\
+             content-length: 0\r\n{forwarded}\r\n"
+        );
+        let answer = server.exchange(request.as_bytes()).await;
+        answer.get(9..12).expect("a status").to_owned()
+    };
+    let server = run_with(1, &["127.0.0.1/32"], rates()).await;
+    let held = server.connect().await; // the bound of connections is not for proxies
+    assert_eq!(post(&server, "X-Forwarded-For: 203.0.113.1\r\n").await, "415");
+    assert_eq!(post(&server, "X-Forwarded-For: 203.0.113.1\r\n").await, "429", "the same client");
+    assert_eq!(post(&server, "X-Forwarded-For: 203.0.113.2\r\n").await, "415", "another one");
+    let spoofed = "X-Forwarded-For: 198.51.100.7, 203.0.113.2\r\nForwarded: for=198.51.100.8\r\n";
+    assert_eq!(post(&server, spoofed).await, "429", "what the client wrote itself does not count");
+    drop(held);
+    server.stop().await;
+    let server = run_with(10, &["10.0.0.0/8"], rates()).await;
+    assert_eq!(post(&server, "X-Forwarded-For: 203.0.113.1\r\n").await, "415");
+    assert_eq!(post(&server, "X-Forwarded-For: 203.0.113.2\r\n").await, "429", "this is no proxy of ours");
     server.stop().await;
 }
 

@@ -6,6 +6,7 @@
 
 mod answer;
 mod echo;
+mod extensions;
 mod fan_out;
 mod feedback;
 #[cfg(any(test, feature = "fuzzing"))]

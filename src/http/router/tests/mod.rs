@@ -81,6 +81,7 @@ impl Site {
             access,
             bitrates: Bitrates::default(),
             rates: Rates::new(&rates),
+            proxies: crate::http::Proxies::default(),
             origins: Origins::Any,
             ice_servers: IceServers::none(),
             sessions: Sessions::default(),
