@@ -270,6 +270,7 @@ impl HubShared {
         }
         stream.packets.forget();
         stream.compatible.forget();
+        stream.renditions.forget();
         stream.set_layers(Vec::new());
         self.tell(StreamEvent::PublisherLeft(stream.clone()));
         true
