@@ -30,7 +30,7 @@ macro_rules! embedded {
 }
 
 /// All descriptions: file name and text.
-const EMBEDDED: [(&str, &str); 17] = embedded![
+const EMBEDDED: [(&str, &str); 20] = embedded![
     "demo-audio",
     "demo-video",
     "frames-to-aac",
@@ -41,10 +41,13 @@ const EMBEDDED: [(&str, &str); 17] = embedded![
     "hold-last-picture",
     "hold-slate",
     "hold-still",
+    "ladder-decode",
+    "ladder-rung",
     "mux-audio",
     "mux-video",
     "mux-vp9",
     "opus-packets-to-frames",
+    "opus-packets-to-opus-frames",
     "reordered-frames-to-h264-frames",
     "vp8-packets-to-h264-frames",
     "vp9-packets-to-frames",
@@ -101,7 +104,7 @@ const PACKAGES: [(&str, &[&str]); 5] = [
     ),
     (
         "gstreamer1.0-plugins-bad",
-        &["h264parse", "h265parse", "vp9parse", "voaacenc", "faad", "openh264dec", "av1dec"],
+        &["h264parse", "h265parse", "vp9parse", "opusparse", "voaacenc", "faad", "openh264dec", "av1dec"],
     ),
     ("gstreamer1.0-plugins-ugly", &["x264enc"]),
     ("gstreamer1.0-libav", &["avdec_h264", "avdec_h265", "avdec_aac", "avdec_mp3"]),

@@ -57,6 +57,24 @@ pub(super) enum Depacketizing {
     Av1(Av1Units),
 }
 
+impl Depacketizing {
+    /// For a codec that frames can have: `graph` starts the pipeline of a description, `output` takes what needs
+    /// none. `None` for the other codecs.
+    pub(super) fn unchanged(
+        codec: Codec,
+        graph: impl FnOnce(&'static str) -> Result<Graph, PipelineError>,
+        output: &mpsc::Sender<Encoded>,
+    ) -> Result<Option<Self>, PipelineError> {
+        Ok(Some(match codec {
+            Codec::H264 => Self::Graph(graph("h264-packets-to-frames.launch")?),
+            Codec::Vp9 => Self::Graph(graph("vp9-packets-to-frames.launch")?),
+            Codec::H265 => Self::Gated { graph: graph("h265-packets-to-frames.launch")?, open: false },
+            Codec::Av1 => Self::Av1(Av1Units::new(output.clone())),
+            Codec::Vp8 | Codec::Opus | Codec::Aac | Codec::Mp3 => return Ok(None),
+        }))
+    }
+}
+
 impl Feed {
     /// A feed that waits so long for a hole to be filled.
     pub(super) fn new(depacketizing: Depacketizing, wait: Duration) -> Self {

@@ -26,6 +26,7 @@ mod feed;
 mod fixture;
 mod graph;
 mod hold;
+mod ladder;
 mod layer;
 #[cfg(test)]
 mod live;
@@ -34,6 +35,7 @@ mod pace;
 mod packetise;
 mod part;
 mod rtp;
+mod simulcast;
 mod sound;
 #[cfg(test)]
 mod sound_tests;
@@ -45,6 +47,7 @@ mod tests;
 mod to_compatible;
 mod to_frames;
 mod to_packets;
+mod to_renditions;
 mod vp9;
 
 pub use bridge::run_bridges;

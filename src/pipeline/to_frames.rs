@@ -1,5 +1,5 @@
 //! The bridge from packets to frames (WHIP to HLS and restreams): depacketises video, turns VP8 into H.264
-//! and Opus into AAC.
+//! and, unless Opus is wanted as it is, Opus into AAC.
 //!
 //! Owns one disposable pipeline a track for each epoch of the packet lane. Packets reach GStreamer in
 //! order and with their times on the stream's timeline, so no jitter buffer and no clock is involved.
@@ -9,10 +9,10 @@ use super::assembler::{EpochAssembler, Step};
 use super::bridge::Told;
 use super::encoded::{Encoded, QUEUE, VOAACENC_DELAY, collect};
 use super::encoder::{self, KeyframeClock, Progress};
-use super::feed::{Av1Units, Depacketizing, Feed, PICTURE_WAIT, SOUND_WAIT};
+use super::feed::{Depacketizing, Feed, PICTURE_WAIT, SOUND_WAIT};
 use super::graph::{Graph, fail, failure};
 use super::{PipelineError, Pipelines};
-use crate::media::{Codec, Epoch, Frame, MediaKind, MediaTime, Output, PacketBatch, VideoTranscoding};
+use crate::media::{Codec, Epoch, Frame, MediaKind, MediaTime, OpusFrames, Output, PacketBatch, Transcoding};
 use crate::stream::{BridgeWriter, LayerInfo, Stream, Subscriber};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ const MAX_BACKLOG: Duration = Duration::from_secs(3);
 pub(super) async fn run(
     pipelines: &Pipelines,
     stream: &Arc<Stream>,
-    transcoding: VideoTranscoding,
+    transcoding: Transcoding,
     told: &Told,
 ) -> Result<(), PipelineError> {
     let mut packets = stream.subscribe::<PacketBatch>();
@@ -247,7 +247,7 @@ impl Session {
     fn begin(
         pipelines: &Pipelines,
         source: &Arc<Epoch>,
-        transcoding: VideoTranscoding,
+        transcoding: Transcoding,
         told: &Told,
     ) -> Result<Self, PipelineError> {
         let (sender, encoded) = mpsc::channel(QUEUE);
@@ -268,13 +268,7 @@ impl Session {
         };
         let video = |file| graph(file, MediaKind::Video, 0);
         let depacketizing = match source.tracks.codec(MediaKind::Video) {
-            Some(Codec::H264) => Some(Depacketizing::Graph(video("h264-packets-to-frames.launch")?)),
-            Some(Codec::Vp9) => Some(Depacketizing::Graph(video("vp9-packets-to-frames.launch")?)),
-            Some(Codec::H265) => {
-                Some(Depacketizing::Gated { graph: video("h265-packets-to-frames.launch")?, open: false })
-            }
-            Some(Codec::Av1) => Some(Depacketizing::Av1(Av1Units::new(sender.clone()))),
-            Some(Codec::Vp8) => match transcoding.carriage(Codec::Vp8, Output::Hls) {
+            Some(Codec::Vp8) => match transcoding.video.carriage(Codec::Vp8, Output::Hls) {
                 Ok(_) => Some(Depacketizing::Transcoding {
                     graph: video(TRANSCODER)?,
                     keyframes: KeyframeClock::default(),
@@ -285,13 +279,17 @@ impl Session {
                     None
                 }
             },
-            Some(Codec::Opus | Codec::Aac | Codec::Mp3) | None => None,
+            Some(codec) => Depacketizing::unchanged(codec, video, &sender)?,
+            None => None,
         };
         let audio = match source.tracks.codec(MediaKind::Audio) {
             Some(Codec::Opus) => {
-                let delay = MediaTime::from_ticks(VOAACENC_DELAY, 48_000).as_nanos();
-                let graph = graph("opus-packets-to-frames.launch", MediaKind::Audio, delay)?;
-                Some(Depacketizing::Graph(graph))
+                let (file, delay) = match transcoding.opus {
+                    OpusFrames::Aac => ("opus-packets-to-frames.launch", VOAACENC_DELAY),
+                    OpusFrames::Opus => ("opus-packets-to-opus-frames.launch", 0),
+                };
+                let delay = MediaTime::from_ticks(delay, 48_000).as_nanos();
+                Some(Depacketizing::Graph(graph(file, MediaKind::Audio, delay)?))
             }
             Some(codec) => {
                 warn!(%codec, "There is no bridge from packets to frames for this codec; the track is left out.");

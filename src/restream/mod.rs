@@ -347,12 +347,11 @@ impl Registry {
     /// Puts another worker in the place of one, to begin when that has ended; tells when it has begun.
     fn restart(&mut self, stream: &StreamName, id: &str, rooms: &Rooms) -> Option<oneshot::Receiver<()>> {
         let workers = self.targets.get_mut(stream)?;
-        let worker = workers.iter_mut().find(|worker| worker.target.id == id)?;
+        let index = workers.iter().position(|worker| worker.target.id == id)?;
+        let Worker { target, cancel, task } = workers.remove(index);
         let (begins, begun) = oneshot::channel();
-        let target = worker.target.clone();
-        let old = std::mem::replace(&mut worker.task, tokio::spawn(std::future::ready(())));
-        worker.cancel.cancel();
-        *worker = Worker::start(target, rooms.clone(), Some((old, begins)));
+        cancel.cancel();
+        workers.insert(index, Worker::start(target, rooms.clone(), Some((task, begins))));
         Some(begun)
     }
 }

@@ -1,6 +1,8 @@
 //! Limits of the accept loop, on real sockets and in real time (the slowest takes 10 s).
 
 use super::*;
+use crate::auth::{Keyring, Publishing};
+use crate::declarations::Declarations;
 use crate::events::Journal;
 use crate::hls::{Hls, HlsSettings};
 use crate::http::connection::{HEADER_BYTES, HEADER_COUNT};
@@ -33,12 +35,7 @@ async fn run_with(
 ) -> Running {
     let (hub, _reaper) = Hub::new(Duration::ZERO);
     let pipelines = Pipelines::load(None).expect("GStreamer");
-    let settings = HlsSettings {
-        part_duration: Duration::from_millis(333),
-        segment_duration: Duration::from_secs(2),
-        window: 7,
-        always: false,
-    };
+    let settings = HlsSettings::default();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let webrtc = WebRtcSettings::new(any);
     let journal = Journal::new(std::time::SystemTime::now(), 100);
@@ -59,11 +56,17 @@ async fn run_with(
         hls: Hls::new(settings, pipelines),
         webrtc,
         restreams,
+        rtmp: Arc::default(),
+        declarations: Declarations::load(Store::in_memory(), hub).await.expect("empty"),
         journal,
         webhooks,
         metrics: Metrics::new(sources, false),
     };
-    let access = Access { admin_token: Secret::new("admin-token"), publish_key: None };
+    let access = Access {
+        admin_token: Secret::new("admin-token"),
+        publishing: Publishing::Open,
+        keyring: Keyring::empty(),
+    };
     let trusted = proxies.iter().map(|network| network.parse().expect("a network"));
     let settings = HttpSettings {
         listen: any,
@@ -73,6 +76,8 @@ async fn run_with(
         origins: crate::http::Origins::Any,
         ice_servers: crate::http::IceServers::none(),
         open_metrics: false,
+        about: About::nothing(),
+        hosts: None,
     };
     let http = Http::bind(settings, rooms, access, CancellationToken::new()).await.expect("a port");
     let address = http.local_addr();
