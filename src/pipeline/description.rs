@@ -28,13 +28,12 @@ macro_rules! embedded {
 }
 
 /// All descriptions: file name and text.
-const EMBEDDED: [(&str, &str); 17] = embedded![
+const EMBEDDED: [(&str, &str); 16] = embedded![
     "demo-audio",
     "demo-video",
     "frames-to-aac",
     "frames-to-h264-frames",
     "frames-to-opus",
-    "h264-packets-to-frames",
     "h265-packets-to-frames",
     "hold-last-picture",
     "hold-slate",

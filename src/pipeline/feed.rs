@@ -1,21 +1,17 @@
 //! One track's way from packets to coded frames: put in order, one layer of several, and depacketised.
 //!
-//! Most codecs have a pipeline. AV1 has none, since GStreamer 1.22 knows no AV1 over RTP: its packets are
-//! put together here, and nothing more is needed.
+//! What must be decoded has a pipeline, and so have H.265 and VP9. H.264 and AV1 are put together in Rust.
 
 use super::PipelineError;
-use super::caps::TrackConfig;
 use super::clock::Origin;
-use super::encoded::{Encoded, Unit, rising};
 use super::encoder::{KeyframeClock, force_keyframe};
 use super::graph::Graph;
 use super::layer::{TopLayer, Verdict};
-use crate::media::av1::{Depacketizer, SequenceHeader};
-use crate::media::{Codec, MediaKind, MediaTime, Packet, ReorderBuffer, Reordered, VideoTrack};
+use super::units::{Av1Units, H264Units};
+use crate::media::{MediaKind, MediaTime, Packet, ReorderBuffer, Reordered};
 use crate::stream::LayerInfo;
 use gstreamer as gst;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 use tracing::debug;
 
 /// A hole in the picture's packets is waited for this long: all requests for a packet that are made (ingest's
@@ -53,7 +49,9 @@ pub(super) enum Depacketizing {
     Gated { graph: Graph, open: bool },
     /// A pipeline does it, decodes, and encodes again.
     Transcoding { graph: Graph, keyframes: KeyframeClock, timestamp: Option<u32> },
-    /// AV1.
+    /// H.264, without a pipeline.
+    H264(H264Units),
+    /// AV1, without a pipeline.
     Av1(Av1Units),
 }
 
@@ -130,7 +128,8 @@ impl Feed {
         match &mut self.depacketizing {
             Depacketizing::Graph(_) | Depacketizing::Transcoding { .. } => {}
             Depacketizing::Gated { open, .. } => *open = false,
-            Depacketizing::Av1(units) => units.depacketizer.lost(),
+            Depacketizing::H264(units) => units.lost(),
+            Depacketizing::Av1(units) => units.lost(),
         }
     }
 
@@ -154,50 +153,9 @@ impl Feed {
                 }
                 graph.push(rtp(packet, sequence)?).map(|()| false)
             }
+            Depacketizing::H264(units) => units.push(packet),
             Depacketizing::Av1(units) => units.push(packet),
         }
-    }
-}
-
-/// AV1 packets into coded frames.
-#[derive(Debug)]
-pub(super) struct Av1Units {
-    depacketizer: Depacketizer,
-    output: mpsc::Sender<Encoded>,
-    sequence_header: Option<SequenceHeader>,
-    last: Option<MediaTime>,
-}
-
-impl Av1Units {
-    /// Whose frames go to `output`.
-    pub(super) fn new(output: mpsc::Sender<Encoded>) -> Self {
-        Self { depacketizer: Depacketizer::default(), output, sequence_header: None, last: None }
-    }
-
-    fn push(&mut self, packet: &Packet) -> Result<bool, PipelineError> {
-        let Some(unit) = self.depacketizer.push(packet) else {
-            return Ok(self.depacketizer.needs_keyframe());
-        };
-        let lost = |_| PipelineError::OutputLost { file: "AV1 packets to frames" };
-        if self.sequence_header.replace(unit.sequence_header) != Some(unit.sequence_header) {
-            let config = TrackConfig::Video(track(&unit.sequence_header));
-            self.output.try_send(Encoded::Configured(config)).map_err(lost)?;
-        }
-        let (kind, pts) = (MediaKind::Video, rising(&mut self.last, packet.pts));
-        let unit = Unit { kind, pts, keyframe: unit.keyframe, data: unit.data };
-        self.output.try_send(Encoded::Unit(unit)).map_err(lost)?;
-        Ok(false)
-    }
-}
-
-fn track(header: &SequenceHeader) -> VideoTrack {
-    VideoTrack {
-        codec: Codec::Av1,
-        resolution: Some(header.resolution),
-        frame_rate: None,
-        codec_data: header.record(),
-        fmtp: String::new(),
-        reordered: false,
     }
 }
 

@@ -42,6 +42,7 @@ mod tests;
 mod to_compatible;
 mod to_frames;
 mod to_packets;
+mod units;
 mod vp9;
 
 pub use bridge::run_bridges;

@@ -9,8 +9,9 @@ use super::assembler::{EpochAssembler, Step};
 use super::bridge::Told;
 use super::encoded::{Encoded, QUEUE, VOAACENC_DELAY, collect};
 use super::encoder::{self, KeyframeClock, Progress};
-use super::feed::{Av1Units, Depacketizing, Feed, PICTURE_WAIT, SOUND_WAIT};
+use super::feed::{Depacketizing, Feed, PICTURE_WAIT, SOUND_WAIT};
 use super::graph::{Graph, fail, failure};
+use super::units::{Av1Units, H264Units};
 use super::{PipelineError, Pipelines};
 use crate::media::{Codec, Epoch, Frame, MediaKind, MediaTime, Output, PacketBatch, VideoTranscoding};
 use crate::stream::{BridgeWriter, LayerInfo, Stream, Subscriber};
@@ -268,7 +269,7 @@ impl Session {
         };
         let video = |file| graph(file, MediaKind::Video, 0);
         let depacketizing = match source.tracks.codec(MediaKind::Video) {
-            Some(Codec::H264) => Some(Depacketizing::Graph(video("h264-packets-to-frames.launch")?)),
+            Some(Codec::H264) => Some(Depacketizing::H264(H264Units::new(sender.clone()))),
             Some(Codec::Vp9) => Some(Depacketizing::Graph(video("vp9-packets-to-frames.launch")?)),
             Some(Codec::H265) => {
                 Some(Depacketizing::Gated { graph: video("h265-packets-to-frames.launch")?, open: false })
