@@ -31,7 +31,7 @@ async fn vanishes(protocol: Protocol) {
     let mut viewer = Viewer::start(&server).await;
     viewer.picture(seconds(5)).await;
     let mut events = Events::of(&server, &viewer).await;
-    events.wait_for("active", seconds(2)).await;
+    events.wait_for("active", seconds(10)).await;
     let hls = Hls::open(&server.client, &server.url("/show/index.m3u8"), seconds(15)).await;
     let video = hls.video.clone().expect("a video rendition");
 
@@ -39,7 +39,7 @@ async fn vanishes(protocol: Protocol) {
     let vanished = Instant::now();
     let stalled = state(&server, "stalled", seconds(3)).await;
     assert!(!stalled["source"].is_null(), "it keeps the name: {stalled}");
-    events.wait_for("inactive", seconds(1)).await;
+    events.wait_for("inactive", seconds(5)).await;
     println!("{protocol:?}: stalled after {:?}", vanished.elapsed());
     let waiting = state(&server, "waiting", seconds(10).saturating_sub(vanished.elapsed())).await;
     let left = Instant::now();
@@ -108,7 +108,7 @@ async fn returns(first: Protocol, second: Protocol) {
     assert!(back.elapsed() <= seconds(2), "{:?}", back.elapsed());
     assert!(resumed.is_decodable_start(), "{resumed:?}");
     for _ in 0..60 {
-        viewer.picture(seconds(2)).await;
+        viewer.picture(seconds(5)).await;
     }
     viewer.goes_on_without_a_break(seen);
 
@@ -145,7 +145,7 @@ async fn rel02_an_rtmp_publisher_that_pauses_goes_on_in_its_session() {
     let live = state(&server, "live", seconds(2)).await;
     assert_eq!(live["source"]["since"], since, "the same session");
     for _ in 0..90 {
-        viewer.picture(seconds(4)).await;
+        viewer.picture(seconds(5)).await;
     }
     viewer.numbers_go_on();
     breaks_once(&hls).await;
@@ -176,7 +176,7 @@ async fn rel02_a_whip_publisher_that_pauses_is_asked_for_a_keyframe_and_goes_on_
     println!("a keyframe {:?} after the pause", resumed.elapsed());
     assert!(client.sender().keyframe_requests() > asked && resumed.elapsed() < seconds(2));
     for _ in 0..60 {
-        viewer.picture(seconds(2)).await;
+        viewer.picture(seconds(5)).await;
     }
     viewer.goes_on_without_a_break(again);
 }
@@ -205,17 +205,17 @@ async fn rel02_a_publisher_that_left_politely_is_waited_for() {
     let mut viewer = Viewer::start(&server).await;
     viewer.picture(seconds(5)).await;
     let mut events = Events::of(&server, &viewer).await;
-    events.wait_for("active", seconds(2)).await;
+    events.wait_for("active", seconds(10)).await;
     ffmpeg.leave().await;
     state(&server, "waiting", seconds(2)).await;
-    events.wait_for("inactive", seconds(1)).await;
+    events.wait_for("inactive", seconds(5)).await;
     viewer.read_what_is_there();
     let seen = viewer.pictures.len();
     let _two = Publisher::start(Protocol::Whip, &server).await;
-    events.wait_for("active", seconds(1)).await;
+    events.wait_for("active", seconds(10)).await;
     assert!(viewer.picture(seconds(2)).await.is_decodable_start());
     for _ in 0..30 {
-        viewer.picture(seconds(2)).await;
+        viewer.picture(seconds(5)).await;
     }
     viewer.goes_on_without_a_break(seen);
 }

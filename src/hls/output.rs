@@ -338,7 +338,7 @@ impl Packager<'_> {
         let Some(stretch) = &mut self.stretch else { return };
         let mut drained = Vec::new();
         for track in &mut stretch.tracks {
-            let Some(muxer) = track.muxer.take() else { continue };
+            let Some(muxer) = track.end(&stretch.epoch) else { continue };
             let drain = async {
                 muxer.finish().await;
                 while let Some(output @ (MuxOutput::Init(_) | MuxOutput::Part(_))) =
@@ -434,6 +434,17 @@ impl Track {
             Some(transcoder) => transcoder.push(frame)?.iter().try_for_each(|frame| muxer.push(frame)),
             None => muxer.push(frame),
         }
+    }
+
+    /// The muxer, if it has not been ended, with all that this track has for it.
+    fn end(&mut self, epoch: &Arc<Epoch>) -> Option<Muxer> {
+        let muxer = self.muxer.take()?;
+        if let Some(transcoder) = &mut self.transcoder {
+            // What fails now has failed before, and was told then.
+            let inside = transcoder.finish(epoch).unwrap_or_default();
+            let _ = inside.iter().try_for_each(|frame| muxer.push(frame));
+        }
+        Some(muxer)
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) enum Depacketizing {
     Graph(Graph),
     /// A pipeline does it, which must not be given anything between a loss and the next keyframe.
     Gated { graph: Graph, open: bool },
+    /// A pipeline takes payloads as they are, decodes, and encodes again: sound.
+    Sound(Graph),
     /// A pipeline does it, decodes, and encodes again.
     Transcoding { graph: Graph, keyframes: KeyframeClock, timestamp: Option<u32> },
     /// H.264, without a pipeline.
@@ -122,11 +124,18 @@ impl Feed {
         matches!(self.depacketizing, Depacketizing::Transcoding { .. })
     }
 
+    /// Says that no more comes: what a pipeline for sound has inside comes out.
+    pub(super) fn finish(&self) {
+        if let Depacketizing::Sound(graph) = &self.depacketizing {
+            graph.end_of_stream();
+        }
+    }
+
     /// Pipelines see a loss in the sequence numbers, drop what depends on it and wish for a keyframe.
     fn lose(&mut self, packets: u64) {
         self.sequence = self.sequence.wrapping_add(packets as u16);
         match &mut self.depacketizing {
-            Depacketizing::Graph(_) | Depacketizing::Transcoding { .. } => {}
+            Depacketizing::Graph(_) | Depacketizing::Sound(_) | Depacketizing::Transcoding { .. } => {}
             Depacketizing::Gated { open, .. } => *open = false,
             Depacketizing::H264(units) => units.lost(),
             Depacketizing::Av1(units) => units.lost(),
@@ -138,6 +147,9 @@ impl Feed {
         let sequence = self.sequence;
         match &mut self.depacketizing {
             Depacketizing::Graph(graph) => graph.push(rtp(packet, sequence)?).map(|()| false),
+            Depacketizing::Sound(graph) => graph
+                .push(timed(gst::Buffer::from_slice(packet.payload.clone()), packet.pts)?)
+                .map(|()| false),
             Depacketizing::Gated { graph, open } => {
                 *open |= packet.keyframe;
                 if *open {
@@ -175,7 +187,13 @@ fn rtp(packet: &Packet, sequence: u16) -> Result<gst::Buffer, PipelineError> {
     let mut buffer = gst::Buffer::from_slice(header);
     if let Some(buffer) = buffer.get_mut() {
         buffer.append_memory(gst::Memory::from_slice(packet.payload.clone()));
-        let time = Origin::INTERNAL.place(packet.pts)?;
+    }
+    timed(buffer, packet.pts)
+}
+
+fn timed(mut buffer: gst::Buffer, pts: MediaTime) -> Result<gst::Buffer, PipelineError> {
+    if let Some(buffer) = buffer.get_mut() {
+        let time = Origin::INTERNAL.place(pts)?;
         buffer.set_pts(time);
         buffer.set_dts(time);
     }

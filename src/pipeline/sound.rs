@@ -50,14 +50,15 @@ impl Transcoder {
         let graph = Graph::build(pipelines, "frames-to-aac.launch", &values, move |error| {
             fail(&report, error);
         })?;
-        graph.source().set_caps(Some(&caps::of_sound(track, "decoded")?));
+        let caps = caps::of_sound(track, "decoded")?;
         let delay = MediaTime::from_ticks(VOAACENC_DELAY, 48_000).as_nanos();
         collect(&graph, MediaKind::Audio, delay, encoded, failed);
         graph.start()?;
+        graph.source().set_caps(Some(&caps));
         Ok(Self(graph))
     }
 
-    /// Takes the next frame. Never blocks.
+    /// Takes the next frame, and works on it. Never waits.
     pub(super) fn push(&self, frame: &Frame) -> Result<(), PipelineError> {
         let mut buffer = gst::Buffer::from_slice(frame.data.clone());
         if let Some(buffer) = buffer.get_mut() {
@@ -66,9 +67,14 @@ impl Transcoder {
         }
         self.0.push(buffer)
     }
+
+    /// Says that no more comes: what is inside comes out.
+    pub(super) fn finish(&self) {
+        self.0.end_of_stream();
+    }
 }
 
-/// One epoch's sound as AAC, frame by frame: what goes in comes out of a later call.
+/// One epoch's sound as AAC, frame by frame.
 #[derive(Debug)]
 pub struct AacSound {
     transcoder: Transcoder,
@@ -91,15 +97,20 @@ impl AacSound {
         Ok(Some((Self { transcoder, encoded, failed }, aac_track())))
     }
 
-    /// Takes a frame; gives those that have become ready since the last call, of the same epoch. Never
-    /// blocks.
+    /// Takes a frame and works on it; gives those that are ready, of the same epoch. Never waits.
     pub fn push(&mut self, frame: &Frame) -> Result<Vec<Frame>, PipelineError> {
         self.transcoder.push(frame)?;
         self.ready(&frame.epoch)
     }
 
+    /// No more comes: gives the frames that were still inside.
+    pub fn finish(&mut self, epoch: &Arc<Epoch>) -> Result<Vec<Frame>, PipelineError> {
+        self.transcoder.finish();
+        self.ready(epoch)
+    }
+
     /// The frames that have become ready since the last call, for the epoch they came from.
-    pub fn ready(&mut self, epoch: &Arc<Epoch>) -> Result<Vec<Frame>, PipelineError> {
+    fn ready(&mut self, epoch: &Arc<Epoch>) -> Result<Vec<Frame>, PipelineError> {
         if let Some(error) = self.failed.borrow().as_ref() {
             return Err(error.clone());
         }

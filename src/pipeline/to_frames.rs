@@ -12,7 +12,7 @@ use super::encoder::{self, KeyframeClock, Progress};
 use super::feed::{Depacketizing, Feed, PICTURE_WAIT, SOUND_WAIT};
 use super::graph::{Graph, fail, failure};
 use super::units::{Av1Units, H264Units};
-use super::{PipelineError, Pipelines};
+use super::{PipelineError, Pipelines, caps};
 use crate::media::{Codec, Epoch, Frame, MediaKind, MediaTime, Output, PacketBatch, VideoTranscoding};
 use crate::stream::{BridgeWriter, LayerInfo, Stream, Subscriber};
 use std::sync::Arc;
@@ -27,6 +27,12 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Browsers send keyframes only when asked; segments begin with one. So one is wished for when the
 /// last is so old, in media time.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(1950);
+/// Sound without pictures is taken in bursts of so many packets: each is 20 ms, commonly.
+const SOUNDS_AT_ONCE: usize = 3;
+/// Batches that may wait in the lane for the end of a picture.
+const MOST_BATCHES_ASLEEP: usize = 256;
+/// Batches taken in a row, before others have a turn on the thread.
+const BATCHES_AT_ONCE: usize = 16;
 /// A cached group of pictures longer than this is not worth catching up with: a keyframe is faster.
 const MAX_BACKLOG: Duration = Duration::from_secs(3);
 
@@ -61,6 +67,7 @@ pub(super) async fn run(
     };
     let mut session = Session::begin(pipelines, &first.epoch, transcoding, told)?;
     bridge.take(&mut session, &first)?;
+    bridge.hand_over(&mut session);
     let mut ask_again = tokio::time::interval(ASK_EVERY);
     loop {
         let deadline = session.deadline().into_iter().chain(bridge.keyframes.deadline()).min();
@@ -68,16 +75,7 @@ pub(super) async fn run(
         tokio::select! {
             biased;
             error = failure(&mut session.failed) => return Err(error),
-            Some(encoded) = session.encoded.recv() => {
-                let steps = match encoded {
-                    Encoded::Configured(config) => session.epochs.configured(config),
-                    Encoded::Unit(unit) => {
-                        session.progress.came_out(&unit);
-                        session.epochs.unit(Instant::now(), unit)
-                    }
-                };
-                bridge.follow(steps, &session);
-            }
+            Some(encoded) = session.encoded.recv() => bridge.came_out(&mut session, encoded),
             _ = ask_again.tick(), if lacks_video => bridge.keyframes.ask(Wish::Any),
             () = session.keyframe_wanted.notified() => bridge.keyframes.ask(Wish::Any),
             () = sleep_until(deadline) => {
@@ -88,15 +86,25 @@ pub(super) async fn run(
                 let steps = session.epochs.tick(Instant::now());
                 bridge.follow(steps, &session);
             }
-            batch = packets.recv() => {
-                let Some(batch) = batch else {
+            more = packets.due(session.pace()) => {
+                if !more {
                     return Ok(());
-                };
-                if batch.epoch.id != session.source.id {
-                    debug!(stream = %stream.name(), "The packets' configuration changed.");
-                    session = Session::begin(pipelines, &batch.epoch, transcoding, told)?;
                 }
-                bridge.take(&mut session, &batch)?;
+                let mut taken = 0;
+                while taken < BATCHES_AT_ONCE && let Some(batch) = packets.try_recv() {
+                    if batch.epoch.id != session.source.id {
+                        debug!(stream = %stream.name(), "The packets' configuration changed.");
+                        session.finish();
+                        bridge.hand_over(&mut session);
+                        session = Session::begin(pipelines, &batch.epoch, transcoding, told)?;
+                    }
+                    bridge.take(&mut session, &batch)?;
+                    taken += 1;
+                }
+                bridge.hand_over(&mut session);
+                if taken == BATCHES_AT_ONCE {
+                    tokio::task::yield_now().await;
+                }
             }
         }
     }
@@ -141,6 +149,24 @@ impl Bridge {
             self.keyframes.ask(wish);
         }
         Ok(())
+    }
+
+    /// Writes all that has come out.
+    fn hand_over(&mut self, session: &mut Session) {
+        while let Ok(encoded) = session.encoded.try_recv() {
+            self.came_out(session, encoded);
+        }
+    }
+
+    fn came_out(&mut self, session: &mut Session, encoded: Encoded) {
+        let steps = match encoded {
+            Encoded::Configured(config) => session.epochs.configured(config),
+            Encoded::Unit(unit) => {
+                session.progress.came_out(&unit);
+                session.epochs.unit(Instant::now(), unit)
+            }
+        };
+        self.follow(steps, session);
     }
 
     fn follow(&mut self, steps: Vec<Step>, session: &Session) {
@@ -292,7 +318,9 @@ impl Session {
             Some(Codec::Opus) => {
                 let delay = MediaTime::from_ticks(VOAACENC_DELAY, 48_000).as_nanos();
                 let graph = graph("opus-packets-to-frames.launch", MediaKind::Audio, delay)?;
-                Some(Depacketizing::Graph(graph))
+                // RFC 7587 §4.1: what is sent may be either, and is decoded as stereo.
+                graph.source().set_caps(Some(&caps::opus_in_stereo()));
+                Some(Depacketizing::Sound(graph))
             }
             Some(codec) => {
                 warn!(%codec, "There is no bridge from packets to frames for this codec; the track is left out.");
@@ -342,14 +370,41 @@ impl Session {
     /// Hands over what is in order, or given up.
     fn pump(&mut self) -> Result<Option<Wish>, PipelineError> {
         let now = Instant::now();
+        // A pipeline that failed refuses what comes; why, it has told before.
+        let cause = |refused| self.failed.borrow().clone().unwrap_or(refused);
         if let Some(audio) = &mut self.audio {
-            audio.pump(now)?;
+            audio.pump(now).map_err(cause)?;
         }
         let needs_keyframe = match &mut self.video {
-            Some(video) => video.pump(now)?,
+            Some(video) => video.pump(now).map_err(cause)?,
             None => false,
         };
         Ok(needs_keyframe.then_some(Wish::Any))
+    }
+
+    /// Which of the batches to come are worth waking up for: those with the end of a picture, and whatever
+    /// needs a decision. Sound waits for the next picture, or for some more of it.
+    fn pace(&self) -> impl FnMut(&PacketBatch) -> bool + Send + 'static {
+        let epoch = self.source.id;
+        let (mut sounds, mut passed) = (0, 0);
+        move |batch| {
+            passed += 1;
+            let mut due = batch.epoch.id != epoch || passed >= MOST_BATCHES_ASLEEP;
+            for packet in &batch.packets {
+                match packet.kind {
+                    MediaKind::Video => due |= packet.marker,
+                    MediaKind::Audio => sounds += 1,
+                }
+            }
+            due || sounds >= SOUNDS_AT_ONCE
+        }
+    }
+
+    /// No more comes of this epoch: the sound inside comes out.
+    fn finish(&self) {
+        if let Some(audio) = &self.audio {
+            audio.finish();
+        }
     }
 
     /// There is a video track, and it has not begun.
