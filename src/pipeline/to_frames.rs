@@ -71,7 +71,7 @@ pub(super) async fn run(
     let mut ask_again = tokio::time::interval(ASK_EVERY);
     loop {
         let deadline = session.deadline().into_iter().chain(bridge.keyframes.deadline()).min();
-        let lacks_video = session.lacks_video();
+        let (lacks_video, pace) = (session.lacks_video(), session.pace());
         tokio::select! {
             biased;
             error = failure(&mut session.failed) => return Err(error),
@@ -86,7 +86,7 @@ pub(super) async fn run(
                 let steps = session.epochs.tick(Instant::now());
                 bridge.follow(steps, &session);
             }
-            more = packets.due(session.pace()) => {
+            more = packets.due(pace) => {
                 if !more {
                     return Ok(());
                 }
