@@ -22,6 +22,7 @@ mod time;
 mod timeline;
 mod track;
 mod transcoding;
+mod unwrapping;
 pub mod vp8;
 pub mod vp9;
 
@@ -35,8 +36,7 @@ pub use packet::{Packet, PacketBatch};
 pub use reorder::{ReorderBuffer, Reordered};
 pub use secret::Secret;
 pub use time::MediaTime;
-pub use timeline::{
-    RtpClock, SenderReport, Sequence, SequenceUnwrapper, Timeline, TimestampJump, TimestampUnwrapper,
-};
+pub use timeline::{RtpClock, SenderReport, Timeline, TimestampJump};
 pub use track::{AudioTrack, Tracks, VideoTrack};
 pub use transcoding::{Carriage, NoCarriage, Output, VideoTranscoding};
+pub use unwrapping::{Sequence, SequenceUnwrapper, TimestampUnwrapper};
