@@ -186,7 +186,7 @@ async fn a_pipeline_that_fails_is_replaced_in_a_new_epoch() {
     let (batches, tracks) = packetize(&frames).await;
     let folder = tempfile::tempdir().expect("a folder");
     let text = include_str!("../../pipelines/opus-packets-to-frames.launch");
-    let failing = text.replace("! appsink", "! identity error-after=40 ! appsink");
+    let failing = text.replace("! appsink", "! identity error-after=150 ! appsink");
     std::fs::write(folder.path().join("opus-packets-to-frames.launch"), failing).expect("written");
     let live = Live::<PacketBatch>::new(Some(folder.path()));
     let mut reader = live.stream.subscribe::<Frame>();

@@ -7,6 +7,7 @@ use super::clock::Origin;
 use super::encoder::{KeyframeClock, force_keyframe};
 use super::graph::Graph;
 use super::layer::{TopLayer, Verdict};
+use super::sound;
 use super::units::{Av1Units, H264Units};
 use crate::media::{MediaKind, MediaTime, Packet, ReorderBuffer, Reordered};
 use crate::stream::LayerInfo;
@@ -127,7 +128,7 @@ impl Feed {
     /// Says that no more comes: what a pipeline for sound has inside comes out.
     pub(super) fn finish(&self) {
         if let Depacketizing::Sound(graph) = &self.depacketizing {
-            graph.end_of_stream();
+            sound::drain(graph);
         }
     }
 

@@ -9,6 +9,7 @@ use super::graph::{Graph, fail};
 use super::{PipelineError, Pipelines, caps};
 use crate::media::{AudioTrack, Codec, Epoch, Frame, MediaKind, MediaTime};
 use bytes::Bytes;
+use gst::prelude::*;
 use gstreamer as gst;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -70,8 +71,21 @@ impl Transcoder {
 
     /// Says that no more comes: what is inside comes out.
     pub(super) fn finish(&self) {
-        self.0.end_of_stream();
+        drain(&self.0);
     }
+}
+
+/// Ends a pipeline whose `encoder` is `voaacenc`: that keeps the last samples unless others follow.
+pub(super) fn drain(graph: &Graph) {
+    /// What is inside, and what a frame may lack, of stereo in 16 bits.
+    const SILENCE: usize = (VOAACENC_DELAY as usize + 1023) * 4;
+    let encoder = graph.element("encoder").and_then(|encoder| encoder.static_pad("sink"));
+    // Without caps nothing has come so far.
+    if let Some(pad) = encoder.filter(|pad| pad.current_caps().is_some()) {
+        // Refused only by a pipeline that has failed, and told why.
+        let _ = pad.chain(gst::Buffer::from_slice([0; SILENCE]));
+    }
+    graph.end_of_stream();
 }
 
 /// One epoch's sound as AAC, frame by frame.
