@@ -65,6 +65,13 @@ pub enum TlsError {
 const CERTIFICATE: &str = "tls.certificate";
 const PRIVATE_KEY: &str = "tls.private_key";
 
+/// Makes the cryptography of our TLS that of all libraries in this process that ask for one. Any number of
+/// times.
+pub fn install_provider() {
+    // An error says that there is one already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
 impl ServerTls {
     /// Reads PEM files: the certificate with its chain, the server's own first, and the private key.
     pub fn load(certificate: &Path, private_key: &Path) -> Result<Self, TlsError> {

@@ -98,7 +98,7 @@ async fn keys_are_made_on_the_first_start_and_kept() {
             assert!(content.trim().len() >= 16, "{name} holds a secret");
         }
         // One of them opens the API; all of them are printed for the operator.
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let client = common::http_client().build().expect("a client");
         let mut opened = 0;
         for (_, content) in &keys {
             let url = format!("http://127.0.0.1:{http}/api/v1/streams");
@@ -138,7 +138,7 @@ fn on_ports(http: u16, state: &Path) -> Command {
 }
 
 async fn healthy(port: u16) {
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let client = common::http_client().build().expect("a client");
     let url = format!("http://127.0.0.1:{port}/healthz");
     eventually(&format!("{url} answers"), seconds(15), || async {
         client.get(&url).send().await.ok().filter(|answer| answer.status() == 200).map(|_| ())

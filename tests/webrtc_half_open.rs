@@ -42,7 +42,7 @@ async fn w18_half_open_sessions_are_limited_for_each_source_and_freed() {
         assert!(kind.starts_with("application/problem+json"), "{kind}");
     }
     // Another source is let in.
-    let elsewhere = Client::builder().no_proxy().local_address("127.0.0.2".parse().ok()).build();
+    let elsewhere = common::http_client().local_address("127.0.0.2".parse().ok()).build();
     let elsewhere = elsewhere.expect("a client");
     let response = post(&server, &elsewhere, "/show/whep", false).await;
     assert_eq!(response.status(), 201);

@@ -189,7 +189,7 @@ pub async fn w15(endpoint: &Endpoint, relations: &[&str]) {
 
 /// W17: nothing is redirected, whatever the path looks like, but by 307.
 pub async fn w17(endpoint: &Endpoint) {
-    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
+    let client = super::http_client().redirect(reqwest::redirect::Policy::none()).build();
     let client = client.expect("a client");
     let path = endpoint.path();
     let session = endpoint.open().await.path;

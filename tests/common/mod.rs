@@ -9,6 +9,7 @@
 mod browser;
 pub mod checklist;
 mod endpoint;
+mod event_stream;
 mod ffmpeg;
 mod heard;
 mod hls;
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 
 pub use browser::Browser;
 pub use endpoint::{Endpoint, FRAGMENT, Opened, header, offer, problem};
+pub use event_stream::{EventStream, Told};
 pub use ffmpeg::{Ffmpeg, Source};
 pub use heard::{Tone, heard_in_file, heard_in_packets};
 pub use hls::{Hls, Playlist};
@@ -69,6 +71,12 @@ where
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// An HTTP client to be described further.
+pub fn http_client() -> reqwest::ClientBuilder {
+    tidegate::tls::install_provider();
+    reqwest::Client::builder().no_proxy()
 }
 
 /// A number of seconds as a duration.

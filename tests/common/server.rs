@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
-use super::{Process, eventually, free_tcp_port, free_udp_port, seconds};
+use super::{Process, eventually, free_tcp_port, free_udp_port, http_client, seconds};
 
 /// The admin token that each server under test is given.
 pub const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
@@ -201,7 +201,7 @@ impl ServerBuilder {
         }
         command.args(&self.args);
         let mut process = Process::spawn("tidegate", &mut command);
-        let client = Client::builder().no_proxy().build().expect("a client");
+        let client = http_client().build().expect("a client");
         let health = format!("http://127.0.0.1:{http}/healthz");
         let deadline = std::time::Instant::now() + seconds(20);
         loop {
