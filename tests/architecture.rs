@@ -62,6 +62,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tower", &["http"]),
     ("tower_http", &["http"]),
     ("rust_embed", &["http"]),
+    ("utoipa_axum", &["http"]),
     ("clap", &["config", "main"]),
     ("toml", &["config"]),
     ("tracing_subscriber", &["telemetry"]),

@@ -7,8 +7,9 @@ use super::directives::Directives;
 use super::limits::Limits;
 use super::names::{File, Piece};
 use super::snapshot::Snapshot;
+use super::text::Text;
 use super::viewers::Viewers;
-use super::{Cache, HlsError, Served, Viewer};
+use super::{Cache, HlsError, Request, Served};
 use crate::media::MediaKind;
 use crate::stream::Stream;
 use bytes::Bytes;
@@ -57,7 +58,7 @@ pub(super) struct Numbers {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Programme {
     /// The multivariant playlist, once each rendition has a segment.
-    pub multivariant: Option<Bytes>,
+    pub multivariant: Option<Text>,
     /// The video rendition and the token in its media names.
     pub video: Option<RenditionView>,
     /// The audio rendition.
@@ -149,30 +150,42 @@ impl Live {
     }
 
     /// As [`Hls::serve`](super::Hls::serve).
-    pub async fn serve(&self, file: &str, query: Option<&str>, viewer: Viewer) -> Result<Served, HlsError> {
-        let unknown = || HlsError::UnknownFile(file.into());
-        let file = File::parse(file).ok_or_else(unknown)?;
-        self.viewers.seen(Instant::now(), viewer);
+    pub async fn serve(&self, request: Request<'_>) -> Result<Served, HlsError> {
+        let Request { query, gzip, .. } = request;
+        let unknown = || HlsError::UnknownFile(request.file.into());
+        let file = File::parse(request.file).ok_or_else(unknown)?;
+        self.viewers.seen(Instant::now(), request.viewer);
         match file {
             File::Multivariant => {
-                let body = self.playable().await?.multivariant.clone().ok_or_else(unknown)?;
-                Ok(playlist(body, Duration::from_secs(1)))
+                let programme = self.playable().await?;
+                let text = programme.multivariant.as_ref().ok_or_else(unknown)?;
+                Ok(playlist(text, gzip, Duration::from_secs(1)))
             }
             File::Playlist(kind) => {
                 let directives = Directives::parse(query)?;
                 let view = self.playable().await?.view(kind).cloned().ok_or_else(unknown)?;
-                self.serve_playlist(view, directives).await
+                self.serve_playlist(view, directives, gzip).await
             }
             File::Media(kind, run, piece) => {
                 let view = self.programme.borrow().view(kind).cloned();
-                let view = view.filter(|view| &*view.run == run).ok_or_else(unknown)?;
-                let body = self.media(view, piece).await?.ok_or_else(unknown)?;
+                let mut view = view.filter(|view| &*view.run == run).ok_or_else(unknown)?;
+                let Some(body) = self.media(&mut view, piece).await? else {
+                    return Err(self.missing(request.file, &view.states.borrow(), piece));
+                };
                 let content_type = match kind {
                     MediaKind::Video => "video/mp4",
                     MediaKind::Audio => "audio/mp4",
                 };
-                Ok(Served { content_type, cache: Cache::Immutable, body })
+                Ok(Served { content_type, cache: Cache::Immutable, gzipped: false, body })
             }
+        }
+    }
+
+    /// Why there is no `piece` now: caches may remember that something is gone, not that it is yet to come.
+    fn missing(&self, file: &str, state: &Snapshot, piece: Piece) -> HlsError {
+        match state.expects(piece, &self.limits) {
+            true => HlsError::NotYet(file.into()),
+            false => HlsError::UnknownFile(file.into()),
         }
     }
 
@@ -193,6 +206,7 @@ impl Live {
         &self,
         mut view: RenditionView,
         directives: Directives,
+        gzip: bool,
     ) -> Result<Served, HlsError> {
         directives.check(&view.states.borrow(), &self.limits)?;
         let state = match directives.block {
@@ -200,21 +214,21 @@ impl Live {
             None => joinable(&mut view).await,
         };
         let delta = if directives.skip && !state.ended { state.delta() } else { None };
-        let body = delta.unwrap_or_else(|| state.playlist()).clone();
+        let text = delta.unwrap_or_else(|| state.playlist());
         // A version that was asked for by its number stays right; the newest is old at once.
         let max_age = match directives.block {
             Some(_) => self.limits.target_duration(),
             None => Duration::from_secs(1),
         };
-        Ok(playlist(body, max_age))
+        Ok(playlist(text, gzip, max_age))
     }
 
     /// A piece of media; the one that is hinted is waited for (RFC 8216bis §6.2.6).
-    async fn media(&self, mut view: RenditionView, piece: Piece) -> Result<Option<Bytes>, HlsError> {
+    async fn media(&self, view: &mut RenditionView, piece: Piece) -> Result<Option<Bytes>, HlsError> {
         let state = view.states.borrow().clone();
         match piece {
             Piece::Part(number) if number == state.next_part && !state.ended => {
-                let state = self.wait(&mut view, |state| state.next_part > number || state.ended).await?;
+                let state = self.wait(view, |state| state.next_part > number || state.ended).await?;
                 Ok(state.find(piece))
             }
             _ => Ok(state.find(piece)),
@@ -251,6 +265,12 @@ impl Programme {
     }
 }
 
-fn playlist(body: Bytes, max_age: Duration) -> Served {
-    Served { content_type: PLAYLIST_TYPE, cache: Cache::Playlist { max_age }, body }
+fn playlist(text: &Text, gzip: bool, max_age: Duration) -> Served {
+    let body = if gzip { text.gzipped() } else { text.plain() };
+    Served {
+        content_type: PLAYLIST_TYPE,
+        cache: Cache::Playlist { max_age },
+        gzipped: gzip,
+        body: body.clone(),
+    }
 }

@@ -1,7 +1,7 @@
 //! Real media through the whole room: ffmpeg makes it, the hub carries it, the muxers cut it, and ffmpeg
 //! reads it back over a small HTTP server of the test's own.
 
-use super::{Hls, HlsError, HlsSettings, Viewer};
+use super::{Hls, HlsError, HlsSettings, Request, Viewer};
 use crate::media::{AudioTrack, Codec, Epoch, Frame, MediaKind, MediaTime, Tracks, VideoTrack};
 use crate::pipeline::Pipelines;
 use crate::stream::{Hub, Publisher, Source, SourceKind};
@@ -156,8 +156,7 @@ impl House {
     }
 
     async fn get(&self, file: &str) -> Result<super::Served, super::HlsError> {
-        let (file, query) = file.split_once('?').map_or((file, None), |(file, query)| (file, Some(query)));
-        self.hls.serve(&"show".parse().expect("a name"), file, query, viewer()).await
+        self.hls.serve(&"show".parse().expect("a name"), request(file)).await
     }
 
     /// The last version of a playlist.
@@ -183,8 +182,10 @@ impl Drop for House {
     }
 }
 
-fn viewer() -> Viewer {
-    Viewer { address: Ipv4Addr::LOCALHOST.into(), user_agent_hash: 1 }
+fn request(path: &str) -> Request<'_> {
+    let (file, query) = path.split_once('?').map_or((path, None), |(file, query)| (file, Some(query)));
+    let viewer = Viewer { address: Ipv4Addr::LOCALHOST.into(), user_agent_hash: 1 };
+    Request { file, query, gzip: false, viewer }
 }
 
 async fn answer(socket: TcpStream, hls: Arc<Hls>) -> Option<()> {
@@ -196,9 +197,7 @@ async fn answer(socket: TcpStream, hls: Arc<Hls>) -> Option<()> {
         header.clear();
     }
     let path = line.split(' ').nth(1)?.trim_start_matches('/').to_owned();
-    let (file, query) =
-        path.split_once('?').map_or((path.as_str(), None), |(file, query)| (file, Some(query)));
-    let answer = hls.serve(&"show".parse().expect("a name"), file, query, viewer()).await;
+    let answer = hls.serve(&"show".parse().expect("a name"), request(&path)).await;
     let (status, kind, body) = match answer {
         Ok(served) => ("200 OK", served.content_type, served.body),
         Err(error) => ("404 Not Found", "text/plain", error.to_string().into()),

@@ -1,7 +1,7 @@
 //! HLS and Low-Latency HLS (RFC 8216bis): segments streams and serves them from memory.
 //!
 //! Owns segments, playlists and delivery directives of all streams. Knows no HTTP: [`Hls::serve`] takes a
-//! file name and a query and gives bytes. The muxing is the pipeline's.
+//! file name and a query and gives bytes that are made once, however many ask. The muxing is the pipeline's.
 //!
 //! # What is served
 //! Each stream has `index.m3u8`, the multivariant playlist; `video.m3u8` and `audio.m3u8`, the demuxed
@@ -52,6 +52,7 @@ mod rendition;
 mod segment;
 mod segmenter;
 mod snapshot;
+mod text;
 mod viewers;
 mod window;
 
@@ -106,6 +107,19 @@ pub struct Hls {
     streams: RwLock<HashMap<StreamName, Arc<Live>>>,
 }
 
+/// What a player asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The name below the stream's folder.
+    pub file: &'a str,
+    /// What follows the question mark.
+    pub query: Option<&'a str>,
+    /// Playlists may be gzipped.
+    pub gzip: bool,
+    /// Who asks.
+    pub viewer: Viewer,
+}
+
 /// A player, as far as requests tell players apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Viewer {
@@ -122,6 +136,8 @@ pub struct Served {
     pub content_type: &'static str,
     /// How long it may be cached.
     pub cache: Cache,
+    /// The bytes are gzipped.
+    pub gzipped: bool,
     /// The bytes; shared, not copied.
     pub body: Bytes,
 }
@@ -147,9 +163,12 @@ pub enum HlsError {
     /// The stream has no media yet, although the request was held for it.
     #[error("stream {0} has no media yet; try again")]
     NotReady(StreamName),
-    /// The file never was, is gone, or is not hinted yet.
+    /// The file never was, or is gone.
     #[error("there is no file {0}")]
     UnknownFile(String),
+    /// The file will come soon, but is not hinted yet.
+    #[error("there is no file {0} yet")]
+    NotYet(String),
     /// A delivery directive that cannot be obeyed.
     #[error("{directive}: {why}")]
     BadDirective {
@@ -214,16 +233,10 @@ impl Hls {
 
     /// Answers a request for `file` of stream `name`. Waits, within bounds, where RFC 8216bis says so
     /// (blocking reload, preload hints) and for the first media of a stream. Cancel safe.
-    pub async fn serve(
-        &self,
-        name: &StreamName,
-        file: &str,
-        query: Option<&str>,
-        viewer: Viewer,
-    ) -> Result<Served, HlsError> {
+    pub async fn serve(&self, name: &StreamName, request: Request<'_>) -> Result<Served, HlsError> {
         let live = self.streams.read().get(name).cloned();
         let live = live.ok_or_else(|| HlsError::UnknownStream(name.clone()))?;
-        live.serve(file, query, viewer).await
+        live.serve(request).await
     }
 }
 

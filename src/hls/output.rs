@@ -9,6 +9,7 @@ use super::multivariant::Variant;
 use super::pictures::PictureClock;
 use super::rendition::Rendition;
 use super::segment::Stretch;
+use super::text::Text;
 use crate::media::{Epoch, Frame, MediaKind, MediaTime};
 use crate::pipeline::{AacSound, MuxOutput, MuxSettings, MuxTrack, MuxedPart, Muxer, Pace, Pipelines};
 use crate::stream::{LaneWatch, Media, Subscriber};
@@ -138,7 +139,7 @@ struct Packager<'a> {
     stretch: Option<Running>,
     failures: u32,
     not_before: Instant,
-    multivariant: Option<Bytes>,
+    multivariant: Option<Text>,
 }
 
 /// The muxers of one epoch.
@@ -398,7 +399,7 @@ impl Packager<'_> {
             frame_rate: stretch.pictures.rate(),
             bandwidth,
         };
-        self.multivariant = Some(variant.write());
+        self.multivariant = Some(variant.write().into());
         self.live.publish(self.programme(false));
     }
 

@@ -6,6 +6,7 @@ use super::limits::Limits;
 use super::names::Piece;
 use super::playlist::{PlaylistState, Report};
 use super::segment::Segment;
+use super::text::Text;
 use crate::media::MediaKind;
 use bytes::Bytes;
 use std::sync::{Arc, OnceLock};
@@ -43,7 +44,7 @@ pub(super) struct Snapshot {
     /// The other rendition's last part.
     pub sibling: Option<Report>,
     /// The playlist, and the delta update, where there is something to skip; see [`Self::playlist`].
-    pub texts: (OnceLock<Bytes>, OnceLock<Option<Bytes>>),
+    pub texts: (OnceLock<Text>, OnceLock<Option<Text>>),
 }
 
 /// What all states of a rendition have in common.
@@ -57,14 +58,14 @@ pub(super) struct Origin {
 
 impl Snapshot {
     /// The playlist.
-    pub fn playlist(&self) -> &Bytes {
-        let write = || self.state().map(|state| state.full()).unwrap_or_default();
+    pub fn playlist(&self) -> &Text {
+        let write = || self.state().map(|state| state.full().into()).unwrap_or_default();
         self.texts.0.get_or_init(write)
     }
 
     /// The delta update, where there is something to skip.
-    pub fn delta(&self) -> Option<&Bytes> {
-        self.texts.1.get_or_init(|| self.state()?.delta()).as_ref()
+    pub fn delta(&self) -> Option<&Text> {
+        self.texts.1.get_or_init(|| self.state()?.delta().map(Text::from)).as_ref()
     }
 
     fn state(&self) -> Option<PlaylistState<'_>> {
@@ -129,6 +130,18 @@ impl Snapshot {
             segment = next();
         }
         true // shorter than the hold-back: players begin at its start, which the loop has seen
+    }
+
+    /// Whether a piece of media is likely to be there within some seconds: a part of which the number is
+    /// known, but not hinted yet, or a segment that is growing or follows.
+    pub fn expects(&self, piece: Piece, limits: &Limits) -> bool {
+        let within = |number: u64, next: u64, limit| (next..=next.saturating_add(limit)).contains(&number);
+        match piece {
+            _ if self.ended => false,
+            Piece::Init(_) => false,
+            Piece::Part(number) => within(number, self.next_part, limits.advance_parts()),
+            Piece::Segment(number) => self.last_complete().is_some_and(|last| within(number, last + 1, 1)),
+        }
     }
 
     /// The bytes of a piece of media, if it is kept (still).

@@ -21,18 +21,36 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The body as text of at most `limit` bytes, if it is of the type `media_type` (parameters don't matter).
 pub(super) async fn text(request: Request<Body>, media_type: &str, limit: usize) -> Result<String, Problem> {
-    if !is_of_type(request.headers(), media_type) {
+    text_as(request, &[media_type], limit).await
+}
+
+/// As [`text`], of one of several types.
+async fn text_as(request: Request<Body>, media_types: &[&str], limit: usize) -> Result<String, Problem> {
+    if !media_types.iter().any(|media_type| is_of_type(request.headers(), media_type)) {
         forget(request).await;
-        return Err(Problem::media_type(media_type));
+        return Err(Problem::media_type(&media_types.join("\" or \"")));
     }
-    let reading = tokio::time::timeout(READ_TIMEOUT, read(request.into_body(), limit, FORGOTTEN));
-    let bytes = reading.await.map_err(|_| too_slow())??;
+    let bytes = bytes(request.into_body(), limit).await?;
     String::from_utf8(bytes).map_err(|_| Problem::bad_request("not-utf8", "the body is not UTF-8 text"))
+}
+
+/// At most `limit` bytes of a body, whatever they are.
+pub(super) async fn bytes(body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
+    let reading = tokio::time::timeout(READ_TIMEOUT, read(body, limit, FORGOTTEN));
+    reading.await.map_err(|_| too_slow())?
 }
 
 /// The body as JSON. The error names the field, what was wrong and what would be right.
 pub(super) async fn json<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Problem> {
-    let text = text(request, "application/json", JSON_LIMIT).await?;
+    json_as(request, &["application/json"]).await
+}
+
+/// As [`json`], sent as one of several media types.
+pub(super) async fn json_as<T: DeserializeOwned>(
+    request: Request<Body>,
+    media_types: &[&str],
+) -> Result<T, Problem> {
+    let text = text_as(request, media_types, JSON_LIMIT).await?;
     let mut deserializer = serde_json::Deserializer::from_str(&text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let field = error.path().to_string();

@@ -5,11 +5,11 @@
 
 use super::App;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, HeaderName, HeaderValue, ORIGIN, VARY,
 };
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
@@ -58,9 +58,15 @@ pub(super) async fn sessions(State(app): State<Arc<App>>, request: Request, next
 /// Lets any origin read the answer: media and playlists.
 pub(super) async fn media(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    set(&mut response, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
-    set(&mut response, ACCESS_CONTROL_EXPOSE_HEADERS, "Date, Retry-After");
+    open(response.headers_mut());
     response
+}
+
+/// The same for an answer that is made already. `Age`: how old a cache's playlist is.
+pub(super) fn open(headers: &mut HeaderMap) {
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    let exposed = HeaderValue::from_static("Age, Content-Range, Date, Retry-After");
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
 }
 
 /// The answer to OPTIONS of WHIP and WHEP, preflight or not: 200 (RFC 9725 §4.2); `allow` lists what the

@@ -8,6 +8,7 @@ mod access;
 mod api;
 mod bitrate;
 mod body;
+mod connection;
 mod cors;
 mod hls;
 mod ice_servers;
@@ -15,11 +16,13 @@ mod live;
 mod outputs;
 mod pages;
 mod problem;
+mod range;
 mod rates;
 mod request;
 mod router;
 mod server;
 mod sessions;
+mod site;
 mod tracks;
 
 pub use access::Access;
@@ -32,6 +35,7 @@ use crate::hls::Hls;
 use crate::restream::Restreams;
 use crate::stream::Hub;
 use crate::webrtc::WebRtc;
+use api::Idempotency;
 use bitrate::Bitrates;
 use rates::Rates;
 use sessions::Sessions;
@@ -60,6 +64,7 @@ struct App {
     origins: Origins,
     ice_servers: IceServers,
     sessions: Sessions,
+    idempotency: Idempotency,
     /// Cancelled when the gateway begins to shut down: new sessions are refused.
     closing: CancellationToken,
 }

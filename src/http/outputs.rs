@@ -5,10 +5,12 @@ use crate::media::{
 };
 use crate::stream::{LaneKind, Stream};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// How a stream's media reach each output.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Outputs)]
 pub(super) struct OutputsView {
     hls: OutputView,
     whep: OutputView,
@@ -16,8 +18,9 @@ pub(super) struct OutputsView {
 }
 
 /// One output.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Output)]
 struct OutputView {
     /// Whether there is anything to be had.
     available: bool,

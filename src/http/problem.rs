@@ -11,6 +11,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Longest detail, in characters.
 const DETAIL_LIMIT: usize = 512;
@@ -27,12 +28,19 @@ pub(super) struct Problem {
     cache: &'static str,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// A problem document (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Document<'a> {
+    /// Always `about:blank`: `code` tells problems apart.
     r#type: &'static str,
+    /// What the status means.
     title: &'a str,
+    /// The HTTP status.
     status: u16,
+    /// What was wrong, and what to change.
     detail: &'a str,
+    /// A stable word for programs.
     code: &'a str,
 }
 
@@ -186,6 +194,8 @@ impl From<HlsError> for Problem {
             // Players try a missing playlist again, but give up at a 5xx.
             E::NotReady(_) => of(StatusCode::NOT_FOUND, "not-ready").retry_after(1),
             E::UnknownFile(_) => of(StatusCode::NOT_FOUND, "unknown-file"),
+            // Whoever asks too early must not keep those from it who ask in time.
+            E::NotYet(_) => Self::new(StatusCode::NOT_FOUND, "not-yet", &detail),
             // RFC 8216bis §6.2.5.2: a directive that can't be honoured is 400.
             E::BadDirective { .. } => of(StatusCode::BAD_REQUEST, "bad-directive"),
             E::TooFarAhead { .. } => of(StatusCode::BAD_REQUEST, "too-far-ahead"),
@@ -277,6 +287,9 @@ mod tests {
             assert_eq!(response.status().as_u16(), status);
             assert_eq!(response.headers()[CACHE_CONTROL], "public, max-age=1", "L17");
         }
+        let early = Problem::from(HlsError::NotYet("x".into())).into_response();
+        assert_eq!(early.status().as_u16(), 404);
+        assert_eq!(early.headers()[CACHE_CONTROL], "no-store", "L17");
     }
 
     #[tokio::test]

@@ -6,9 +6,20 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::Method;
 use axum::http::request::Parts;
 use std::net::{IpAddr, SocketAddr};
+use utoipa::IntoParams;
 
 /// The stream that the path names.
 pub(super) struct StreamPath(pub(super) StreamName);
+
+/// How [`StreamPath`] is described.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code)] // it describes, and is never made
+pub(super) struct StreamParameter {
+    /// The stream's name: 1 to 64 letters, digits, `-`, `_` and `.`; not beginning with a dot.
+    #[param(example = "show", pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
+    stream: String,
+}
 
 /// The other end of the connection; the accept loop puts it into each request.
 #[derive(Clone, Copy, Debug)]

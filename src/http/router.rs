@@ -37,7 +37,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Level 1: playlists are repetitive, and are wanted at once.
+/// Level 1: pages are wanted at once.
 fn compression() -> CompressionLayer<Compressible> {
     CompressionLayer::new()
         .gzip(true)
@@ -53,20 +53,11 @@ async fn ready(State(app): State<Arc<App>>) -> impl IntoResponse {
     }
 }
 
-/// Playlists and page assets. Media is compressed already, and the API's answers are small.
+/// Page assets. Playlists come compressed, media is by nature, and the API's answers are small.
 fn is_compressible(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
-    matches!(
-        essence,
-        "application/vnd.apple.mpegurl"
-            | "application/x-mpegurl"
-            | "audio/mpegurl"
-            | "text/html"
-            | "text/css"
-            | "text/javascript"
-            | "image/svg+xml"
-    )
+    matches!(essence, "text/html" | "text/css" | "text/javascript" | "image/svg+xml")
 }
 
 #[cfg(test)]

@@ -1,40 +1,28 @@
-//! The accept loop: HTTP/1.1 connections within bounds of number, time and size.
+//! The accept loop: connections within bounds of number.
 //!
 //! `axum::serve` would set no timeout for headers. Here a connection that says nothing, or says it too
-//! slowly, is closed; one source holds a bounded number of connections; and when the system runs out of
-//! descriptors, accepting waits while what runs goes on.
+//! slowly, is closed (see `connection`); one source holds a bounded number of connections; and when the
+//! system runs out of descriptors, accepting waits while what runs goes on.
 
 use super::bitrate::Bitrates;
+use super::connection::Connection;
 use super::rates::{RateSettings, Rates};
-use super::request::Peer;
 use super::router::router;
 use super::sessions::Sessions;
+use super::site::Site;
 use super::{Access, App, IceServers, Origins, Rooms};
-use crate::admission::{Place, Places};
-use axum::Router;
-use axum::body::Body;
-use axum::http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use crate::admission::Places;
 use hyper_util::server::graceful::GracefulShutdown;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 use tracing::{debug, error, warn};
 
-const FIRST_BYTE: Duration = Duration::from_secs(5);
-/// For the headers of one request, and for the pause between two.
-const HEADERS: Duration = Duration::from_secs(10);
-const HEADER_COUNT: usize = 100;
-const HEADER_BYTES: usize = 32 * 1024;
 /// Connections in all.
 const CONNECTIONS: usize = 16 * 1024;
 /// For requests that are being answered when the server stops.
@@ -98,6 +86,7 @@ impl Http {
             origins: settings.origins,
             ice_servers: settings.ice_servers,
             sessions: Sessions::default(),
+            idempotency: Default::default(),
             closing,
         });
         Ok(Self { listener, local, app, places: Places::new(settings.connections_per_source, CONNECTIONS) })
@@ -112,7 +101,7 @@ impl Http {
     /// returns when all connections are closed.
     pub async fn run(self, cancel: CancellationToken) {
         let Self { listener, app, places, .. } = self;
-        let router = router(app.clone());
+        let site = Site::new(app.clone(), router(app.clone()));
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
         let mut backoff = BACKOFF.0;
@@ -149,7 +138,7 @@ impl Http {
                 debug!(%peer, "Too many HTTP connections of this source.");
                 continue;
             };
-            let connection = Connection { stream, peer, router: router.clone(), _place: place };
+            let connection = Connection { stream, peer, site: site.clone(), place };
             connections.spawn(connection.serve(graceful.watcher(), cancel.clone()));
         }
         drop(listener);
@@ -157,43 +146,6 @@ impl Http {
             debug!("HTTP requests were cut off.");
         }
         connections.shutdown().await;
-    }
-}
-
-/// One connection.
-struct Connection {
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    _place: Place,
-}
-
-impl Connection {
-    async fn serve(self, watcher: hyper_util::server::graceful::Watcher, cancel: CancellationToken) {
-        let Self { stream, peer, router, _place } = self;
-        // Small answers (a playlist, a part) should leave at once.
-        let _ = stream.set_nodelay(true);
-        let mut first = [0];
-        let spoke = tokio::select! {
-            () = cancel.cancelled() => false,
-            peeked = timeout(FIRST_BYTE, stream.peek(&mut first)) => matches!(peeked, Ok(Ok(1))),
-        };
-        if !spoke {
-            return;
-        }
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            router.clone().oneshot(request.map(Body::new))
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
-            .max_headers(HEADER_COUNT)
-            .max_header_size(HEADER_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = watcher.watch(connection).await {
-            debug!(%peer, %error, "HTTP connection failed.");
-        }
     }
 }
 
@@ -205,6 +157,7 @@ fn sample(app: &App) {
     app.bitrates.sample(Instant::now(), counters);
     app.rates.sweep();
     app.sessions.sweep();
+    app.idempotency.sweep(Instant::now());
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

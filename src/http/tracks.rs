@@ -3,12 +3,17 @@
 use crate::media::{Frame, PacketBatch, Tracks};
 use crate::stream::{LaneKind, Stream};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// One track as JSON.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Track)]
 pub(super) struct TrackView {
+    /// `video` or `audio`.
+    #[schema(example = "video")]
     kind: &'static str,
+    #[schema(example = "H.264")]
     codec: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     width: Option<u32>,

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use utoipa::ToSchema;
 
 /// The longest name of a target, in characters.
 const LONGEST_NAME: usize = 100;
@@ -38,7 +39,7 @@ pub enum TargetError {
 }
 
 /// What a target does now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "state", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum TargetState {
     /// The stream is not live.
@@ -84,8 +85,9 @@ pub enum TargetState {
 }
 
 /// A target as others may see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Target)]
 pub struct TargetView {
     /// Names it in URLs.
     pub id: String,

@@ -1,8 +1,20 @@
-//! The API, `/api/v1`: always with the admin token, JSON in camelCase, lists in pages.
+//! The API, `/api/v1`: always with an admin token, JSON in camelCase, lists in pages.
+//!
+//! A resource has a file; its routes carry their description (`#[utoipa::path]`), from which `description`
+//! makes the OpenAPI document. What resources share: `list` cuts pages, `merge_patch` reads PATCHes,
+//! `entity_tag` guards them by `If-Match`, `idempotency` makes POSTs safe to repeat.
 
+mod description;
+#[allow(dead_code)] // from the first PATCH on
+mod entity_tag;
+mod idempotency;
 mod list;
+#[allow(dead_code)] // from the first PATCH on
+mod merge_patch;
 mod streams;
 mod targets;
+
+pub(super) use idempotency::Idempotency;
 
 use super::problem::{self, Problem};
 use super::request::Peer;
@@ -13,17 +25,27 @@ use axum::http::HeaderValue;
 use axum::http::header::CACHE_CONTROL;
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use axum::routing::get;
 use std::sync::Arc;
+use utoipa_axum::router::OpenApiRouter;
 
 /// All resources of the API, below `/api/v1`.
 pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
-    let resources = streams::routes().merge(targets::routes());
+    let resources = OpenApiRouter::with_openapi(description::begin());
+    let resources = resources.merge(streams::routes()).merge(targets::routes());
+    let (resources, described) = resources.split_for_parts();
+    let description = description::Description::of(described);
     // The token is asked for before anything else, so that nothing can be probed without it.
     let guarded = resources
         .fallback(|| async { Problem::not_found("the API has no such resource") })
         .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(middleware::from_fn_with_state(app.clone(), idempotency::layer))
         .layer(middleware::from_fn_with_state(app.clone(), guard));
-    Router::new().nest("/api/v1", guarded)
+    Router::new()
+        .nest("/api/v1", guarded)
+        // No secret: a client may read it before it has a token.
+        .route("/api/v1/openapi.json", get(move || async move { description.answer() }))
+        .method_not_allowed_fallback(problem::method_not_allowed)
 }
 
 async fn guard(

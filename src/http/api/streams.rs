@@ -5,20 +5,23 @@ use crate::http::App;
 use crate::http::live::rfc3339;
 use crate::http::outputs::{self, OutputsView};
 use crate::http::problem::Problem;
-use crate::http::request::StreamPath;
+use crate::http::request::{StreamParameter, StreamPath};
 use crate::http::tracks::{self, TrackView};
 use crate::restream::TargetView;
 use crate::stream::Stream;
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{delete, get};
-use axum::{Json, Router};
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-/// One stream as JSON.
-#[derive(Debug, Serialize)]
+/// One stream.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Stream)]
 struct StreamView {
     name: String,
     /// `live`, `stalled` (a publisher is there, but no media come) or `waiting` for one to return.
@@ -43,37 +46,59 @@ struct StreamView {
     targets: Vec<TargetView>,
 }
 
-#[derive(Debug, Serialize)]
+/// Where a stream comes from.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Source)]
 struct SourceView {
+    /// `whip`, `rtmp` or `demo`.
     kind: &'static str,
+    /// Address and port.
     remote: Option<String>,
     since: String,
 }
 
-#[derive(Debug, Serialize)]
+/// How many read a stream now.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Readers)]
 struct ReadersView {
     hls: usize,
     whep: usize,
     restream: usize,
 }
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/streams", get(list))
-        .route("/streams/{stream}", get(one))
-        .route("/streams/{stream}/publisher", delete(kick))
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one)).routes(routes!(kick))
 }
 
+/// All streams
+#[utoipa::path(
+    get, path = "/streams", tag = "Streams", operation_id = "listStreams",
+    params(Page),
+    responses((status = 200, description = "A page of them, by name", body = List<StreamView>)),
+)]
 async fn list(State(app): State<Arc<App>>, page: Page) -> Json<List<StreamView>> {
     Json(page.of(app.rooms.hub.list(), |stream| view(&app, &stream)))
 }
 
+/// One stream
+#[utoipa::path(
+    get, path = "/streams/{stream}", tag = "Streams", operation_id = "getStream",
+    params(StreamParameter),
+    responses((status = 200, description = "The stream", body = StreamView)),
+)]
 async fn one(State(app): State<Arc<App>>, StreamPath(name): StreamPath) -> Result<Json<StreamView>, Problem> {
     let stream = app.rooms.hub.get(&name).ok_or_else(|| Problem::unknown_stream(&name))?;
     Ok(Json(view(&app, &stream)))
 }
 
-/// Ends the publisher's session; the stream follows after its grace.
+/// Kicks the publisher
+///
+/// Its session ends; the stream follows after its grace, unless a publisher returns.
+#[utoipa::path(
+    delete, path = "/streams/{stream}/publisher", tag = "Streams", operation_id = "kickPublisher",
+    params(StreamParameter),
+    responses((status = 204, description = "Its session is being ended")),
+)]
 async fn kick(State(app): State<Arc<App>>, StreamPath(name): StreamPath) -> Result<StatusCode, Problem> {
     let stream = app.rooms.hub.get(&name).ok_or_else(|| Problem::unknown_stream(&name))?;
     if stream.kick_publisher() {

@@ -3,23 +3,26 @@
 
 use super::list::{List, Page};
 use crate::http::problem::Problem;
-use crate::http::request::{StreamPath, parameter};
+use crate::http::request::{StreamParameter, StreamPath, parameter};
 use crate::http::{App, body};
 use crate::restream::{NewTarget, TargetView};
+use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
 use axum::http::header::LOCATION;
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
 use axum::response::IntoResponse;
-use axum::routing::get;
-use axum::{Json, Router};
 use serde::Deserialize;
 use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-/// The body of POST.
-#[derive(Deserialize)]
+/// A target to be added.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewTarget)]
 struct Posted {
     /// `rtmp://` or `rtmps://`, with the stream key.
     url: String,
@@ -31,12 +34,26 @@ struct Posted {
 /// The target that the path names.
 struct TargetPath(String);
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/streams/{stream}/targets", get(list).post(add))
-        .route("/streams/{stream}/targets/{id}", get(one).delete(remove))
+/// How [`TargetPath`] is described.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code)] // it describes, and is never made
+struct TargetParameter {
+    /// The target's id.
+    #[param(example = "0123456789abcdef")]
+    id: String,
 }
 
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(list, add)).routes(routes!(one, remove))
+}
+
+/// The restream targets of a stream
+#[utoipa::path(
+    get, path = "/streams/{stream}/targets", tag = "Targets", operation_id = "listTargets",
+    params(StreamParameter, Page),
+    responses((status = 200, description = "A page of them, in the order in which they were added", body = List<TargetView>)),
+)]
 async fn list(
     State(app): State<Arc<App>>,
     StreamPath(name): StreamPath,
@@ -45,6 +62,18 @@ async fn list(
     Json(page.of(app.rooms.restreams.list(&name), |target| target))
 }
 
+/// Adds a restream target
+///
+/// The stream need not be live: the target waits.
+#[utoipa::path(
+    post, path = "/streams/{stream}/targets", tag = "Targets", operation_id = "addTarget",
+    params(StreamParameter),
+    request_body(content = Posted, example = json!({"url": "rtmp://live.example.net/app/KEY", "name": "Example"})),
+    responses((
+        status = 201, description = "It was added", body = TargetView,
+        headers(("Location" = String, description = "Its path")),
+    )),
+)]
 async fn add(
     State(app): State<Arc<App>>,
     StreamPath(name): StreamPath,
@@ -60,6 +89,12 @@ async fn add(
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(target)))
 }
 
+/// One restream target
+#[utoipa::path(
+    get, path = "/streams/{stream}/targets/{id}", tag = "Targets", operation_id = "getTarget",
+    params(StreamParameter, TargetParameter),
+    responses((status = 200, description = "The target, with what it does", body = TargetView)),
+)]
 async fn one(
     State(app): State<Arc<App>>,
     StreamPath(name): StreamPath,
@@ -68,7 +103,14 @@ async fn one(
     app.rooms.restreams.get(&name, &id).map(Json).ok_or_else(unknown_target)
 }
 
-/// Answers when the target has ended cleanly.
+/// Removes a restream target
+///
+/// Answers when its connection has ended cleanly.
+#[utoipa::path(
+    delete, path = "/streams/{stream}/targets/{id}", tag = "Targets", operation_id = "removeTarget",
+    params(StreamParameter, TargetParameter),
+    responses((status = 204, description = "It has ended, and is gone")),
+)]
 async fn remove(
     State(app): State<Arc<App>>,
     StreamPath(name): StreamPath,

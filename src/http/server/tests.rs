@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::hls::{Hls, HlsSettings};
+use crate::http::connection::{HEADER_BYTES, HEADER_COUNT};
 use crate::media::Secret;
 use crate::pipeline::Pipelines;
 use crate::restream::Restreams;
 use crate::stream::Hub;
 use crate::webrtc::{WebRtc, WebRtcSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 struct Running {

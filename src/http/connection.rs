@@ -1,0 +1,165 @@
+//! One connection: HTTP/1.1, or HTTP/2 by prior knowledge (RFC 9113 §3.3), within bounds of time and size.
+//!
+//! Who says nothing, or says it too slowly, is closed; a request that is being answered may take its time.
+
+use super::hls::Answer;
+use super::site::Site;
+use crate::admission::Place;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::Watcher;
+use parking_lot::Mutex;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+const FIRST_BYTE: Duration = Duration::from_secs(5);
+/// For the headers of one request, and for the pause between two.
+const HEADERS: Duration = Duration::from_secs(10);
+pub(super) const HEADER_COUNT: usize = 100;
+pub(super) const HEADER_BYTES: usize = 32 * 1024;
+/// Requests of one HTTP/2 connection that are answered at a time.
+const STREAMS: u32 = 128;
+/// An HTTP/2 client from which nothing is heard is asked whether it is there …
+const PING_AFTER: Duration = Duration::from_secs(20);
+/// … and has so long for the answer.
+const PONG_WITHIN: Duration = Duration::from_secs(10);
+/// For what an HTTP/2 client that was told to leave has not read yet.
+const LAST_ANSWERS: Duration = Duration::from_secs(60);
+/// What the preface of HTTP/2 begins with, and no method does.
+const PREFACE: &[u8] = b"PRI";
+
+/// An accepted connection.
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) site: Site,
+    pub(super) place: Place,
+}
+
+impl Connection {
+    /// Answers its requests until it ends. On `cancel`, those that are being answered are the last.
+    pub(super) async fn serve(self, watcher: Watcher, cancel: CancellationToken) {
+        let Self { stream, peer, site, place: _place } = self;
+        // Small answers (a playlist, a part) should leave at once.
+        let _ = stream.set_nodelay(true);
+        let mut first = [0; PREFACE.len()];
+        let spoke = tokio::select! {
+            () = cancel.cancelled() => return,
+            peeked = timeout(FIRST_BYTE, stream.peek(&mut first)) => peeked,
+        };
+        let Ok(Ok(1..)) = spoke else { return };
+        let io = TokioIo::new(stream);
+        if first == PREFACE {
+            serve_http2(io, peer, site, cancel, watcher).await;
+            return;
+        }
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS)
+            .max_headers(HEADER_COUNT)
+            .max_header_size(HEADER_BYTES)
+            .serve_connection(io, service_fn(move |request| site.answer(peer, request)));
+        if let Err(error) = watcher.watch(connection).await {
+            debug!(%peer, %error, "HTTP connection failed.");
+        }
+    }
+}
+
+/// `_watcher`: the server waits until it is dropped.
+async fn serve_http2(
+    io: TokioIo<TcpStream>,
+    peer: SocketAddr,
+    site: Site,
+    cancel: CancellationToken,
+    _watcher: Watcher,
+) {
+    let activity = Arc::new(Activity::default());
+    let service = service_fn({
+        let activity = activity.clone();
+        move |request: Request<Incoming>| answer_counted(activity.clone(), site.answer(peer, request))
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADER_BYTES as u32)
+        .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PONG_WITHIN)
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
+    let mut patience = HEADERS;
+    let told = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = cancel.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                break connection.await;
+            }
+            () = sleep(patience) => match activity.idle(Instant::now()) {
+                // hyper has no timeout for headers here: a client with no whole request is told to leave.
+                None => {
+                    connection.as_mut().graceful_shutdown();
+                    match timeout(LAST_ANSWERS, connection.as_mut()).await {
+                        Ok(ended) => break ended,
+                        Err(_) => return,
+                    }
+                }
+                Some(left) => patience = left,
+            },
+        }
+    };
+    if let Err(error) = told {
+        debug!(%peer, %error, "HTTP/2 connection failed.");
+    }
+}
+
+async fn answer_counted(
+    activity: Arc<Activity>,
+    answer: impl Future<Output = Result<Response<Answer>, Infallible>>,
+) -> Result<Response<Answer>, Infallible> {
+    let _request = activity.enter();
+    answer.await
+}
+
+/// The requests of one connection.
+struct Activity(Mutex<(usize, Instant)>);
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self(Mutex::new((0, Instant::now())))
+    }
+}
+
+impl Activity {
+    fn enter(&self) -> Answering<'_> {
+        self.0.lock().0 += 1;
+        Answering(self)
+    }
+
+    /// How long it may still be without a request; `None`: not any longer.
+    fn idle(&self, now: Instant) -> Option<Duration> {
+        let (answering, since) = *self.0.lock();
+        if answering > 0 {
+            return Some(HEADERS);
+        }
+        HEADERS.checked_sub(now.saturating_duration_since(since)).filter(|left| !left.is_zero())
+    }
+}
+
+struct Answering<'a>(&'a Activity);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        let mut requests = self.0.0.lock();
+        *requests = (requests.0 - 1, Instant::now());
+    }
+}
