@@ -3,11 +3,13 @@
 //! Owns their parsing and the check that each element they name is installed. Builds no pipeline.
 
 use super::PipelineError;
+use super::beat::Beat;
 use crate::media::Codec;
 use gstreamer as gst;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The descriptions, checked, and GStreamer initialised.
 #[derive(Debug)]
@@ -19,6 +21,7 @@ pub struct Pipelines {
     av1_decoder: &'static str,
     h265_decoder: &'static str,
     audio_bitrate: u32,
+    beat: Beat,
 }
 
 macro_rules! embedded {
@@ -135,6 +138,7 @@ impl Pipelines {
                 [("mpg123audiodec", "mpg123audiodec"), ("avdec_mp3", "avdec_mp3")],
             )?,
             audio_bitrate,
+            beat: Beat::new(Instant::now()),
             av1_decoder: either(
                 "frames-to-h264-frames.launch",
                 [("av1dec", "av1dec"), ("dav1ddec", "dav1ddec n-threads=1")],
@@ -171,6 +175,11 @@ impl Pipelines {
             Codec::Av1 => Some(self.av1_decoder),
             Codec::Vp8 | Codec::Opus | Codec::Aac | Codec::Mp3 => None,
         }
+    }
+
+    /// When bridges look for packets.
+    pub(super) fn beat(&self) -> Beat {
+        self.beat
     }
 
     /// What decodes sound of `codec`, as it stands in a description.

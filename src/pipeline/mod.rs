@@ -6,6 +6,7 @@
 //! runs off the asynchronous runtime; no clock of GStreamer's decides a media time.
 
 mod assembler;
+mod beat;
 mod bridge;
 #[cfg(test)]
 mod bridge_tests;

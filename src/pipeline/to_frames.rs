@@ -6,6 +6,7 @@
 //! Of simulcast layers it reads the best that is active.
 
 use super::assembler::{EpochAssembler, Step};
+use super::beat::Beat;
 use super::bridge::Told;
 use super::encoded::{Encoded, QUEUE, VOAACENC_DELAY, collect};
 use super::encoder::{self, KeyframeClock, Progress};
@@ -27,10 +28,6 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Browsers send keyframes only when asked; segments begin with one. So one is wished for when the
 /// last is so old, in media time.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(1950);
-/// Sound without pictures is taken in bursts of so many packets: each is 20 ms, commonly.
-const SOUNDS_AT_ONCE: usize = 3;
-/// Batches that may wait in the lane for the end of a picture.
-const MOST_BATCHES_ASLEEP: usize = 256;
 /// Batches taken in a row, before others have a turn on the thread.
 const BATCHES_AT_ONCE: usize = 16;
 /// A cached group of pictures longer than this is not worth catching up with: a keyframe is faster.
@@ -68,10 +65,11 @@ pub(super) async fn run(
     let mut session = Session::begin(pipelines, &first.epoch, transcoding, told)?;
     bridge.take(&mut session, &first)?;
     bridge.hand_over(&mut session);
+    let mut quiet = true;
     let mut ask_again = tokio::time::interval(ASK_EVERY);
     loop {
         let deadline = session.deadline().into_iter().chain(bridge.keyframes.deadline()).min();
-        let (lacks_video, pace) = (session.lacks_video(), session.pace());
+        let lacks_video = session.lacks_video();
         tokio::select! {
             biased;
             error = failure(&mut session.failed) => return Err(error),
@@ -86,7 +84,7 @@ pub(super) async fn run(
                 let steps = session.epochs.tick(Instant::now());
                 bridge.follow(steps, &session);
             }
-            more = packets.due(pace) => {
+            more = more(&mut packets, pipelines.beat(), quiet) => {
                 if !more {
                     return Ok(());
                 }
@@ -105,9 +103,20 @@ pub(super) async fn run(
                 if taken == BATCHES_AT_ONCE {
                     tokio::task::yield_now().await;
                 }
+                quiet = taken == 0 || taken == BATCHES_AT_ONCE;
             }
         }
     }
+}
+
+/// Waits for the next beat; where it is `quiet`, or there is more than was taken, for something to take. False
+/// when the stream has ended. Cancel safe.
+async fn more(packets: &mut Subscriber<PacketBatch>, beat: Beat, quiet: bool) -> bool {
+    if quiet {
+        return packets.due(|_| true).await;
+    }
+    tokio::time::sleep_until(beat.after(Instant::now()).into()).await;
+    true
 }
 
 /// Where to begin: the cached group of pictures, unless it is too long. `None`: at the next keyframe.
@@ -380,24 +389,6 @@ impl Session {
             None => false,
         };
         Ok(needs_keyframe.then_some(Wish::Any))
-    }
-
-    /// Which of the batches to come are worth waking up for: those with the end of a picture, and whatever
-    /// needs a decision. Sound waits for the next picture, or for some more of it.
-    fn pace(&self) -> impl FnMut(&PacketBatch) -> bool + Send + 'static {
-        let epoch = self.source.id;
-        let (mut sounds, mut passed) = (0, 0);
-        move |batch| {
-            passed += 1;
-            let mut due = batch.epoch.id != epoch || passed >= MOST_BATCHES_ASLEEP;
-            for packet in &batch.packets {
-                match packet.kind {
-                    MediaKind::Video => due |= packet.marker,
-                    MediaKind::Audio => sounds += 1,
-                }
-            }
-            due || sounds >= SOUNDS_AT_ONCE
-        }
     }
 
     /// No more comes of this epoch: the sound inside comes out.
