@@ -93,7 +93,7 @@ async fn returns(first: Protocol, second: Protocol) {
     let old = state(&server, "live", seconds(1)).await["source"]["since"].clone();
 
     one.vanish().await;
-    state(&server, "stalled", seconds(3)).await;
+    state(&server, "stalled", seconds(10)).await;
     viewer.read_what_is_there();
     let seen = viewer.pictures.len();
     let _two = Publisher::start(second, &server).await;
@@ -140,7 +140,7 @@ async fn rel02_an_rtmp_publisher_that_pauses_goes_on_in_its_session() {
     let hls = Hls::open(&server.client, &server.url("/show/index.m3u8"), seconds(15)).await;
     let since = server.stream("show").await.expect("live")["source"]["since"].clone();
     one.process.signal("STOP");
-    state(&server, "stalled", seconds(3)).await;
+    state(&server, "stalled", seconds(10)).await;
     one.process.signal("CONT");
     let live = state(&server, "live", seconds(2)).await;
     assert_eq!(live["source"]["since"], since, "the same session");
@@ -164,7 +164,7 @@ async fn rel02_a_whip_publisher_that_pauses_is_asked_for_a_keyframe_and_goes_on_
     viewer.picture(seconds(5)).await;
     let before = viewer.pictures.len();
     media.pause(true);
-    state(&server, "stalled", seconds(3)).await;
+    state(&server, "stalled", seconds(10)).await;
     viewer.read_what_is_there();
     let asked = client.sender().keyframe_requests();
     media.pause(false);
@@ -233,7 +233,7 @@ async fn rel03_a_session_that_is_silent_loses_its_name() {
         let mut one = Publisher::start(first, &server).await;
         state(&server, "live", seconds(5)).await;
         one.vanish().await;
-        state(&server, "stalled", seconds(3)).await;
+        state(&server, "stalled", seconds(10)).await;
         let asked = Instant::now();
         claim(second, &server).await.unwrap_or_else(|refused| panic!("{first:?}, {second:?}: {refused}"));
         println!("{first:?} to {second:?}: taken over within {:?}", asked.elapsed());
@@ -283,7 +283,7 @@ async fn rel03_a_publisher_that_never_sends_does_not_block_the_name() {
     let server = Server::start().await;
     let mut mute = RtmpClient::connect(server.rtmp).await;
     mute.publish("show").await;
-    state(&server, "stalled", seconds(3)).await;
+    state(&server, "stalled", seconds(10)).await;
     claim(Protocol::Whip, &server).await.expect("nobody sends");
 }
 
