@@ -16,7 +16,7 @@ PYTHON_PACKAGES := .venv/.requirements.txt
 # The packages come before what needs them, whatever -j says.
 .NOTPARALLEL:
 
-.PHONY: help run test build bench fuzz-smoke fmt clean ready-to-build ready-to-run ready-to-test
+.PHONY: help run test test-long build bench fuzz-smoke fmt clean ready-to-build ready-to-run ready-to-test
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ test: ready-to-test $(NODE_MODULES) $(PYTHON_PACKAGES) ## Checks format and lint
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	CHROMIUM="$$(scripts/prepare chromium)" FIREFOX="$$(scripts/prepare firefox)" cargo test --locked $(TEST_ARGS)
+
+test-long: ready-to-test $(NODE_MODULES) $(PYTHON_PACKAGES) ## Runs the tests that take ten minutes and more
+	CHROMIUM="$$(scripts/prepare chromium)" FIREFOX="$$(scripts/prepare firefox)" \
+		cargo test --locked --no-fail-fast -- --ignored long_ $(TEST_ARGS)
 
 build: ready-to-build $(NODE_MODULES) ## Builds the release binary, target/release/tidegate
 	cargo build --release --locked

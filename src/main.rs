@@ -1,12 +1,13 @@
 //! The `tidegate` binary: reads the configuration, starts the gateway, prints what to paste where, and
-//! ends in order on SIGTERM or SIGINT; on a second signal, at once.
+//! ends in order on SIGTERM or SIGINT; on a second signal, at once. With `check-hls`, checks a stream instead.
 //!
-//! Exit codes: 0 after an ordered end, 64 for a wrong command line or configuration, 1 for all else.
+//! Exit codes: 0 after an ordered end, 64 for a wrong command line or configuration, 1 for all else; those of
+//! `check-hls` are in its `--help`.
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
-use tidegate::config::{Config, ConfigError, EXIT_USAGE};
+use tidegate::config::{CheckHls, Command, Config, ConfigError, EXIT_USAGE};
 use tidegate::gateway::Gateway;
 use tidegate::telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,11 +15,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// For threads that still work after the ordered end.
 const LAST_WORK: Duration = Duration::from_millis(200);
 
+/// Of `check-hls`: there was nothing to judge.
+const EXIT_NOT_CHECKED: u8 = 2;
+
 fn main() -> ExitCode {
-    let config = match Config::load(std::env::args_os(), std::env::vars_os()) {
-        Ok(config) => config,
-        Err(error) => return wrong_usage(&error),
-    };
+    match Command::read(std::env::args_os(), std::env::vars_os()) {
+        Ok(Command::Serve(config)) => serve(*config),
+        Ok(Command::CheckHls(command)) => check_hls(&command),
+        Err(error) => wrong_usage(&error),
+    }
+}
+
+fn serve(config: Config) -> ExitCode {
     if let Err(error) = telemetry::start(&config.log) {
         return failed(&error);
     }
@@ -29,6 +37,26 @@ fn main() -> ExitCode {
     let code = runtime.block_on(run(config));
     runtime.shutdown_timeout(LAST_WORK);
     code
+}
+
+fn check_hls(command: &CheckHls) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let report = match runtime.block_on(command.check().run()) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("tidegate: {error}");
+            return ExitCode::from(EXIT_NOT_CHECKED);
+        }
+    };
+    let text = match command.json {
+        true => serde_json::to_string_pretty(&report).expect("a report is made of strings and numbers"),
+        false => report.to_string(),
+    };
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 async fn run(config: Config) -> ExitCode {

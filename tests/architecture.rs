@@ -11,15 +11,36 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("media", &[]),
     ("admission", &[]),
     ("tls", &[]),
+    // What it checks was written by another room: it must not share a line with that.
+    ("check_hls", &["tls"]),
     ("stream", &["media"]),
     ("pipeline", &["stream", "media"]),
     ("hls", &["pipeline", "stream", "media"]),
     ("rtmp", &["stream", "tls", "admission", "media"]),
-    ("webrtc", &["pipeline", "stream", "media"]),
-    ("restream", &["rtmp", "pipeline", "stream", "media"]),
-    ("http", &["restream", "webrtc", "rtmp", "hls", "pipeline", "stream", "tls", "admission", "media"]),
+    ("webrtc", &["pipeline", "stream", "admission", "media"]),
+    ("store", &["media"]),
+    ("restream", &["store", "rtmp", "pipeline", "stream", "admission", "media"]),
+    ("events", &["restream", "stream", "media"]),
+    ("metrics", &["events", "pipeline", "stream", "media"]),
+    (
+        "http",
+        &[
+            "metrics",
+            "events",
+            "restream",
+            "store",
+            "webrtc",
+            "rtmp",
+            "hls",
+            "pipeline",
+            "stream",
+            "tls",
+            "admission",
+            "media",
+        ],
+    ),
     ("telemetry", &[]),
-    ("config", &["telemetry", "media"]),
+    ("config", &["check_hls", "telemetry", "media"]),
     ("fuzzing", &["webrtc", "rtmp", "hls", "media"]),
     (
         "gateway",
@@ -27,7 +48,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "telemetry",
             "http",
+            "metrics",
+            "events",
             "restream",
+            "store",
             "webrtc",
             "rtmp",
             "hls",
@@ -54,6 +78,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["tls", "rtmp"]),
     ("rustls_native_certs", &["rtmp"]),
     ("m3u8_rs", &["hls"]),
+    ("rusqlite", &["store"]),
+    ("rusqlite_migration", &["store"]),
     ("axum", &["http"]),
     ("hyper", &["http"]),
     ("hyper_util", &["http"]),
@@ -61,9 +87,11 @@ const DOORS: &[(&str, &[&str])] = &[
     ("governor", &["admission", "http"]),
     ("tower", &["http"]),
     ("tower_http", &["http"]),
+    ("reqwest", &["check_hls"]),
     ("rust_embed", &["http"]),
     ("utoipa_axum", &["http"]),
     ("clap", &["config", "main"]),
+    ("prometheus_client", &["metrics"]),
     ("toml", &["config"]),
     ("tracing_subscriber", &["telemetry"]),
 ];
@@ -99,8 +127,9 @@ fn each_outside_crate_is_named_at_its_door_only() {
 #[test]
 fn media_is_pure() {
     let mut breaches = Vec::new();
-    for source in sources().into_iter().filter(|source| source.room == "media") {
-        // Tests may look at a clock.
+    // Tests may look at a clock.
+    let is_code = |source: &Source| source.room == "media" && !source.file.ends_with("tests.rs");
+    for source in sources().into_iter().filter(is_code) {
         let code = source.text.split("#[cfg(test)]").next().unwrap_or_default();
         for (number, line) in code.lines().enumerate() {
             for word in IMPURE.iter().filter(|word| line.contains(*word)) {

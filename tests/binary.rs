@@ -152,10 +152,12 @@ fn files_of(folder: &Path) -> Vec<(String, String)> {
     let mut files: Vec<_> = entries
         .filter_map(|entry| {
             let entry = entry.ok()?;
-            Some((
-                entry.file_name().to_string_lossy().into_owned(),
-                std::fs::read_to_string(entry.path()).ok()?,
-            ))
+            // What is kept besides keys.
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with("tidegate.db") {
+                return None;
+            }
+            Some((name, std::fs::read_to_string(entry.path()).ok()?))
         })
         .collect();
     files.sort();

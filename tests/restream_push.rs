@@ -1,111 +1,20 @@
 //! Restreams to real servers: what arrives, and what happens when they go away.
 
-use std::net::{SocketAddr, TcpListener as StdListener};
+mod common;
+
+use common::in_process::{Gateway, dialer, next_stream, reaches, restreams, show, target, until};
+use std::net::TcpListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate::media::{Frame, MediaKind, StreamName};
-use tidegate::restream::{NewTarget, Restreams, TargetState, TargetView};
-use tidegate::rtmp::{Authorize, Refusal, RtmpServer, TlsRoots};
-use tidegate::stream::{Hub, StreamEvent, Subscriber};
+use tidegate::media::MediaKind;
+use tidegate::restream::{TargetState, TargetStateKind};
+use tidegate::rtmp::{FailureClass, TlsRoots};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-
-/// An RTMP server on a hub: a source of streams, and a target for others.
-struct Gateway {
-    hub: Hub,
-    address: SocketAddr,
-    cancel: CancellationToken,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Gateway {
-    async fn start() -> Self {
-        let (hub, reaper) = Hub::new(Duration::from_millis(200));
-        let cancel = CancellationToken::new();
-        let authorize: Authorize = Arc::new(|request| {
-            let key = request.key.reveal();
-            let refusal = || Refusal { description: format!("the key {key} is unknown") };
-            if request.query.as_ref().is_some_and(|query| !query.matches("token=right")) {
-                return Err(refusal());
-            }
-            key.parse::<StreamName>().map_err(|_| refusal())
-        });
-        let listen = "127.0.0.1:0".parse().expect("an address");
-        let server = RtmpServer::bind(listen, hub.clone(), authorize).await.expect("bound");
-        let address = server.local_addr();
-        let tasks = vec![tokio::spawn(server.run(cancel.clone())), tokio::spawn(reaper.run(cancel.clone()))];
-        Self { hub, address, cancel, tasks }
-    }
-
-    async fn stop(self) {
-        self.cancel.cancel();
-        for task in self.tasks {
-            timeout(Duration::from_secs(5), task).await.expect("ends in time").expect("no panic");
-        }
-    }
-
-    /// ffmpeg publishes in real time until it is killed; returns when media flows.
-    async fn show(&self, name: &str) -> (Child, Subscriber<Frame>) {
-        let mut events = self.hub.events();
-        let url = format!("rtmp://{}/live/{name}", self.address);
-        let arguments = "-v error -nostdin -re -f lavfi -i testsrc2=s=320x180:r=25 -re -f lavfi -i sine=r=48000 \
-             -pix_fmt yuv420p -c:v libx264 -preset ultrafast -bf 2 -g 25 -sc_threshold 0 -c:a aac -f flv";
-        let mut command = Command::new("ffmpeg");
-        command.args(arguments.split_whitespace()).arg(url).stdin(Stdio::null()).kill_on_drop(true);
-        let child = command.spawn().expect("installed");
-        let mut subscriber = next_stream(&mut events).await;
-        timeout(Duration::from_secs(10), subscriber.recv()).await.expect("media").expect("live");
-        (child, subscriber)
-    }
-}
-
-async fn next_stream(events: &mut tokio::sync::broadcast::Receiver<StreamEvent>) -> Subscriber<Frame> {
-    loop {
-        let event = timeout(Duration::from_secs(20), events.recv()).await.expect("in time").expect("open");
-        if let StreamEvent::Started(stream) = event {
-            return stream.subscribe();
-        }
-    }
-}
-
-fn name() -> StreamName {
-    "show".parse().expect("valid")
-}
-
-fn target(url: &str) -> NewTarget {
-    NewTarget { url: url.to_owned(), name: None }
-}
-
-/// Waits for a state of the only target.
-async fn until(
-    restreams: &Restreams,
-    most: u64,
-    what: &str,
-    wanted: impl Fn(&TargetState) -> bool,
-) -> TargetView {
-    let start = Instant::now();
-    loop {
-        let view = restreams.list(&name()).pop().expect("a target");
-        if wanted(&view.state) {
-            return view;
-        }
-        assert!(start.elapsed() < Duration::from_secs(most), "not {what} within {most} s: {:?}", view.state);
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
-fn is_live(state: &TargetState) -> bool {
-    matches!(state, TargetState::Live { .. })
-}
-
-fn is_retrying(state: &TargetState) -> bool {
-    matches!(state, TargetState::Retrying { .. })
-}
 
 /// nginx with its RTMP module, recording what is pushed to it.
 struct Nginx {
@@ -204,24 +113,26 @@ async fn assert_good_recording(file: &Path, least_seconds: i64) {
 #[tokio::test]
 async fn nginx_records_the_show_and_its_death_and_return_disturb_nobody() {
     let (gateway, mut nginx) = (Gateway::start().await, Nginx::start().await);
-    let restreams = Restreams::new(gateway.hub.clone());
-    let view = restreams.add(name(), target(&nginx.url("app"))).expect("added");
+    let restreams = restreams(&gateway.hub, dialer(TlsRoots::only([])));
+    let view = restreams.add(show(), target(&nginx.url("app"))).await.expect("added");
     assert!(matches!(view.state, TargetState::Waiting { .. }));
     let (mut ffmpeg, mut bystander) = gateway.show("show").await;
-    let view = until(&restreams, 10, "live", is_live).await;
+    let view = reaches(&restreams, &view.id, 10, TargetStateKind::Live).await;
     assert!(!serde_json::to_string(&view).expect("JSON").contains("canary"));
     sleep(Duration::from_secs(4)).await;
 
     nginx.kill().await;
-    let view = until(&restreams, 5, "retrying", is_retrying).await;
+    let view = reaches(&restreams, &view.id, 5, TargetStateKind::Retrying).await;
     assert!(view.bytes_sent > 50_000 && view.live_since.is_none(), "{view:?}");
-    let TargetState::Retrying { reason, attempt, .. } = view.state else { unreachable!() };
-    assert!(reason.contains("closed") && attempt == 1, "{reason}");
+    let failure = view.last_error.expect("a failure");
+    assert!(failure.reason.contains("closed") && view.attempts == 1, "{failure:?}");
+    assert_eq!(failure.class, FailureClass::Closed);
     nginx.run().await;
-    until(&restreams, 35, "live again", is_live).await;
+    let view = reaches(&restreams, &view.id, 35, TargetStateKind::Live).await;
+    assert_eq!((view.reconnects, view.attempts), (1, 0));
     sleep(Duration::from_secs(3)).await;
-    assert!(restreams.remove(&name(), &view.id).await);
-    assert!(restreams.list(&name()).is_empty());
+    restreams.remove(show(), view.id, None).await.expect("there");
+    assert!(restreams.list(&show()).is_empty());
 
     let recordings = nginx.recordings();
     assert_eq!(recordings.len(), 2);
@@ -244,29 +155,42 @@ async fn nginx_records_the_show_and_its_death_and_return_disturb_nobody() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_and_tried_again() {
+async fn a_failure_is_told_with_its_class_and_a_refusal_is_not_tried_at_once() {
     let (gateway, receiver, nginx) = (Gateway::start().await, Gateway::start().await, Nginx::start().await);
-    let restreams = Restreams::new(gateway.hub.clone());
+    let restreams = restreams(&gateway.hub, dialer(TlsRoots::only([])));
     let (mut ffmpeg, _) = gateway.show("show").await;
     let url = format!("rtmp://{}/live/canary?token=wrong", receiver.address);
-    let view = restreams.add(name(), target(&url)).expect("added");
-    let refused = until(&restreams, 5, "retrying", is_retrying).await;
-    let TargetState::Retrying { reason, .. } = refused.state else { unreachable!() };
-    assert!(reason.contains("NetStream.Publish.Denied") && !reason.contains("canary"), "{reason}");
-    until(&restreams, 10, "tried again", |state| matches!(state, TargetState::Retrying { attempt: 2.., .. }))
-        .await;
-    restreams.remove(&name(), &view.id).await;
+    let view = restreams.add(show(), target(&url)).await.expect("added");
+    let refused = reaches(&restreams, &view.id, 5, TargetStateKind::Failing).await;
+    let failure = refused.last_error.clone().expect("a failure");
+    assert_eq!(
+        (failure.class, failure.code.as_deref()),
+        (FailureClass::Rejected, Some("NetStream.Publish.Denied"))
+    );
+    assert!(failure.reason.contains("unknown") && !failure.reason.contains("canary"), "{failure:?}");
+    let wait = (refused.next_try.expect("a time") - failure.at).num_seconds();
+    assert!((59..=66).contains(&wait), "after a minute, not {wait} s");
+    restreams.remove(show(), view.id, None).await.expect("there");
 
-    for (url, word) in [
-        (nginx.url("closed"), "closed"),
-        ("rtmp://127.0.0.1:1/live/canary".to_owned(), "can't connect to 127.0.0.1:1"),
-        ("rtmp://nowhere.invalid/live/canary".to_owned(), "can't find nowhere.invalid"),
+    use FailureClass::{Closed, NameResolution, NotAllowed, Refused};
+    use TargetStateKind::{Failing, Retrying};
+    for (url, word, class, state) in [
+        (nginx.url("closed"), "closed", Closed, Retrying),
+        ("rtmp://127.0.0.1:1/live/canary".to_owned(), "can't connect to 127.0.0.1:1", Refused, Retrying),
+        (
+            "rtmp://nowhere.invalid/live/canary".to_owned(),
+            "can't find nowhere.invalid",
+            NameResolution,
+            Retrying,
+        ),
+        ("rtmp://10.1.2.3/live/canary".to_owned(), "restream.egress_allow", NotAllowed, Failing),
     ] {
-        let view = restreams.add(name(), target(&url)).expect("added");
-        let failed = until(&restreams, 12, "retrying", is_retrying).await;
-        let TargetState::Retrying { reason, .. } = failed.state else { unreachable!() };
-        assert!(reason.contains(word) && !reason.contains("canary"), "{reason}");
-        restreams.remove(&name(), &view.id).await;
+        let view = restreams.add(show(), target(&url)).await.expect("added");
+        let failed = reaches(&restreams, &view.id, 12, state).await;
+        let failure = failed.last_error.expect("a failure");
+        assert!(failure.reason.contains(word) && !failure.reason.contains("canary"), "{failure:?}");
+        assert_eq!(failure.class, class);
+        restreams.remove(show(), view.id, None).await.expect("there");
     }
     ffmpeg.kill().await.expect("killed");
     gateway.stop().await;
@@ -276,33 +200,41 @@ async fn a_refusal_is_told_and_tried_again() {
 #[tokio::test]
 async fn a_target_added_in_mid_show_begins_at_a_keyframe_and_ends_cleanly() {
     let (gateway, receiver) = (Gateway::start().await, Gateway::start().await);
-    let restreams = Restreams::new(gateway.hub.clone());
+    let restreams = restreams(&gateway.hub, dialer(TlsRoots::only([])));
     let (mut ffmpeg, _) = gateway.show("show").await;
     sleep(Duration::from_millis(1700)).await;
     let mut events = receiver.hub.events();
     let url = format!("rtmp://user:pass@{}/live/copy?token=right", receiver.address);
-    let view = restreams.add(name(), target(&url)).expect("added");
+    let view = restreams.add(show(), target(&url)).await.expect("added");
     let mut copy = next_stream(&mut events).await;
     let first = timeout(Duration::from_secs(5), copy.recv()).await.expect("media").expect("live");
     assert!(first.keyframe && first.kind == MediaKind::Video);
     assert!(first.epoch.tracks.audio.is_some() && first.epoch.tracks.video.is_some());
-    until(&restreams, 5, "live", is_live).await;
-    let source = gateway.hub.get(&name()).expect("live");
+    let live = until(&restreams, &view.id, 10, "measured", |view| view.bitrate > 0).await;
+    assert!(live.bytes_sent > 0 && live.dropped_frames == 0 && live.live_since.is_some(), "{live:?}");
+    let source = gateway.hub.get(&show()).expect("live");
     assert_eq!(source.statistics().snapshot().restream_readers, 1);
 
+    // On air: a test goes as far as it disturbs nobody.
+    let trial = restreams.test(&show(), &view.id).await.expect("there");
+    let steps = serde_json::to_value(&trial).expect("JSON");
+    assert_eq!(steps["steps"][4]["outcome"], "skipped", "{steps}");
+    assert!(trial.ok && steps["steps"][3]["step"] == "connect", "{steps}");
+    assert_eq!(restreams.get(&show(), &view.id).expect("there").state.kind(), TargetStateKind::Live);
+
     let start = Instant::now();
-    assert!(restreams.remove(&name(), &view.id).await);
+    restreams.remove(show(), view.id, None).await.expect("there");
     assert!(start.elapsed() < Duration::from_secs(2));
     assert!(receiver.hub.get(&"copy".parse().expect("valid")).is_none_or(|stream| stream.source().is_none()));
     assert_eq!(source.statistics().snapshot().restream_readers, 0);
 
     // A show that ends takes its target back to waiting.
-    restreams.add(name(), target(&url)).expect("added");
-    until(&restreams, 5, "live", is_live).await;
+    let view = restreams.add(show(), target(&url)).await.expect("added");
+    reaches(&restreams, &view.id, 5, TargetStateKind::Live).await;
     ffmpeg.kill().await.expect("killed");
-    until(&restreams, 5, "waiting", |state| matches!(state, TargetState::Waiting { .. })).await;
+    reaches(&restreams, &view.id, 5, TargetStateKind::Waiting).await;
     restreams.shutdown().await;
-    assert!(restreams.add(name(), target(&url)).is_err());
+    assert!(restreams.add(show(), target(&url)).await.is_err());
     gateway.stop().await;
     receiver.stop().await;
 }
@@ -343,20 +275,21 @@ async fn a_secure_target_must_have_the_right_certificate() {
     let (mut ffmpeg, _) = gateway.show("show").await;
     let url = format!("rtmps://localhost:{port}/live/copy");
 
-    let trusting = Restreams::with_roots(gateway.hub.clone(), TlsRoots::only([root.der().to_vec()]));
+    let trusting = restreams(&gateway.hub, dialer(TlsRoots::only([root.der().to_vec()])));
     let mut events = receiver.hub.events();
-    trusting.add(name(), target(&url)).expect("added");
+    trusting.add(show(), target(&url)).await.expect("added");
     let mut copy = next_stream(&mut events).await;
     for _ in 0..50 {
         timeout(Duration::from_secs(5), copy.recv()).await.expect("media").expect("live");
     }
     trusting.shutdown().await;
 
-    let strangers = Restreams::with_roots(gateway.hub.clone(), TlsRoots::only([]));
-    strangers.add(name(), target(&url)).expect("added");
-    let failed = until(&strangers, 5, "retrying", is_retrying).await;
-    let TargetState::Retrying { reason, .. } = failed.state else { unreachable!() };
-    assert!(reason.contains("no secure connection to localhost"), "{reason}");
+    let strangers = restreams(&gateway.hub, dialer(TlsRoots::only([])));
+    let view = strangers.add(show(), target(&url)).await.expect("added");
+    let failed = reaches(&strangers, &view.id, 5, TargetStateKind::Retrying).await;
+    let failure = failed.last_error.expect("a failure");
+    assert!(failure.reason.contains("no secure connection to localhost"), "{failure:?}");
+    assert_eq!(failure.class, FailureClass::Tls);
     strangers.shutdown().await;
     ffmpeg.kill().await.expect("killed");
     terminator.abort();
@@ -380,15 +313,16 @@ async fn a_target_that_takes_nothing_any_more_is_found_within_15_seconds() {
             () = frozen.cancelled() => std::future::pending().await,
         }
     });
-    let restreams = Restreams::new(gateway.hub.clone());
+    let restreams = restreams(&gateway.hub, dialer(TlsRoots::only([])));
     let (mut ffmpeg, mut bystander) = gateway.show("show").await;
-    restreams.add(name(), target(&format!("rtmp://{address}/live/copy"))).expect("added");
-    until(&restreams, 10, "live", is_live).await;
+    let view = restreams.add(show(), target(&format!("rtmp://{address}/live/copy"))).await.expect("added");
+    reaches(&restreams, &view.id, 10, TargetStateKind::Live).await;
     freeze.cancel();
     let start = Instant::now();
-    let view = until(&restreams, 25, "retrying", is_retrying).await;
+    let view = reaches(&restreams, &view.id, 25, TargetStateKind::Retrying).await;
     println!("found after {:?}: {:?}", start.elapsed(), view.state);
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert_eq!(view.last_error.expect("a failure").class, FailureClass::Silent);
     while bystander.try_recv().is_some() {}
     assert_eq!(bystander.lost(), 0);
     restreams.shutdown().await;

@@ -21,6 +21,11 @@ async fn viewers_get_the_layer_that_they_ask_for_h264() {
     viewers_get_the_layer_that_they_ask_for("H264").await;
 }
 
+#[tokio::test]
+async fn viewers_get_the_layer_that_they_ask_for_vp9() {
+    viewers_get_the_layer_that_they_ask_for("VP9").await;
+}
+
 async fn viewers_get_the_layer_that_they_ask_for(codec: &str) {
     let _machine = machine().await;
     let server = Server::start().await;
@@ -39,8 +44,8 @@ async fn viewers_get_the_layer_that_they_ask_for(codec: &str) {
     let after = viewer.settled().await;
     println!("{codec}, chosen layers: {before}\n{after}");
     let grown = |name: &str| json_number(&after, name) - json_number(&before, name);
-    // Three encoders of H.264 in software leave two cores little: one picture may come late.
-    let late = if codec == "H264" { 1.0 } else { 0.0 };
+    // Three encoders of H.264 or VP9 in software leave two cores little: one picture may come late.
+    let late = if codec == "VP8" { 0.0 } else { 1.0 };
     assert!(grown("/freezeCount") <= late, "{after}");
     assert!(grown("/totalFreezesDuration") < 0.3, "{after}");
     assert_eq!(grown("/packetsLost"), 0.0, "{after}");
@@ -53,7 +58,6 @@ async fn viewers_get_the_layer_that_their_network_holds_vp8() {
 }
 
 #[tokio::test]
-#[ignore = "fails at times: Chromium's estimate for H.264 falls without a bottleneck, and so does the layer"]
 async fn viewers_get_the_layer_that_their_network_holds_h264() {
     viewers_get_the_layer_that_their_network_holds("H264").await;
 }
@@ -79,7 +83,14 @@ async fn viewers_get_the_layer_that_their_network_holds(codec: &str) {
     assert_eq!(lost, 0, "in the queue");
     println!("{codec}, after {took:?}, {lost} lost in the queue: {before}\n{narrow}");
     relay.set(Direction::Down, Conditions::default());
-    // Steps up are tried after a while.
+    // What waited in the queue comes at once and is too late, which is no fault of a step up. Steps up are tried
+    // after a while.
+    let decoded = json_number(&narrow, "/framesDecoded");
+    let narrow = viewer
+        .until("a second's pictures are decoded", seconds(20), |stats| {
+            json_number(stats, "/framesDecoded") >= decoded + 15.0
+        })
+        .await;
     viewer.sees(960, seconds(60)).await;
     let after = viewer.settled().await;
     println!("{codec}, wide again: {after}");
@@ -97,7 +108,12 @@ async fn publish(server: &Server, codec: &str) -> Browser {
         .iter()
         .rev()
         .map(|(rid, width, rate)| {
-            json!({ "rid": rid, "scaleResolutionDownBy": 960 / width, "maxBitrate": rate })
+            let mut encoding =
+                json!({ "rid": rid, "scaleResolutionDownBy": 960 / width, "maxBitrate": rate });
+            if codec == "VP9" {
+                encoding["scalabilityMode"] = json!("L1T1"); // else the rids become layers of one encoding
+            }
+            encoding
         })
         .collect();
     let source = json!({ "source": "flash", "codec": codec, "keepSize": true, "encodings": encodings,

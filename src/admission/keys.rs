@@ -1,7 +1,7 @@
 //! Wrong keys, and the sources that have shown too many.
 
 use super::rates::{Rates, SOURCES};
-use super::{Exempt, source};
+use super::{Exempt, Limit, Refusals, source};
 use governor::Quota;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -17,6 +17,7 @@ pub struct KeyAttempts {
     /// Until when no key of a source is looked at.
     locked: Mutex<HashMap<IpAddr, Instant>>,
     exempt: Exempt,
+    refusals: Refusals,
 }
 
 impl KeyAttempts {
@@ -25,13 +26,21 @@ impl KeyAttempts {
     /// After `per_minute` wrong keys all keys of a source are refused for a minute; `None`: never.
     pub fn new(per_minute: Option<NonZeroU32>, exempt: Exempt) -> Self {
         let wrong = per_minute.map(|rate| Rates::new(Quota::per_minute(rate)));
-        Self { wrong, locked: Mutex::default(), exempt }
+        Self { wrong, locked: Mutex::default(), exempt, refusals: Refusals::default() }
+    }
+
+    /// What is refused is counted there.
+    pub fn counting(self, refusals: Refusals) -> Self {
+        Self { refusals, ..self }
     }
 
     /// Whether `peer` may show a key at `now`, be it the right one; else how long it must wait.
     pub fn may_show(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
         match self.locked.lock().get(&source(peer)) {
-            Some(until) if *until > now && !self.exempt.contains(peer) => Err(*until - now),
+            Some(until) if *until > now && !self.exempt.contains(peer) => {
+                self.refusals.count(Limit::KeyAttempts);
+                Err(*until - now)
+            }
             _ => Ok(()),
         }
     }

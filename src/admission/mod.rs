@@ -1,16 +1,22 @@
-//! Who may come in, and how often: bounds by source address, for every listener alike.
+//! Who may come in, and how often: bounds by source address, for every listener alike; and where connections
+//! of ours may go.
 //!
-//! [`Places`] counts connections, [`KeyAttempts`] counts wrong keys, [`Rates`] holds token buckets. A source
-//! is an IPv4 address or an IPv6 /64; what is remembered of sources is bounded and forgotten. Knows no
+//! [`EgressGuard`] judges destinations. [`Places`] counts connections, [`KeyAttempts`] counts wrong keys, [`Rates`]
+//! holds token buckets, [`Refusals`] counts what was turned away. A source is an IPv4 address or an IPv6 /64; what is
+//! remembered of sources is bounded and forgotten. Knows no
 //! protocol.
 
+mod egress;
 mod keys;
 mod places;
 mod rates;
+mod refusals;
 
+pub use egress::{EgressGuard, NotAllowed};
 pub use keys::KeyAttempts;
 pub use places::{Place, Places};
 pub use rates::{Rates, SessionRate};
+pub use refusals::{Limit, Refusals};
 
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv6Addr};

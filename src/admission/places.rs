@@ -1,6 +1,6 @@
 //! How many connections one source may hold, and all together.
 
-use super::{Exempt, source};
+use super::{Exempt, Limit, Refusals, source};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,6 +13,7 @@ pub struct Places {
     per_source: usize,
     in_all: usize,
     exempt: Exempt,
+    counter: Option<(Refusals, Limit)>,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ pub struct Place {
 impl Places {
     /// At most `per_source` connections of one source, at most `in_all` of all.
     pub fn new(per_source: usize, in_all: usize) -> Self {
-        Self { taken: Arc::default(), per_source, in_all, exempt: Exempt::default() }
+        Self { taken: Arc::default(), per_source, in_all, exempt: Exempt::default(), counter: None }
     }
 
     /// Sources within `exempt` count among all only.
@@ -39,8 +40,26 @@ impl Places {
         Self { exempt, ..self }
     }
 
+    /// Who finds no place is counted there, as turned away by `limit`.
+    pub fn counting(self, refusals: Refusals, limit: Limit) -> Self {
+        Self { counter: Some((refusals, limit)), ..self }
+    }
+
+    /// Places that are taken now.
+    pub fn taken(&self) -> usize {
+        self.taken.lock().in_all
+    }
+
     /// A place for one more connection of `address`, unless there are too many.
     pub fn admit(&self, address: IpAddr) -> Option<Place> {
+        let place = self.find(address);
+        if let (None, Some((refusals, limit))) = (&place, &self.counter) {
+            refusals.count(*limit);
+        }
+        place
+    }
+
+    fn find(&self, address: IpAddr) -> Option<Place> {
         let is_exempt = self.exempt.contains(address);
         let source = source(address);
         let mut taken = self.taken.lock();
@@ -80,7 +99,8 @@ mod tests {
 
     #[test]
     fn a_source_holds_at_most_its_limit() {
-        let places = Places::new(2, 100);
+        let refusals = Refusals::default();
+        let places = Places::new(2, 100).counting(refusals.clone(), Limit::HttpConnections);
         let admit = |text: &str| places.admit(address(text));
         let first = admit("192.0.2.1").expect("free");
         let _second = admit("::ffff:192.0.2.1").expect("free");
@@ -91,6 +111,7 @@ mod tests {
         let _v6 = (admit("2001:db8::1").expect("free"), admit("2001:db8::2").expect("free"));
         assert!(admit("2001:db8::3").is_none(), "the same /64");
         assert!(admit("2001:db8:0:1::1").is_some());
+        assert!(refusals.snapshot().contains(&(Limit::HttpConnections, 2)));
     }
 
     #[test]

@@ -11,7 +11,11 @@ use std::path::PathBuf;
 /// Each setting is also a key of the TOML file and an environment variable TIDEGATE_…; flags win over the
 /// environment, the environment over the file.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version)]
+#[command(
+    name = "tidegate",
+    version,
+    after_help = "tidegate check-hls URL checks an HLS stream instead: see tidegate check-hls --help."
+)]
 pub(super) struct Flags {
     /// Read settings from this TOML file
     #[arg(long, value_name = "FILE")]

@@ -5,12 +5,16 @@
 //! does not fit are errors which name the key, the value and what would be right. Nothing is read from
 //! the network, and no secret is shown.
 
+mod check_hls;
+mod command;
 mod credentials;
 mod error;
 mod flags;
 mod settings;
 mod sources;
 
+pub use check_hls::CheckHls;
+pub use command::Command;
 pub use credentials::{Credentials, CredentialsError};
 pub use error::ConfigError;
 
@@ -35,6 +39,10 @@ pub struct Config {
     pub http_listen: SocketAddr,
     /// Connections that one source address may hold at a time.
     pub http_connections_per_source: usize,
+    /// Networks of the proxies before us: what they say of their clients' addresses counts.
+    pub http_trusted_proxies: Vec<IpNet>,
+    /// `http.forwarded_header`: they say it in `Forwarded` (RFC 7239), not in `X-Forwarded-For`.
+    pub http_proxies_follow_rfc_7239: bool,
     /// Origins whose pages may use WHIP and WHEP; `None`: all.
     pub http_cors_origins: Option<Vec<String>>,
     /// Where RTMP publishers connect.
@@ -107,6 +115,20 @@ pub struct Config {
     pub auth_publish_key: Option<Secret>,
     /// Networks that restream targets may be in although they are not public.
     pub restream_egress_allow: Vec<IpNet>,
+    /// Restream targets that one stream may have …
+    pub restream_targets_per_stream: usize,
+    /// … and that there may be in all.
+    pub restream_targets: usize,
+    /// A PEM file with certificates that `rtmps` targets are trusted by besides the system's.
+    pub restream_extra_roots: Option<PathBuf>,
+    /// Events that are kept for readers who come back.
+    pub events_kept: usize,
+    /// Numbers of viewers of one stream that events tell of.
+    pub events_viewer_thresholds: Vec<usize>,
+    /// `metrics.open`: `/metrics` needs no token.
+    pub metrics_open: bool,
+    /// `metrics.per_stream`: series of single streams.
+    pub metrics_per_stream: bool,
     /// How long a stream waits for its publisher's return before it ends.
     pub stream_grace: Duration,
     /// The same for single streams.
@@ -146,6 +168,8 @@ impl Config {
         Self {
             http_listen: SocketAddr::new(any, 8080),
             http_connections_per_source: 200,
+            http_trusted_proxies: Vec::new(),
+            http_proxies_follow_rfc_7239: false,
             http_cors_origins: None,
             rtmp_listen: SocketAddr::new(any, 1935),
             rtmp_tls_listen: SocketAddr::new(any, 1936),
@@ -171,7 +195,7 @@ impl Config {
             limits_session_requests_per_second: NonZeroU32::new(100),
             limits_key_attempts_per_minute: NonZeroU32::new(10),
             limits_exempt: loopback(),
-            hls_part_duration: Duration::from_millis(333),
+            hls_part_duration: Duration::from_millis(250),
             hls_segment_duration: Duration::from_secs(2),
             hls_window: 7,
             hls_always: false,
@@ -181,6 +205,13 @@ impl Config {
             auth_admin_token: None,
             auth_publish_key: None,
             restream_egress_allow: Vec::new(),
+            restream_targets_per_stream: 400,
+            restream_targets: 2000,
+            restream_extra_roots: None,
+            events_kept: 10_000,
+            events_viewer_thresholds: vec![1, 10, 100, 1_000, 10_000],
+            metrics_open: false,
+            metrics_per_stream: false,
             stream_grace: Duration::from_secs(60),
             stream_grace_for: BTreeMap::new(),
             stream_hold: HoldMode::LastPicture,

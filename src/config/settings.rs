@@ -51,6 +51,23 @@ const DEFINITIONS: &[Definition] = &[
         set: |c, v| put(&mut c.http_connections_per_source, v.parse().filter(|n| (1..=100_000).contains(n))),
     },
     Definition {
+        key: "http.trusted_proxies",
+        expected: "a list of networks, such as [\"127.0.0.1/32\", \"10.0.0.0/8\"] (in the environment: between commas)",
+        set: |c, v| put(&mut c.http_trusted_proxies, v.list()),
+    },
+    Definition {
+        key: "http.forwarded_header",
+        expected: "\"x-forwarded-for\" or \"forwarded\"",
+        set: |c, v| {
+            let follow_rfc_7239 = match v.text()? {
+                "x-forwarded-for" => false,
+                "forwarded" => true,
+                _ => return None,
+            };
+            put(&mut c.http_proxies_follow_rfc_7239, Some(follow_rfc_7239))
+        },
+    },
+    Definition {
         key: "http.cors_origins",
         expected: "\"*\" for all, or a list of origins such as [\"https://example.net\"] (in the environment: between commas)",
         set: |c, v| put(&mut c.http_cors_origins, v.origins()),
@@ -172,7 +189,7 @@ const DEFINITIONS: &[Definition] = &[
     },
     Definition {
         key: "hls.part_duration",
-        expected: "a duration from 100ms to 2s, such as \"333ms\"",
+        expected: "a duration from 100ms to 2s, such as \"250ms\"",
         set: |c, v| put(&mut c.hls_part_duration, v.duration(100, 2_000)),
     },
     Definition {
@@ -215,6 +232,40 @@ const DEFINITIONS: &[Definition] = &[
         key: "restream.egress_allow",
         expected: "a list of networks, such as [\"10.0.0.0/8\"] (in the environment: between commas)",
         set: |c, v| put(&mut c.restream_egress_allow, v.list()),
+    },
+    Definition {
+        key: "restream.targets_per_stream",
+        expected: COUNT,
+        set: |c, v| put(&mut c.restream_targets_per_stream, v.count()),
+    },
+    Definition {
+        key: "restream.targets",
+        expected: COUNT,
+        set: |c, v| put(&mut c.restream_targets, v.count()),
+    },
+    Definition {
+        key: "restream.extra_roots",
+        expected: PEM,
+        set: |c, v| put(&mut c.restream_extra_roots, v.path().map(Some)),
+    },
+    Definition {
+        key: "events.kept",
+        expected: "a number from 100 to 100000",
+        set: |c, v| put(&mut c.events_kept, v.parse().filter(|n| (100..=100_000).contains(n))),
+    },
+    Definition {
+        key: "events.viewer_thresholds",
+        expected: "a list of numbers from 1 on, such as [1, 100] (in the environment: between commas)",
+        set: |c, v| {
+            let fits = |numbers: &Vec<usize>| numbers.len() <= 32 && !numbers.contains(&0);
+            put(&mut c.events_viewer_thresholds, v.list().filter(fits))
+        },
+    },
+    Definition { key: "metrics.open", expected: SWITCH, set: |c, v| put(&mut c.metrics_open, v.parse()) },
+    Definition {
+        key: "metrics.per_stream",
+        expected: SWITCH,
+        set: |c, v| put(&mut c.metrics_per_stream, v.parse()),
     },
     Definition {
         key: "stream.grace",

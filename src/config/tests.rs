@@ -66,6 +66,8 @@ fn every_key_is_read_from_the_file() {
         listen = "[::1]:1"
         connections_per_source = 5
         cors_origins = ["https://example.net", "http://localhost:3000"]
+        trusted_proxies = ["127.0.0.1/32", "2001:db8::/32"]
+        forwarded_header = "forwarded"
         [rtmp]
         listen = "127.0.0.1:2"
         tls_listen = "127.0.0.1:4"
@@ -96,6 +98,9 @@ fn every_key_is_read_from_the_file() {
         publish_key = "publish-publish"
         [restream]
         egress_allow = ["10.0.0.0/8", "fd00::/8"]
+        targets_per_stream = 3
+        targets = "off"
+        extra_roots = "/r.pem"
         [stream]
         grace = "1m"
         grace_for = ["show=5m", "door = 0s"]
@@ -105,8 +110,11 @@ fn every_key_is_read_from_the_file() {
     assert_eq!(config.hls_part_duration, Duration::from_millis(200));
     assert_eq!(config.hls_segment_duration, Duration::from_secs(1));
     assert_eq!((config.hls_window, config.http_connections_per_source), (10, 5));
+    assert_eq!((config.http_trusted_proxies.len(), config.http_proxies_follow_rfc_7239), (2, true));
     assert_eq!(config.webrtc_external_addresses.len(), 2);
     assert_eq!(config.restream_egress_allow.len(), 2);
+    assert_eq!((config.restream_targets_per_stream, config.restream_targets), (3, usize::MAX));
+    assert_eq!(config.restream_extra_roots, Some(PathBuf::from("/r.pem")));
     assert_eq!(config.stream_grace, Duration::from_secs(60));
     let graces: Vec<_> =
         config.stream_grace_for.iter().map(|(name, grace)| (name.as_str(), *grace)).collect();
@@ -162,6 +170,9 @@ fn every_key_is_read_from_the_environment() {
         ("TIDEGATE_AUTH_ADMIN_TOKEN", "admin-admin"),
         ("TIDEGATE_AUTH_PUBLISH_KEY", "publish-publish"),
         ("TIDEGATE_RESTREAM_EGRESS_ALLOW", "10.0.0.0/8,fd00::/8"),
+        ("TIDEGATE_RESTREAM_TARGETS_PER_STREAM", "5"),
+        ("TIDEGATE_RESTREAM_TARGETS", "5"),
+        ("TIDEGATE_RESTREAM_EXTRA_ROOTS", "/r.pem"),
         ("TIDEGATE_STREAM_GRACE", "0s"),
         ("TIDEGATE_STREAM_GRACE_FOR", "show=5m, door=0s"),
         ("TIDEGATE_STATE_DIR", "/s"),
@@ -181,7 +192,7 @@ fn every_key_is_read_from_the_environment() {
 fn a_bad_value_names_key_value_and_what_would_be_right() {
     for (variable, value, key, right) in [
         ("TIDEGATE_HTTP_LISTEN", "8080", "http.listen", "an address and a port"),
-        ("TIDEGATE_HLS_PART_DURATION", "333", "hls.part_duration", "333ms"),
+        ("TIDEGATE_HLS_PART_DURATION", "333", "hls.part_duration", "250ms"),
         ("TIDEGATE_HLS_PART_DURATION", "1h", "hls.part_duration", "from 100ms to 2s"),
         ("TIDEGATE_HLS_WINDOW", "2", "hls.window", "from 6 to 1000"),
         ("TIDEGATE_RESTREAM_EGRESS_ALLOW", "ten/8", "restream.egress_allow", "10.0.0.0/8"),

@@ -9,16 +9,20 @@ mod stream_key;
 
 pub use banner::Banner;
 
-use crate::admission::{Exempt, KeyAttempts};
+use crate::admission::{EgressGuard, Exempt, KeyAttempts, Refusals};
 use crate::config::{Config, Credentials, CredentialsError, HoldMode};
+use crate::events::{Feed, Journal, Thresholds};
 use crate::hls::{Hls, HlsSettings};
 use crate::http::{
-    Access, Http, HttpError, HttpSettings, IceServers, Origins, RateSettings, Rooms, TurnCredentials,
+    Access, ForwardedHeader, Http, HttpError, HttpSettings, IceServers, Origins, Proxies, RateSettings,
+    Rooms, TurnCredentials,
 };
 use crate::media::{Secret, Transcoding};
+use crate::metrics::{self, Metrics};
 use crate::pipeline::{self, HoldPicture, PipelineError, Pipelines, Slate, SlateError};
-use crate::restream::Restreams;
-use crate::rtmp::{RtmpError, RtmpLimits, RtmpServer};
+use crate::restream::{RestreamSettings, Restreams};
+use crate::rtmp::{Dialer, RootsError, RtmpError, RtmpLimits, RtmpServer, TlsRoots};
+use crate::store::{Store, StoreError};
 use crate::stream::{Graces, Hub};
 use crate::tls::{ServerTls, TlsError};
 use crate::webrtc::{IceMode, WebRtc, WebRtcError, WebRtcSettings};
@@ -26,7 +30,7 @@ use outputs::Outputs;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -57,6 +61,7 @@ pub struct Gateway {
     sources: CancellationToken,
     rtmp_cancel: CancellationToken,
     outputs_cancel: CancellationToken,
+    events_cancel: CancellationToken,
     http_cancel: CancellationToken,
     tasks: Tasks,
 }
@@ -67,6 +72,7 @@ struct Tasks {
     demo: Option<JoinHandle<()>>,
     watcher: JoinHandle<()>,
     outputs: JoinHandle<()>,
+    events: JoinHandle<()>,
     http: JoinHandle<()>,
 }
 
@@ -76,6 +82,12 @@ pub enum GatewayError {
     /// The keys can't be read or made.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// What was kept can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The certificates for targets can't be used.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// GStreamer, or an element of a description, is missing.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -104,11 +116,16 @@ pub struct Overdue;
 impl Gateway {
     /// Takes the ports and starts everything. On an error nothing is left running.
     pub async fn start(config: Config) -> Result<Self, GatewayError> {
+        metrics::count_panics();
         let credentials = Credentials::load(&config)?;
+        let store = Store::open(&config.state_dir).await?;
         let publish_key = (!config.open).then(|| credentials.publish_key.clone());
         let graces = Graces { default: config.stream_grace, by_name: config.stream_grace_for.clone() };
         let (hub, watcher) = Hub::new(graces);
         let outputs = Outputs::subscribe(hub.clone());
+        let journal = Journal::new(SystemTime::now(), config.events_kept);
+        let thresholds = Thresholds::new(config.events_viewer_thresholds.iter().copied());
+        let feed = Feed::subscribe(hub.clone(), journal.clone(), thresholds);
         let closing = CancellationToken::new();
 
         let pipelines =
@@ -124,10 +141,14 @@ impl Gateway {
             },
             pipelines.clone(),
         );
-        let restreams = Restreams::with_transcoding(hub.clone(), config.transcode_video);
+        let guard = EgressGuard::new(config.restream_egress_allow.iter().copied());
+        let restreams =
+            Restreams::new(hub.clone(), store, restream_settings(&config, guard.clone(), pipelines.clone())?);
         let exempt = Exempt::new(config.limits_exempt.iter().copied());
-        let key_attempts = Arc::new(KeyAttempts::new(config.limits_key_attempts_per_minute, exempt.clone()));
-        let rtmp = rtmp(&config, &hub, publish_key.clone(), key_attempts.clone(), exempt.clone()).await?;
+        let refusals = Refusals::default();
+        let key_attempts = KeyAttempts::new(config.limits_key_attempts_per_minute, exempt.clone());
+        let rates = rates(&config, Arc::new(key_attempts.counting(refusals.clone())), exempt, &refusals);
+        let rtmp = rtmp(&config, &hub, publish_key.clone(), &rates).await?;
         let webrtc = WebRtc::start(
             WebRtcSettings {
                 listen: config.webrtc_listen,
@@ -137,23 +158,30 @@ impl Gateway {
                 ice: if config.webrtc_full_ice { IceMode::Full } else { IceMode::Lite },
                 half_open_per_source: config.limits_half_open_per_source,
                 half_open: config.limits_half_open,
+                refusals,
                 transcoding,
             },
             hub.clone(),
         )?;
+        let sources =
+            metrics::Sources { hub: hub.clone(), pipelines: pipelines.clone(), journal: journal.clone() };
         let rooms = Rooms {
             hub: hub.clone(),
             hls: hls.clone(),
             webrtc: webrtc.clone(),
             restreams: restreams.clone(),
+            journal,
+            metrics: Metrics::new(sources, config.metrics_per_stream),
         };
         let access = Access { admin_token: credentials.admin_token.clone(), publish_key };
         let settings = HttpSettings {
             listen: config.http_listen,
             connections_per_source: config.http_connections_per_source,
-            rates: rates(&config, key_attempts, exempt),
+            proxies: proxies(&config),
+            rates,
             origins: config.http_cors_origins.clone().map_or(Origins::Any, Origins::Only),
             ice_servers: ice_servers(&config),
+            open_metrics: config.metrics_open,
         };
         let http = match Http::bind(settings, rooms, access, closing.clone()).await {
             Ok(http) => http,
@@ -165,7 +193,14 @@ impl Gateway {
 
         let (sources, rtmp_cancel) = (CancellationToken::new(), CancellationToken::new());
         let (outputs_cancel, http_cancel) = (CancellationToken::new(), CancellationToken::new());
+        let events_cancel = CancellationToken::new();
         let (http_addr, rtmp_addr, rtmps_addr) = (http.local_addr(), rtmp.local_addr(), rtmp.tls_addr());
+        let listeners = [Some(http_addr), Some(rtmp_addr), rtmps_addr, Some(webrtc.local_addr())];
+        guard.own_listeners(listeners.into_iter().flatten());
+        if let Err(error) = restreams.restore().await {
+            webrtc.shutdown().await;
+            return Err(error.into());
+        }
         let tasks = Tasks {
             watcher: tokio::spawn(watcher.run(sources.clone())),
             outputs: tokio::spawn(outputs.run(
@@ -175,6 +210,7 @@ impl Gateway {
                 hold,
                 outputs_cancel.clone(),
             )),
+            events: tokio::spawn(feed.run(events_cancel.clone())),
             http: tokio::spawn(http.run(http_cancel.clone())),
             rtmp: tokio::spawn(rtmp.run(rtmp_cancel.clone())),
             demo: config.demo.then(|| {
@@ -199,6 +235,7 @@ impl Gateway {
             sources,
             rtmp_cancel,
             outputs_cancel,
+            events_cancel,
             http_cancel,
             tasks,
         })
@@ -273,7 +310,11 @@ impl Gateway {
         );
         let in_time = ended.0 && ended.1 && ended.2 && ended.3 && ended.4 && ended.5;
 
-        // 4. Last, HTTP.
+        // 4. What has happened is told.
+        self.events_cancel.cancel();
+        let in_time = within(ending, "events", joined(tasks.events)).await && in_time;
+
+        // 5. Last, HTTP.
         tokio::time::sleep(LAST_FETCHES).await;
         self.http_cancel.cancel();
         let in_time = within(overall, "HTTP connections", joined(tasks.http)).await && in_time;
@@ -296,17 +337,17 @@ async fn rtmp(
     config: &Config,
     hub: &Hub,
     publish_key: Option<Secret>,
-    key_attempts: Arc<KeyAttempts>,
-    exempt: Exempt,
+    rates: &RateSettings,
 ) -> Result<RtmpServer, GatewayError> {
     let limits = RtmpLimits {
         connections: config.limits_rtmp_connections,
         connections_per_source: config.limits_rtmp_connections_per_source,
         half_open: config.limits_half_open,
         half_open_per_source: config.limits_half_open_per_source,
-        exempt,
+        exempt: rates.exempt.clone(),
+        refusals: rates.refusals.clone(),
     };
-    let authorize = stream_key::authorize(publish_key, key_attempts);
+    let authorize = stream_key::authorize(publish_key, rates.key_attempts.clone());
     let server = RtmpServer::bind(config.rtmp_listen, hub.clone(), authorize).await?.with_limits(limits);
     let (Some(certificate), Some(key)) = (&config.tls_certificate, &config.tls_private_key) else {
         return Ok(server);
@@ -315,7 +356,28 @@ async fn rtmp(
     Ok(server.with_tls(config.rtmp_tls_listen, tls).await?)
 }
 
-fn rates(config: &Config, key_attempts: Arc<KeyAttempts>, exempt: Exempt) -> RateSettings {
+/// How targets are reached, and how many there may be.
+fn restream_settings(
+    config: &Config,
+    guard: EgressGuard,
+    pipelines: Arc<Pipelines>,
+) -> Result<RestreamSettings, RootsError> {
+    let roots = TlsRoots::system(config.restream_extra_roots.as_deref())?;
+    Ok(RestreamSettings {
+        dialer: Dialer::new(roots, guard),
+        transcoding: config.transcode_video,
+        pipelines: Some(pipelines),
+        targets_per_stream: config.restream_targets_per_stream,
+        targets: config.restream_targets,
+    })
+}
+
+fn rates(
+    config: &Config,
+    key_attempts: Arc<KeyAttempts>,
+    exempt: Exempt,
+    refusals: &Refusals,
+) -> RateSettings {
     RateSettings {
         posts_per_second: config.limits_posts_per_second,
         post_burst: config.limits_post_burst,
@@ -323,7 +385,16 @@ fn rates(config: &Config, key_attempts: Arc<KeyAttempts>, exempt: Exempt) -> Rat
         session_requests_per_second: config.limits_session_requests_per_second,
         key_attempts,
         exempt,
+        refusals: refusals.clone(),
     }
+}
+
+fn proxies(config: &Config) -> Proxies {
+    let header = match config.http_proxies_follow_rfc_7239 {
+        true => ForwardedHeader::Forwarded,
+        false => ForwardedHeader::XForwardedFor,
+    };
+    Proxies::new(config.http_trusted_proxies.iter().copied(), header)
 }
 
 fn ice_servers(config: &Config) -> IceServers {

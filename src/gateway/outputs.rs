@@ -75,6 +75,7 @@ impl Outputs {
             // The lanes tell bridges and HLS of what happens to a publisher.
             StreamEvent::Stalled(_)
             | StreamEvent::Resumed(_)
+            | StreamEvent::TracksChanged(..)
             | StreamEvent::PublisherLeft(_)
             | StreamEvent::PublisherReturned(_) => Vec::new(),
         }

@@ -13,6 +13,7 @@ use super::{Cache, HlsError, Request, Served};
 use crate::media::MediaKind;
 use crate::stream::Stream;
 use bytes::Bytes;
+use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 #[derive(Debug)]
 pub(super) struct Live {
     stream: Arc<Stream>,
-    limits: Limits,
+    limits: RwLock<Limits>,
     programme: watch::Sender<Arc<Programme>>,
     /// Somebody waits for a programme.
     demand: watch::Sender<bool>,
@@ -80,7 +81,7 @@ impl Live {
     pub fn new(stream: Arc<Stream>, limits: Limits) -> Self {
         Self {
             stream,
-            limits,
+            limits: RwLock::new(limits),
             programme: watch::Sender::default(),
             demand: watch::Sender::new(false),
             viewers: Viewers::default(),
@@ -96,7 +97,12 @@ impl Live {
 
     /// What its playlists promise.
     pub fn limits(&self) -> Limits {
-        self.limits
+        *self.limits.read()
+    }
+
+    /// Changes that; only while there is no playlist.
+    pub fn set_limits(&self, limits: Limits) {
+        *self.limits.write() = limits;
     }
 
     /// Says what there is now.
@@ -183,7 +189,7 @@ impl Live {
 
     /// Why there is no `piece` now: caches may remember that something is gone, not that it is yet to come.
     fn missing(&self, file: &str, state: &Snapshot, piece: Piece) -> HlsError {
-        match state.expects(piece, &self.limits) {
+        match state.expects(piece, &self.limits()) {
             true => HlsError::NotYet(file.into()),
             false => HlsError::UnknownFile(file.into()),
         }
@@ -208,7 +214,7 @@ impl Live {
         directives: Directives,
         gzip: bool,
     ) -> Result<Served, HlsError> {
-        directives.check(&view.states.borrow(), &self.limits)?;
+        directives.check(&view.states.borrow(), &self.limits())?;
         let state = match directives.block {
             Some(wanted) => self.wait(&mut view, |state| state.reached(wanted)).await?,
             None => joinable(&mut view).await,
@@ -217,7 +223,7 @@ impl Live {
         let text = delta.unwrap_or_else(|| state.playlist());
         // A version that was asked for by its number stays right; the newest is old at once.
         let max_age = match directives.block {
-            Some(_) => self.limits.target_duration(),
+            Some(_) => 6 * self.limits().target_duration(),
             None => Duration::from_secs(1),
         };
         Ok(playlist(text, gzip, max_age))
@@ -240,7 +246,7 @@ impl Live {
         view: &mut RenditionView,
         mut reached: impl FnMut(&Snapshot) -> bool,
     ) -> Result<Arc<Snapshot>, HlsError> {
-        let state = timeout(self.limits.patience(), view.states.wait_for(|state| reached(state))).await;
+        let state = timeout(self.limits().patience(), view.states.wait_for(|state| reached(state))).await;
         match state {
             Ok(Ok(state)) => Ok(state.clone()),
             // The writer is gone without an end: the stream was forgotten.

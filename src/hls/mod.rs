@@ -17,10 +17,14 @@
 //! plays it, hls.js reports an empty level and tries again a second later, ffmpeg gives up. So:
 //! - a request that comes before there is something to play is held, not refused;
 //! - the first segment consists of the first part alone, hence the first playlist with a whole segment is
-//!   there some 350 ms after the publisher, whatever the keyframe interval;
+//!   there some 300 ms after the publisher, whatever the keyframe interval. Where the publisher was there
+//!   before the first viewer, it holds what there is of the group of pictures, so that this viewer begins
+//!   in it at once;
 //! - the second segment therefore begins without an IDR, as does the rest of a group of pictures longer
 //!   than the target duration. Video playlists do not claim `EXT-X-INDEPENDENT-SEGMENTS`; audio
 //!   playlists do. Parts say by `INDEPENDENT=YES` where decoding can start;
+//! - groups of pictures are seldom cut: the longest one of a stream, since it began or under the same name
+//!   before, makes the target duration of its playlists when they begin, up to 10 s;
 //! - hls.js, made to begin in such a segment, shows nothing ever (it does not step over the hole at its
 //!   start). A player begins `PART-HOLD-BACK` before the end, so a plain request for a media playlist,
 //!   which is a player's first, is held while that point lies in such a segment: with groups of pictures
@@ -39,6 +43,7 @@ mod codecs;
 mod directives;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod groups;
 mod limits;
 mod live;
 #[cfg(test)]
@@ -60,6 +65,7 @@ use crate::media::StreamName;
 use crate::pipeline::Pipelines;
 use crate::stream::Stream;
 use bytes::Bytes;
+use groups::Groups;
 use limits::Limits;
 use live::Live;
 use output::Stop;
@@ -76,9 +82,11 @@ const KEPT_AFTER_END: Duration = Duration::from_secs(60);
 /// Durations of parts and segments, and how many segments a playlist holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HlsSettings {
-    /// The duration of a part; parts are whole frames, so it is met within a frame. 333 ms.
+    /// The duration of a part, met as whole frames allow: a part is up to 7 % longer, or a frame shorter
+    /// than that. 250 ms.
     pub part_duration: Duration,
-    /// The shortest duration of a segment where keyframes come often; the target duration is twice that.
+    /// The shortest duration of a segment where keyframes come often; the target duration is twice that, or
+    /// that of the stream's groups of pictures, where it is known that they are longer.
     /// 2 s.
     pub segment_duration: Duration,
     /// Segments in a playlist; at least 6, and always three target durations. 7.
@@ -92,7 +100,7 @@ pub struct HlsSettings {
 impl Default for HlsSettings {
     fn default() -> Self {
         Self {
-            part_duration: Duration::from_millis(333),
+            part_duration: Duration::from_millis(250),
             segment_duration: Duration::from_secs(2),
             window: 7,
             always: false,
@@ -105,6 +113,7 @@ pub struct Hls {
     settings: HlsSettings,
     pipelines: Arc<Pipelines>,
     streams: RwLock<HashMap<StreamName, Arc<Live>>>,
+    groups: Groups,
 }
 
 /// What a player asks for.
@@ -195,7 +204,7 @@ pub enum HlsError {
 impl Hls {
     /// An output without streams.
     pub fn new(settings: HlsSettings, pipelines: Arc<Pipelines>) -> Arc<Self> {
-        Arc::new(Self { settings, pipelines, streams: RwLock::default() })
+        Arc::new(Self { settings, pipelines, streams: RwLock::default(), groups: Groups::default() })
     }
 
     /// Segments a stream while it is wanted ([`HlsSettings::always`]) until it ends, keeps it for 60 s
@@ -209,15 +218,19 @@ impl Hls {
         stream: Arc<Stream>,
         cancel: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let live = Arc::new(Live::new(stream.clone(), Limits::new(&self.settings)));
+        let live = Arc::new(Live::new(stream.clone(), Limits::new(&self.settings, Duration::ZERO)));
         let before = self.streams.write().insert(stream.name().clone(), live.clone());
         let first = before.map(|before| before.next_numbers()).unwrap_or_default();
         let mut entry = Entry { hls: self, live, keep: false };
         async move {
-            let Hls { settings, pipelines, .. } = &*entry.hls;
+            let Hls { settings, pipelines, groups, .. } = &*entry.hls;
             let mut first = first;
             while settings.always || entry.live.wanted(&cancel).await {
-                match output::run(settings, pipelines, &entry.live, first, &cancel).await {
+                let longest = || groups.longest(stream.name(), stream.longest_group());
+                entry.live.set_limits(Limits::new(settings, longest()));
+                let stop = output::run(settings, pipelines, &entry.live, first, &cancel).await;
+                longest(); // for whoever publishes under the name again
+                match stop {
                     Stop::Ended => break,
                     Stop::Unwanted => first = entry.live.next_numbers(),
                 }

@@ -67,6 +67,7 @@ pub(super) async fn run(
         pipelines,
         live,
         first_sequence,
+        there: MediaTime::ZERO,
         discontinuity: first.discontinuity,
         video: None,
         audio: None,
@@ -76,6 +77,7 @@ pub(super) async fn run(
         multivariant: None,
     };
     let mut frames = live.stream().subscribe::<Frame>();
+    packager.there = frames.last_of_backlog().map_or(MediaTime::ZERO, |last| last.dts);
     let mut lanes = live.stream().watch_lanes();
     info!(stream = %live.stream().name(), "HLS output started.");
     let mut publisher = *lanes.borrow_and_update();
@@ -133,6 +135,8 @@ struct Packager<'a> {
     pipelines: &'a Pipelines,
     live: &'a Live,
     first_sequence: u64,
+    /// Where the media end that were there before this began.
+    there: MediaTime,
     discontinuity: u64,
     video: Option<Rendition>,
     audio: Option<Rendition>,
@@ -297,7 +301,7 @@ impl Packager<'_> {
         let mut started = Vec::new();
         for (kind, track) in video.into_iter().chain(audio) {
             let settings = MuxSettings {
-                part_duration: self.settings.part_duration,
+                part_duration: self.live.limits().longest_part(),
                 segment_duration: self.settings.segment_duration,
             };
             let (sender, outputs) = mpsc::channel(MUXER_QUEUE);
@@ -327,7 +331,7 @@ impl Packager<'_> {
             let ended = slot.as_ref().is_some_and(Rendition::ended);
             if slot.is_none() || ended {
                 let sequence = slot.as_ref().map_or(first, Rendition::next_sequence).max(first);
-                *slot = Some(Rendition::new(kind, run_token(), limits, sequence));
+                *slot = Some(Rendition::new(kind, run_token(), limits, sequence, self.there));
             }
         }
         self.stretch = Some(Running { epoch, tracks: started, pictures: PictureClock::default() });

@@ -7,7 +7,7 @@ use super::segment::{Segment, Stretch};
 use super::segmenter::Segmenter;
 use super::snapshot::{Origin, Snapshot};
 use super::window::Window;
-use crate::media::MediaKind;
+use crate::media::{MediaKind, MediaTime};
 use crate::pipeline::MuxedPart;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,13 +27,20 @@ pub(super) struct Rendition {
 }
 
 impl Rendition {
-    /// `run` is the token in media names; the first segment gets `first_sequence`.
-    pub fn new(kind: MediaKind, run: Arc<str>, limits: Limits, first_sequence: u64) -> Self {
+    /// `run` is the token in media names; the first segment gets `first_sequence` and ends before `there`,
+    /// see [`Segmenter::new`].
+    pub fn new(
+        kind: MediaKind,
+        run: Arc<str>,
+        limits: Limits,
+        first_sequence: u64,
+        there: MediaTime,
+    ) -> Self {
         Self {
             kind,
             run,
             limits,
-            segmenter: Segmenter::new(first_sequence, limits.longest_segment()),
+            segmenter: Segmenter::new(first_sequence, there, limits.longest_segment()),
             window: Window::new(limits),
             bandwidth: Bandwidth::default(),
             ended: false,

@@ -3,14 +3,16 @@
 //! A segment begins where the muxer says a group of pictures begins. Two exceptions, both without an IDR
 //! at the start of the next segment, which is why the video playlist does not claim
 //! `EXT-X-INDEPENDENT-SEGMENTS`:
-//! - the very first segment ends with its first part, so that a playlist with a whole segment exists at
-//!   once: players refuse or ignore playlists that hold parts only;
+//! - the very first segment ends as soon as the publisher is caught up with, of a stream that has just begun
+//!   with its first part, so that a playlist with a whole segment exists at once: players refuse or ignore
+//!   playlists that hold parts only;
 //! - a group of pictures longer than the target duration is cut on a part boundary, because
 //!   `EXT-X-TARGETDURATION` never changes and is never exceeded.
 //!
 //! Pure: no clock, no I/O. Knows neither playlists nor how long segments are kept.
 
 use super::segment::{Segment, Stretch};
+use crate::media::MediaTime;
 use crate::pipeline::MuxedPart;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,16 +23,18 @@ pub(super) struct Segmenter {
     longest: Duration,
     next_sequence: u64,
     next_part: u64,
-    first: bool,
+    /// Until the first segment is complete: where the media end that are there already.
+    first_until: Option<MediaTime>,
     stretch: Option<Arc<Stretch>>,
     open: Option<Segment>,
 }
 
 impl Segmenter {
-    /// The first segment gets `first_sequence`; no segment is longer than `longest` unless a single
-    /// part is.
-    pub fn new(first_sequence: u64, longest: Duration) -> Self {
-        Self { longest, next_sequence: first_sequence, next_part: 0, first: true, stretch: None, open: None }
+    /// The first segment gets `first_sequence` and holds the parts that end before `there`, or one; no
+    /// segment is longer than `longest` unless a single part is.
+    pub fn new(first_sequence: u64, there: MediaTime, longest: Duration) -> Self {
+        let first_until = Some(there);
+        Self { longest, next_sequence: first_sequence, next_part: 0, first_until, stretch: None, open: None }
     }
 
     /// Begins a stretch; gives the segment that this completes.
@@ -56,7 +60,9 @@ impl Segmenter {
         });
         open.push(self.next_part, part.duration, part.independent, part.data);
         self.next_part += 1;
-        if std::mem::take(&mut self.first) {
+        // The next part is yet to come.
+        let end = open.start + open.duration + part.duration;
+        if self.first_until.is_some_and(|there| end > there) {
             completed.extend(self.finish());
         }
         completed
@@ -64,7 +70,9 @@ impl Segmenter {
 
     /// Completes the segment that grows, if there is one.
     pub fn finish(&mut self) -> Option<Segment> {
-        self.open.take()
+        let completed = self.open.take()?;
+        self.first_until = None;
+        Some(completed)
     }
 
     /// The segment that grows.

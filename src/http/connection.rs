@@ -3,6 +3,7 @@
 //! Who says nothing, or says it too slowly, is closed; a request that is being answered may take its time.
 
 use super::hls::Answer;
+use super::request::Hangup;
 use super::site::Site;
 use crate::admission::Place;
 use axum::http::{Request, Response};
@@ -33,8 +34,6 @@ const STREAMS: u32 = 128;
 const PING_AFTER: Duration = Duration::from_secs(20);
 /// … and has so long for the answer.
 const PONG_WITHIN: Duration = Duration::from_secs(10);
-/// For what an HTTP/2 client that was told to leave has not read yet.
-const LAST_ANSWERS: Duration = Duration::from_secs(60);
 /// What the preface of HTTP/2 begins with, and no method does.
 const PREFACE: &[u8] = b"PRI";
 
@@ -50,6 +49,8 @@ impl Connection {
     /// Answers its requests until it ends. On `cancel`, those that are being answered are the last.
     pub(super) async fn serve(self, watcher: Watcher, cancel: CancellationToken) {
         let Self { stream, peer, site, place: _place } = self;
+        let hangup = Hangup::default();
+        let site = site.of_connection(hangup.clone());
         // Small answers (a playlist, a part) should leave at once.
         let _ = stream.set_nodelay(true);
         let mut first = [0; PREFACE.len()];
@@ -59,19 +60,29 @@ impl Connection {
         };
         let Ok(Ok(1..)) = spoke else { return };
         let io = TokioIo::new(stream);
-        if first == PREFACE {
-            serve_http2(io, peer, site, cancel, watcher).await;
-            return;
+        let served = async {
+            match first == PREFACE {
+                // Boxed, so that connections of HTTP/1.1, thousands of which wait for a part, are no larger for it.
+                true => Box::pin(serve_http2(io, peer, site, cancel, watcher)).await,
+                false => serve_http1(io, peer, site, watcher).await,
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            () = hangup.hung_up() => {}
         }
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
-            .max_headers(HEADER_COUNT)
-            .max_header_size(HEADER_BYTES)
-            .serve_connection(io, service_fn(move |request| site.answer(peer, request)));
-        if let Err(error) = watcher.watch(connection).await {
-            debug!(%peer, %error, "HTTP connection failed.");
-        }
+    }
+}
+
+async fn serve_http1(io: TokioIo<TcpStream>, peer: SocketAddr, site: Site, watcher: Watcher) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_headers(HEADER_COUNT)
+        .max_header_size(HEADER_BYTES)
+        .serve_connection(io, service_fn(move |request| site.answer(peer, request)));
+    if let Err(error) = watcher.watch(connection).await {
+        debug!(%peer, %error, "HTTP connection failed.");
     }
 }
 
@@ -105,10 +116,11 @@ async fn serve_http2(
                 break connection.await;
             }
             () = sleep(patience) => match activity.idle(Instant::now()) {
-                // hyper has no timeout for headers here: a client with no whole request is told to leave.
+                // hyper has no timeout for headers here: a client with no whole request is told to leave,
+                // and has as long again to read what it asked for before.
                 None => {
                     connection.as_mut().graceful_shutdown();
-                    match timeout(LAST_ANSWERS, connection.as_mut()).await {
+                    match timeout(HEADERS, connection.as_mut()).await {
                         Ok(ended) => break ended,
                         Err(_) => return,
                     }

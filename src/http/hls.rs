@@ -11,6 +11,7 @@ use super::request::{Peer, StreamPath, parameter};
 use super::{App, cors};
 use crate::hls::{self, Cache, Served, Viewer};
 use crate::media::StreamName;
+use crate::metrics::Request as Counted;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, State};
@@ -24,9 +25,11 @@ use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use http_body_util::{Either, Full};
+use hyper::body::Body as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Bytes that are there, or what a handler made.
 pub(super) type Answer = Either<Full<Bytes>, Body>;
@@ -39,6 +42,8 @@ pub(super) struct Asked {
     name: StreamName,
     uri: Uri,
     wants: Wants,
+    is_head: bool,
+    began: Instant,
 }
 
 /// What the headers say, and who says it.
@@ -48,10 +53,13 @@ struct Wants {
     viewer: Viewer,
 }
 
-/// `/{stream}/{file}`.
+/// The pattern of all its paths.
+const ROUTE: &str = "/{stream}/{file}";
+
+/// [`ROUTE`].
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
-        .route("/{stream}/{file}", get(serve))
+        .route(ROUTE, get(serve))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(middleware::from_fn(cors::media))
 }
@@ -75,17 +83,33 @@ impl Asked {
         }
         let (stream, _) = plain(request.uri())?;
         let name = stream.parse().ok()?;
-        Some(Self { name, uri: request.uri().clone(), wants: Wants::read(request.headers(), peer) })
+        Some(Self {
+            name,
+            uri: request.uri().clone(),
+            wants: Wants::read(request.headers(), peer),
+            is_head: *request.method() == Method::HEAD,
+            began: Instant::now(),
+        })
     }
 }
 
-/// The answer. To HEAD, the accept loop sends its head only.
+/// The answer. That to HEAD tells the length of what GET would bring.
 pub(super) async fn answer(app: &App, asked: Asked) -> Response<Answer> {
     let (_, file) = plain(&asked.uri).unwrap_or_default();
     let mut response = respond(app, &asked.name, file, asked.uri.query(), &asked.wants).await;
     let headers = response.headers_mut();
     cors::open(headers);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    app.rooms.metrics.http().count(Counted {
+        route: ROUTE,
+        method: if asked.is_head { "HEAD" } else { "GET" },
+        status: response.status().as_u16(),
+        duration: asked.began.elapsed(),
+        body: if asked.is_head { 0 } else { response.body().size_hint().exact().unwrap_or(0) },
+    });
+    if asked.is_head {
+        *response.body_mut() = Either::Left(Full::default()); // hyper would send it over HTTP/2
+    }
     response
 }
 

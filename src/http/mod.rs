@@ -10,12 +10,15 @@ mod bitrate;
 mod body;
 mod connection;
 mod cors;
+mod event_stream;
 mod hls;
 mod ice_servers;
 mod live;
+mod metrics;
 mod outputs;
 mod pages;
 mod problem;
+mod proxies;
 mod range;
 mod rates;
 mod request;
@@ -28,14 +31,17 @@ mod tracks;
 pub use access::Access;
 pub use cors::Origins;
 pub use ice_servers::{IceServers, TurnCredentials};
+pub use proxies::{ForwardedHeader, Proxies};
 pub use rates::RateSettings;
 pub use server::{Http, HttpError, HttpSettings};
 
+use crate::events::Journal;
 use crate::hls::Hls;
+use crate::metrics::Metrics;
 use crate::restream::Restreams;
 use crate::stream::Hub;
 use crate::webrtc::WebRtc;
-use api::Idempotency;
+use api::{EventReaders, Idempotency};
 use bitrate::Bitrates;
 use rates::Rates;
 use sessions::Sessions;
@@ -53,6 +59,10 @@ pub struct Rooms {
     pub webrtc: Arc<WebRtc>,
     /// Restream targets.
     pub restreams: Arc<Restreams>,
+    /// What has happened.
+    pub journal: Arc<Journal>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What every handler sees.
@@ -61,9 +71,13 @@ struct App {
     access: Access,
     bitrates: Bitrates,
     rates: Rates,
+    proxies: Proxies,
     origins: Origins,
     ice_servers: IceServers,
     sessions: Sessions,
+    event_readers: EventReaders,
+    /// `/metrics` needs no token.
+    open_metrics: bool,
     idempotency: Idempotency,
     /// Cancelled when the gateway begins to shut down: new sessions are refused.
     closing: CancellationToken,

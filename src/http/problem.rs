@@ -212,8 +212,12 @@ impl From<TargetError> for Problem {
         let of = |status, code| Self::new(status, code, &detail);
         match error {
             E::BadUrl(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "bad-url"),
-            E::TooMany(_) => of(StatusCode::CONFLICT, "too-many-targets"),
+            E::TooMany { .. } => of(StatusCode::CONFLICT, "too-many-targets"),
             E::NameTooLong => of(StatusCode::UNPROCESSABLE_ENTITY, "name-too-long"),
+            E::BadAudioBitrate(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "bad-field"),
+            E::Unknown => of(StatusCode::NOT_FOUND, "unknown-target"),
+            E::Changed => of(StatusCode::PRECONDITION_FAILED, "stale-entity-tag"),
+            E::Store(_) => internal("store", &detail),
             E::Closing => of(StatusCode::SERVICE_UNAVAILABLE, "closing").retry_after(5),
         }
     }

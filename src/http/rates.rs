@@ -3,15 +3,13 @@
 //! The buckets are those of `admission`; here they get their names, and a refusal becomes a problem document.
 
 use super::problem::Problem;
-use crate::admission::{self, Exempt, KeyAttempts, source};
+use crate::admission::{self, Exempt, KeyAttempts, Limit, Refusals, SessionRate, source};
 use axum::http::StatusCode;
 use governor::Quota;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-pub(super) use crate::admission::SessionRate;
 
 /// What a source may do how often; `None`: as often as it likes.
 #[derive(Clone, Debug)]
@@ -28,6 +26,8 @@ pub struct RateSettings {
     pub key_attempts: Arc<KeyAttempts>,
     /// Networks that may do everything as often as they like.
     pub exempt: Exempt,
+    /// What is refused is counted there; other listeners count theirs here as well.
+    pub refusals: Refusals,
 }
 
 impl RateSettings {
@@ -40,6 +40,7 @@ impl RateSettings {
             session_requests_per_second: None,
             key_attempts: Arc::new(KeyAttempts::new(None, Exempt::default())),
             exempt: Exempt::default(),
+            refusals: Refusals::default(),
         }
     }
 }
@@ -51,6 +52,13 @@ pub(super) struct Rates {
     patches: Option<Quota>,
     keys: Arc<KeyAttempts>,
     exempt: Exempt,
+    refusals: Refusals,
+}
+
+/// How often one session may be PATCHed.
+pub(super) struct PatchRate {
+    bucket: SessionRate,
+    refusals: Refusals,
 }
 
 impl Rates {
@@ -64,23 +72,24 @@ impl Rates {
             patches: settings.patches_per_second.map(Quota::per_second),
             keys: settings.key_attempts.clone(),
             exempt: settings.exempt.clone(),
+            refusals: settings.refusals.clone(),
         }
     }
 
     /// An offer from `peer`.
     pub(super) fn post(&self, peer: IpAddr) -> Result<(), Problem> {
-        self.take(self.posts.as_ref(), peer)
+        self.take(Limit::Posts, self.posts.as_ref(), peer)
     }
 
     /// A PATCH or DELETE from `peer`.
     pub(super) fn session_request(&self, peer: IpAddr) -> Result<(), Problem> {
-        self.take(self.session_requests.as_ref(), peer)
+        self.take(Limit::SessionRequests, self.session_requests.as_ref(), peer)
     }
 
     /// The bucket for a new session of `peer`.
-    pub(super) fn for_session(&self, peer: IpAddr) -> Option<SessionRate> {
+    pub(super) fn for_session(&self, peer: IpAddr) -> Option<PatchRate> {
         let quota = self.patches.filter(|_| !self.exempt.contains(peer))?;
-        Some(SessionRate::new(quota))
+        Some(PatchRate { bucket: SessionRate::new(quota), refusals: self.refusals.clone() })
     }
 
     /// Whether `peer` may show a key now, be it the right one.
@@ -101,17 +110,23 @@ impl Rates {
         self.keys.sweep(Instant::now());
     }
 
-    fn take(&self, rate: Option<&admission::Rates>, peer: IpAddr) -> Result<(), Problem> {
-        match rate {
-            Some(rate) if !self.exempt.contains(peer) => rate.take(source(peer)).map_err(too_many),
-            _ => Ok(()),
-        }
+    fn take(&self, limit: Limit, rate: Option<&admission::Rates>, peer: IpAddr) -> Result<(), Problem> {
+        let Some(rate) = rate.filter(|_| !self.exempt.contains(peer)) else { return Ok(()) };
+        rate.take(source(peer)).map_err(|wait| {
+            self.refusals.count(limit);
+            too_many(wait)
+        })
     }
 }
 
-/// A PATCH to a session with this bucket.
-pub(super) fn take(rate: &SessionRate) -> Result<(), Problem> {
-    rate.take().map_err(too_many)
+impl PatchRate {
+    /// One more PATCH.
+    pub(super) fn take(&self) -> Result<(), Problem> {
+        self.bucket.take().map_err(|wait| {
+            self.refusals.count(Limit::Patches);
+            too_many(wait)
+        })
+    }
 }
 
 const TWO: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
@@ -144,5 +159,27 @@ mod tests {
         assert!(!refused(1) && refused(200));
         assert!((0..1000).all(|_| rates.session_request(address(200)).is_ok()), "off");
         assert!(rates.for_session(address(200)).is_none());
+    }
+
+    #[test]
+    fn what_is_refused_is_counted_by_limit() {
+        let one = Some(number(1));
+        let rates = Rates::new(&RateSettings {
+            posts_per_second: one,
+            patches_per_second: one,
+            session_requests_per_second: one,
+            ..RateSettings::off()
+        });
+        let refused = |mut act: Box<dyn FnMut() -> bool + '_>| (0..20).filter(|_| act()).count() as u64;
+        let posts = refused(Box::new(|| rates.post(address(1)).is_err()));
+        let requests = refused(Box::new(|| rates.session_request(address(1)).is_err()));
+        let session = rates.for_session(address(1)).expect("limited");
+        let patches = refused(Box::new(|| session.take().is_err()));
+        assert!(posts > 0 && requests > 0 && patches > 0);
+        let counted = rates.refusals.snapshot();
+        for expected in [(Limit::Posts, posts), (Limit::SessionRequests, requests), (Limit::Patches, patches)]
+        {
+            assert!(counted.contains(&expected), "{expected:?} in {counted:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::Method;
 use axum::http::request::Parts;
 use std::net::{IpAddr, SocketAddr};
+use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 
 /// The stream that the path names.
@@ -21,9 +22,32 @@ pub(super) struct StreamParameter {
     stream: String,
 }
 
-/// The other end of the connection; the accept loop puts it into each request.
+/// The client: the other end of the connection, or whom a trusted proxy names. The accept loop puts it into each
+/// request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
+
+/// Ends the connection that a request came on, whatever it waits for; the accept loop puts it into each request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hangup(CancellationToken);
+
+impl Hangup {
+    /// Ends it.
+    pub(super) fn hang_up(&self) {
+        self.0.cancel();
+    }
+
+    /// Whether it was ended.
+    #[cfg(test)]
+    pub(super) fn is_hung_up(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// Waits until it is ended. Cancel safe.
+    pub(super) async fn hung_up(&self) {
+        self.0.cancelled().await;
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for StreamPath {
     type Rejection = Problem;
@@ -46,6 +70,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let peer = parts.extensions.get().copied();
         Ok(peer.unwrap_or(Self(SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 0))))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Hangup {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
     }
 }
 

@@ -1,11 +1,12 @@
 //! All routes together, and what holds for every answer.
 
 use super::problem::{self, Problem};
-use super::{App, api, hls, live, pages, sessions};
+use super::{App, api, hls, live, metrics, pages, sessions};
 use axum::Router;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version};
+use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .merge(sessions::routes(&app))
         .merge(hls::routes())
         .merge(live::routes())
+        .merge(metrics::routes())
         .merge(api::routes(&app))
         .route("/healthz", get(|| async { ([(CACHE_CONTROL, "no-store")], "ok\n") }))
         .route("/readyz", get(ready))
@@ -34,6 +36,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
             HeaderValue::from_static("nosniff"),
         ))
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(middleware::from_fn_with_state(app.clone(), metrics::count))
         .with_state(app)
 }
 

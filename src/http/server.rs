@@ -4,14 +4,16 @@
 //! slowly, is closed (see `connection`); one source holds a bounded number of connections; and when the
 //! system runs out of descriptors, accepting waits while what runs goes on.
 
+use super::api::EventReaders;
 use super::bitrate::Bitrates;
 use super::connection::Connection;
+use super::proxies::Proxies;
 use super::rates::{RateSettings, Rates};
 use super::router::router;
 use super::sessions::Sessions;
 use super::site::Site;
 use super::{Access, App, IceServers, Origins, Rooms};
-use crate::admission::Places;
+use crate::admission::{Exempt, Limit, Places};
 use hyper_util::server::graceful::GracefulShutdown;
 use std::io;
 use std::net::SocketAddr;
@@ -37,12 +39,17 @@ pub struct HttpSettings {
     pub listen: SocketAddr,
     /// Connections that one source (an IPv4 address or an IPv6 /64) may hold at a time.
     pub connections_per_source: usize,
+    /// Proxies before us: what they say of their clients counts, and the bound of connections does not hold for
+    /// them.
+    pub proxies: Proxies,
     /// What one source may do how often.
     pub rates: RateSettings,
     /// Whose pages may use WHIP and WHEP.
     pub origins: Origins,
     /// What sessions are told of.
     pub ice_servers: IceServers,
+    /// `/metrics` needs no token.
+    pub open_metrics: bool,
 }
 
 /// Why HTTP can't be served.
@@ -78,18 +85,24 @@ impl Http {
         let listen = |why| HttpError::Listen { listen: address, why };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let local = listener.local_addr().map_err(listen)?;
+        let places = Places::new(settings.connections_per_source, CONNECTIONS)
+            .exempting(Exempt::new(settings.proxies.trusted().iter().copied()))
+            .counting(settings.rates.refusals.clone(), Limit::HttpConnections);
         let app = Arc::new(App {
             rooms,
             access,
             bitrates: Bitrates::default(),
             rates: Rates::new(&settings.rates),
+            proxies: settings.proxies,
             origins: settings.origins,
             ice_servers: settings.ice_servers,
             sessions: Sessions::default(),
+            event_readers: EventReaders::default(),
+            open_metrics: settings.open_metrics,
             idempotency: Default::default(),
             closing,
         });
-        Ok(Self { listener, local, app, places: Places::new(settings.connections_per_source, CONNECTIONS) })
+        Ok(Self { listener, local, app, places })
     }
 
     /// The address that was taken.
@@ -157,6 +170,7 @@ fn sample(app: &App) {
     app.bitrates.sample(Instant::now(), counters);
     app.rates.sweep();
     app.sessions.sweep();
+    app.event_readers.sweep(tokio::time::Instant::now());
     app.idempotency.sweep(Instant::now());
 }
 

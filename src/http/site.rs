@@ -2,7 +2,7 @@
 
 use super::App;
 use super::hls::{self, Answer, Asked};
-use super::request::Peer;
+use super::request::{Hangup, Peer};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
@@ -19,11 +19,18 @@ use tower::ServiceExt;
 pub(super) struct Site {
     app: Arc<App>,
     router: Router,
+    /// Of the connection that it serves.
+    hangup: Hangup,
 }
 
 impl Site {
     pub(super) fn new(app: Arc<App>, router: Router) -> Self {
-        Self { app, router }
+        Self { app, router, hangup: Hangup::default() }
+    }
+
+    /// For a connection that `hangup` ends.
+    pub(super) fn of_connection(self, hangup: Hangup) -> Self {
+        Self { hangup, ..self }
     }
 
     /// The answer to a request from `peer`. A held request of HLS is a small future: nothing of the
@@ -33,13 +40,15 @@ impl Site {
         peer: SocketAddr,
         mut request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send + use<> {
-        match Asked::read(&request, peer) {
+        let client = self.app.proxies.client(peer, request.headers());
+        match Asked::read(&request, client) {
             Some(asked) => {
                 let app = self.app.clone();
                 future::Either::Left(async move { Ok(hls::answer(&app, asked).await) })
             }
             None => {
-                request.extensions_mut().insert(Peer(peer));
+                request.extensions_mut().insert(Peer(client));
+                request.extensions_mut().insert(self.hangup.clone());
                 let answering = self.router.clone().oneshot(request.map(Body::new));
                 future::Either::Right(Box::pin(async move {
                     answering.await.map(|answer| answer.map(Either::Right))

@@ -22,7 +22,7 @@ mod time;
 mod timeline;
 mod track;
 mod transcoding;
-mod unwrapping;
+mod unwrap;
 pub mod vp8;
 pub mod vp9;
 
@@ -39,4 +39,4 @@ pub use time::MediaTime;
 pub use timeline::{RtpClock, SenderReport, Timeline, TimestampJump};
 pub use track::{AudioTrack, Tracks, VideoTrack};
 pub use transcoding::{Carriage, NoCarriage, Output, VideoTranscoding};
-pub use unwrapping::{Sequence, SequenceUnwrapper, TimestampUnwrapper};
+pub use unwrap::{Sequence, SequenceUnwrapper, TimestampUnwrapper};

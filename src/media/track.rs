@@ -63,6 +63,15 @@ impl Tracks {
         }
     }
 
+    /// Whether people would call these the same: tracks of the same codecs, resolution and form of sound.
+    pub fn look_like(&self, other: &Self) -> bool {
+        let video = |tracks: &Self| tracks.video.as_ref().map(|track| (track.codec, track.resolution));
+        let audio = |tracks: &Self| {
+            tracks.audio.as_ref().map(|track| (track.codec, track.sample_rate, track.channels))
+        };
+        (video(self), audio(self)) == (video(other), audio(other))
+    }
+
     /// The codec of the track of `kind`.
     pub fn codec(&self, kind: MediaKind) -> Option<Codec> {
         match kind {

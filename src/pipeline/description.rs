@@ -2,8 +2,9 @@
 //!
 //! Owns their parsing and the check that each element they name is installed. Builds no pipeline.
 
-use super::PipelineError;
 use super::beat::Beat;
+use super::tally::Tally;
+use super::{PipelineCount, PipelineError};
 use crate::media::Codec;
 use gstreamer as gst;
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Pipelines {
     texts: BTreeMap<&'static str, String>,
+    tallies: BTreeMap<&'static str, Arc<Tally>>,
     h264_decoder: &'static str,
     aac_decoder: &'static str,
     mp3_decoder: &'static str,
@@ -108,6 +110,16 @@ const PACKAGES: [(&str, &[&str]); 5] = [
 ];
 
 impl Pipelines {
+    /// How many pipelines of each description there were, and how many failed.
+    pub fn counts(&self) -> Vec<PipelineCount> {
+        self.tallies.iter().map(|(file, tally)| tally.count(file)).collect()
+    }
+
+    /// Where those of the description `file` are counted.
+    pub(super) fn tally(&self, file: &str) -> Arc<Tally> {
+        self.tallies.get(file).cloned().unwrap_or_default()
+    }
+
     /// Initialises GStreamer, registers the fragmented MP4 muxer, and reads the descriptions, each from
     /// `overrides` if a file of its name is there. Every element named must be installed. Takes some
     /// hundred milliseconds the first time: call it before there are sessions.
@@ -127,6 +139,7 @@ impl Pipelines {
                 .insert(file, without_comments(&overridden(overrides, file)?.unwrap_or_else(|| text.into())));
         }
         let pipelines = Self {
+            tallies: texts.keys().map(|file| (*file, Arc::default())).collect(),
             texts,
             h264_decoder: either(
                 "reordered-frames-to-h264-frames.launch",

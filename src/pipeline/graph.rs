@@ -4,6 +4,7 @@
 //! bounded, and that the first error is reported once. Knows nothing of the media that flow.
 
 use super::source::Source;
+use super::tally::Tally;
 use super::{PipelineError, Pipelines};
 use gst::prelude::*;
 use gstreamer as gst;
@@ -19,6 +20,7 @@ const MAX_WAITING: u64 = 32 << 20;
 #[derive(Debug)]
 pub(super) struct Graph {
     file: &'static str,
+    tally: Arc<Tally>,
     /// Taken when the pipeline is stopped.
     pipeline: Option<Running>,
     source: Source,
@@ -45,6 +47,9 @@ impl Graph {
         let sink = pipeline.by_name("out").and_then(|element| element.downcast::<gst_app::AppSink>().ok());
         let sink = sink.ok_or_else(|| wrong("no appsink is named out".into()))?;
         let reported = AtomicBool::new(false);
+        let tally = pipelines.tally(file);
+        tally.started();
+        let failures = tally.clone();
         let bus = pipeline.bus().ok_or_else(|| wrong("no message bus".into()))?;
         bus.set_sync_handler(move |_, message| {
             if let gst::MessageView::Error(error) = message.view()
@@ -57,11 +62,12 @@ impl Graph {
                     }
                     None => error.error().to_string(),
                 };
+                failures.failed();
                 failed(PipelineError::Failed { file, element, why });
             }
             gst::BusSyncReply::Drop
         });
-        Ok(Self { file, pipeline: Some(Running(pipeline, source.clone())), source, sink })
+        Ok(Self { file, tally, pipeline: Some(Running(pipeline, source.clone())), source, sink })
     }
 
     /// Starts it. Set caps and callbacks before.
@@ -71,10 +77,9 @@ impl Graph {
         };
         let started = pipeline.set_state(gst::State::Playing).map_err(|error| error.to_string());
         let open = started.and_then(|_| self.source.open().map_err(|error| error.to_string()));
-        open.map_err(|why| PipelineError::Failed {
-            file: self.file,
-            element: pipeline.name().to_string(),
-            why,
+        open.map_err(|why| {
+            self.tally.failed();
+            PipelineError::Failed { file: self.file, element: pipeline.name().to_string(), why }
         })
     }
 

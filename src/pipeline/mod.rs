@@ -17,6 +17,8 @@ mod codec_tests;
 mod cut;
 mod demo;
 mod description;
+#[cfg(test)]
+mod drift_tests;
 mod encoded;
 mod encoder;
 mod error;
@@ -38,6 +40,7 @@ mod sound;
 mod sound_tests;
 mod source;
 mod stamps;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod to_compatible;
@@ -55,3 +58,4 @@ pub use muxer::{MuxSettings, MuxTrack, Muxer};
 pub use pace::Pace;
 pub use part::{MuxOutput, MuxedPart};
 pub use sound::AacSound;
+pub use tally::PipelineCount;

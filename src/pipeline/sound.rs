@@ -41,13 +41,16 @@ impl Transcoder {
     pub(super) fn begin(
         pipelines: &Pipelines,
         track: &AudioTrack,
+        bitrate: Option<u32>,
         encoded: mpsc::Sender<Encoded>,
         failed: watch::Sender<Option<PipelineError>>,
     ) -> Result<Self, PipelineError> {
         let unsupported = PipelineError::Unsupported { codec: track.codec, purpose: "decoded" };
         let decoder = pipelines.audio_decoder(track.codec).ok_or(unsupported)?;
         let report = failed.clone();
-        let values = [("audio_decoder", decoder)];
+        let bitrate = bitrate.map(|bitrate| bitrate.to_string());
+        let mut values = vec![("audio_decoder", decoder)];
+        values.extend(bitrate.as_deref().map(|bitrate| ("audio_bitrate", bitrate)));
         let graph = Graph::build(pipelines, "frames-to-aac.launch", &values, move |error| {
             fail(&report, error);
         })?;
@@ -105,10 +108,27 @@ impl AacSound {
         if !needs_aac(track.codec) {
             return Ok(None);
         }
+        Self::encode(pipelines, track, None).map(Some)
+    }
+
+    /// As [`Self::begin`] for sound of any codec: what comes out has so many bits a second.
+    pub fn at_bitrate(
+        pipelines: &Pipelines,
+        track: &AudioTrack,
+        bitrate: u32,
+    ) -> Result<(Self, AudioTrack), PipelineError> {
+        Self::encode(pipelines, track, Some(bitrate))
+    }
+
+    fn encode(
+        pipelines: &Pipelines,
+        track: &AudioTrack,
+        bitrate: Option<u32>,
+    ) -> Result<(Self, AudioTrack), PipelineError> {
         let (sender, encoded) = mpsc::channel(QUEUE);
         let (report, failed) = watch::channel(None);
-        let transcoder = Transcoder::begin(pipelines, track, sender, report)?;
-        Ok(Some((Self { transcoder, encoded, failed }, aac_track())))
+        let transcoder = Transcoder::begin(pipelines, track, bitrate, sender, report)?;
+        Ok((Self { transcoder, encoded, failed }, aac_track()))
     }
 
     /// Takes a frame and works on it; gives those that are ready, of the same epoch. Never waits.

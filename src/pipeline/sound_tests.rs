@@ -17,8 +17,24 @@ const START: f64 = 1.0;
 const ONSET: f64 = 2.0;
 const TONE: f64 = 1000.0;
 
+/// Sound that is silent until `onset`, counted from a second before the first sample.
+#[derive(Clone, Copy)]
+pub(super) struct Tone {
+    pub(super) onset: f64,
+    pub(super) seconds: u32,
+}
+
+const SHORT: Tone = Tone { onset: ONSET, seconds: 3 };
+
 /// Silence and then a tone, as `encoder` codes it.
-fn coded(encoder: &str, rate: u32, channels: u16, codec: Codec, config: &'static [u8]) -> Vec<Frame> {
+pub(super) fn coded(
+    encoder: &str,
+    rate: u32,
+    channels: u16,
+    codec: Codec,
+    config: &'static [u8],
+    tone: Tone,
+) -> Vec<Frame> {
     gst::init().expect("installed");
     let text = format!(
         "appsrc name=in format=time max-bytes=0 caps=audio/x-raw,format=S16LE,layout=interleaved,rate={rate},channels=1 \
@@ -37,11 +53,11 @@ fn coded(encoder: &str, rate: u32, channels: u16, codec: Codec, config: &'static
     };
     let tracks = Tracks { video: None, audio: Some(track) };
     let epoch = Arc::new(Epoch { id: 1, tracks, wall_origin: wall_origin() });
-    for block in 0..150 {
+    for block in 0..tone.seconds * 50 {
         let first = block * rate / 50;
         let samples = (first..first + rate / 50).flat_map(|sample| {
             let time = f64::from(sample) / f64::from(rate);
-            let loud = START + time >= ONSET;
+            let loud = START + time >= tone.onset;
             let value = if loud { (time * TONE * std::f64::consts::TAU).sin() * 12_000.0 } else { 0.0 };
             (value as i16).to_le_bytes()
         });
@@ -65,7 +81,7 @@ fn coded(encoder: &str, rate: u32, channels: u16, codec: Codec, config: &'static
 
 fn opus() -> Vec<Frame> {
     // 312 samples of pre-skip, which `opusenc` stamps its first packet without.
-    let mut frames = coded("opusenc frame-size=20", 48_000, 2, Codec::Opus, b"");
+    let mut frames = coded("opusenc frame-size=20", 48_000, 2, Codec::Opus, b"", SHORT);
     frames[0].pts = frames[0].pts.shifted(-6_500_000);
     frames[0].dts = frames[0].pts;
     frames
@@ -79,6 +95,7 @@ fn mp3(rate: u32, channels: u16) -> Vec<Frame> {
         channels,
         Codec::Mp3,
         b"",
+        SHORT,
     );
     for frame in &mut frames {
         frame.pts = frame.pts.shifted(-MediaTime::from_ticks(1105, rate).as_nanos());
@@ -107,7 +124,7 @@ fn samples(bytes: &[u8]) -> Vec<i16> {
 }
 
 /// What a receiver that knows nothing but the packets decodes.
-fn decode_opus(batches: &[Arc<PacketBatch>]) -> (f64, Vec<i16>) {
+pub(super) fn decode_opus(batches: &[Arc<PacketBatch>]) -> (f64, Vec<i16>) {
     let text = "appsrc name=in format=time max-bytes=0 caps=audio/x-opus,channel-mapping-family=0,channels=2,rate=48000 \
                 ! opusdec ! audioconvert ! audio/x-raw,format=S16LE,channels=1,rate=48000 ! appsink name=out sync=false";
     let pipeline = gst::parse::launch(text).expect("valid").downcast::<gst::Pipeline>().expect("a pipeline");

@@ -112,7 +112,13 @@ impl Session {
         let mut audio = None;
         if let Some(track) = source.tracks.audio.as_ref().filter(|track| needs_aac(track.codec)) {
             info!(%stream, codec = %track.codec, "The sound is encoded again as AAC for restreams.");
-            audio = Some(sound::Transcoder::begin(pipelines, track, sender.clone(), failed_sender.clone())?);
+            audio = Some(sound::Transcoder::begin(
+                pipelines,
+                track,
+                None,
+                sender.clone(),
+                failed_sender.clone(),
+            )?);
             tracks.audio = Some(aac_track());
         }
         let (mut video, mut epochs, mut target) = (None, None, None);

@@ -1,37 +1,72 @@
 //! Restreams: pushes live streams to other RTMP servers.
 //!
 //! Owns the targets of all streams and one worker task for each. Targets live apart from streams: they
-//! wait until theirs comes, and again after it has gone. Keeps nothing across restarts.
+//! wait until theirs comes, and again after it has gone. What was answered is kept in the store: after a
+//! restart all targets are there again. Changes are made one after the other, and each to its end.
 
 mod backoff;
 mod clock;
+mod queue;
+mod session;
+mod sound;
 mod source;
+mod state;
 mod target;
+mod trial;
 mod worker;
 
-pub use target::{NewTarget, TargetError, TargetState, TargetView};
+pub use state::{TargetEvent, TargetFailure, TargetState, TargetStateKind};
+pub use target::{NewTarget, QueueView, TargetChange, TargetError, TargetView};
+pub use trial::{Trial, TrialOutcome, TrialStep};
 
+use crate::admission::EgressGuard;
 use crate::media::{StreamName, VideoTranscoding};
-use crate::rtmp::TlsRoots;
+use crate::pipeline::Pipelines;
+use crate::rtmp::{Dialer, TlsRoots};
+use crate::store::{Store, StoreError};
 use crate::stream::Hub;
+use chrono::Utc;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
-use target::Target;
+use target::{Settings, Target};
+use tokio::sync::{Semaphore, broadcast, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, info};
+use worker::Rooms;
 
-/// Targets of one stream, and of all.
-const TARGETS_PER_STREAM: usize = 16;
-const TARGETS: usize = 256;
+/// Changes of states that a listener may not have taken yet.
+const EVENTS: usize = 4096;
+/// Tests of targets at a time; others wait.
+const TRIALS: usize = 8;
 
 /// All restream targets.
 pub struct Restreams {
-    hub: Hub,
-    roots: TlsRoots,
-    transcoding: VideoTranscoding,
+    store: Store,
+    rooms: Rooms,
+    limits: (usize, usize),
+    events: broadcast::Sender<TargetEvent>,
     registry: Mutex<Registry>,
+    /// Held by whoever changes targets.
+    changes: tokio::sync::Mutex<()>,
+    trials: Semaphore,
+}
+
+/// What restreams need, and how many there may be.
+#[derive(Clone)]
+pub struct RestreamSettings {
+    /// How targets are reached.
+    pub dialer: Dialer,
+    /// Whether the bridges transcode video for targets.
+    pub transcoding: VideoTranscoding,
+    /// For targets whose sound is encoded again; without, it goes as it comes.
+    pub pipelines: Option<Arc<Pipelines>>,
+    /// Targets of one stream …
+    pub targets_per_stream: usize,
+    /// … and of all.
+    pub targets: usize,
 }
 
 #[derive(Default)]
@@ -47,49 +82,116 @@ struct Worker {
     task: JoinHandle<()>,
 }
 
+impl Default for RestreamSettings {
+    /// Public targets, the system's certificates, video transcoded on demand.
+    fn default() -> Self {
+        let roots = TlsRoots::system(None).unwrap_or_else(|_| TlsRoots::only([]));
+        Self {
+            dialer: Dialer::new(roots, EgressGuard::default()),
+            transcoding: VideoTranscoding::default(),
+            pipelines: None,
+            targets_per_stream: 400,
+            targets: 2000,
+        }
+    }
+}
+
 impl Restreams {
-    /// No targets yet; `rtmps` trusts the system's certificates, and video is transcoded on demand.
-    pub fn new(hub: Hub) -> Arc<Self> {
-        Self::with_roots(hub, TlsRoots::system())
+    /// No targets yet: [`Self::restore`] brings those that are kept in `store`.
+    pub fn new(hub: Hub, store: Store, settings: RestreamSettings) -> Arc<Self> {
+        let RestreamSettings { dialer, transcoding, pipelines, targets_per_stream, targets } = settings;
+        Arc::new(Self {
+            store,
+            rooms: Rooms { hub, dialer, transcoding, pipelines },
+            limits: (targets_per_stream, targets),
+            events: broadcast::channel(EVENTS).0,
+            registry: Mutex::default(),
+            changes: tokio::sync::Mutex::default(),
+            trials: Semaphore::new(TRIALS),
+        })
     }
 
-    /// As [`Self::new`], for bridges that transcode as `transcoding` says.
-    pub fn with_transcoding(hub: Hub, transcoding: VideoTranscoding) -> Arc<Self> {
-        Arc::new(Self { hub, roots: TlsRoots::system(), transcoding, registry: Mutex::default() })
-    }
-
-    /// No targets yet; `rtmps` trusts `roots`.
-    pub fn with_roots(hub: Hub, roots: TlsRoots) -> Arc<Self> {
-        Arc::new(Self { hub, roots, transcoding: VideoTranscoding::default(), registry: Mutex::default() })
+    /// Starts all targets that are kept.
+    pub async fn restore(&self) -> Result<(), StoreError> {
+        let _turn = self.changes.lock().await;
+        let kept = self.store.targets().await?;
+        let mut registry = self.registry.lock();
+        for kept in kept {
+            let (id, stream) = (kept.id.clone(), kept.stream.clone());
+            match Target::restored(kept, self.events.clone()) {
+                Ok(target) => self.start(&mut registry, Arc::new(target)),
+                Err(error) => error!(%stream, target = %id, %error, "A target that was kept can't be used."),
+            }
+        }
+        let count = registry.count();
+        if count > 0 {
+            info!(targets = count, "Restream targets are back.");
+        }
+        Ok(())
     }
 
     /// Whether the bridges transcode video for targets.
     pub fn transcoding(&self) -> VideoTranscoding {
-        self.transcoding
+        self.rooms.transcoding
     }
 
-    /// Adds a target and starts its worker. Must be called on a tokio runtime.
-    pub fn add(&self, stream: StreamName, target: NewTarget) -> Result<TargetView, TargetError> {
-        let target = Arc::new(Target::new(stream.clone(), target)?);
-        let mut registry = self.registry.lock();
-        if registry.closing {
-            return Err(TargetError::Closing);
-        }
-        let all = registry.targets.values().map(Vec::len).sum();
-        if all >= TARGETS {
-            return Err(TargetError::TooMany(all));
-        }
-        let workers = registry.targets.entry(stream).or_default();
-        if workers.len() >= TARGETS_PER_STREAM {
-            return Err(TargetError::TooMany(workers.len()));
-        }
-        let cancel = CancellationToken::new();
-        let rooms =
-            worker::Rooms { hub: self.hub.clone(), roots: self.roots.clone(), transcoding: self.transcoding };
-        let work = worker::run(target.clone(), rooms, cancel.clone());
-        let view = target.view();
-        workers.push(Worker { target, cancel, task: tokio::spawn(work) });
-        Ok(view)
+    /// Changes of states from now on, in their order for each target. Who lags misses the oldest.
+    pub fn events(&self) -> broadcast::Receiver<TargetEvent> {
+        self.events.subscribe()
+    }
+
+    /// Adds a target and starts its worker. When this returns, the target is kept.
+    pub async fn add(
+        self: &Arc<Self>,
+        stream: StreamName,
+        target: NewTarget,
+    ) -> Result<TargetView, TargetError> {
+        let settings = Settings::new(target)?;
+        let this = self.clone();
+        whole(async move {
+            let _turn = this.changes.lock().await;
+            this.check_room(&stream)?;
+            let target = Arc::new(Target::new(stream, settings, this.events.clone()));
+            this.store.add_target(target.stored(&target.settings())).await?;
+            let view = target.view();
+            this.start(&mut this.registry.lock(), target);
+            Ok(view)
+        })
+        .await
+    }
+
+    /// Changes a target, if its version is `version` where that is given. When this returns, the change is
+    /// kept, and a connection that was not as it should be now has ended cleanly.
+    pub async fn change(
+        self: &Arc<Self>,
+        stream: StreamName,
+        id: String,
+        version: Option<u32>,
+        change: TargetChange,
+    ) -> Result<TargetView, TargetError> {
+        let this = self.clone();
+        whole(async move {
+            let turn = this.changes.lock().await;
+            let target = this.registry.lock().find(&stream, &id).ok_or(TargetError::Unknown)?;
+            let old = target.settings();
+            if version.is_some_and(|version| version != old.version) {
+                return Err(TargetError::Changed);
+            }
+            let new = old.changed(change)?;
+            this.store.change_target(target.stored(&new)).await?;
+            let goes_on = new.sends_as(&old);
+            target.change(new);
+            if !goes_on {
+                let begun = this.registry.lock().restart(&stream, &id, &this.rooms);
+                drop(turn);
+                if let Some(begun) = begun {
+                    // An error: it was removed meanwhile.
+                    let _ = begun.await;
+                }
+            }
+            Ok(target.view())
+        })
+        .await
     }
 
     /// The targets of a stream, in the order in which they were added.
@@ -98,31 +200,59 @@ impl Restreams {
         registry.targets.get(stream).into_iter().flatten().map(|worker| worker.target.view()).collect()
     }
 
+    /// The targets of all streams.
+    pub fn all(&self) -> Vec<TargetView> {
+        self.registry.lock().workers().map(|worker| worker.target.view()).collect()
+    }
+
     /// One target.
     pub fn get(&self, stream: &StreamName, id: &str) -> Option<TargetView> {
-        let registry = self.registry.lock();
-        let worker = registry.targets.get(stream)?.iter().find(|worker| worker.target.id == id)?;
-        Some(worker.target.view())
+        self.registry.lock().find(stream, id).map(|target| target.view())
     }
 
-    /// Removes a target, and returns when its connection has ended cleanly. False if there is none.
-    pub async fn remove(&self, stream: &StreamName, id: &str) -> bool {
-        let worker = {
-            let mut registry = self.registry.lock();
-            let Some(workers) = registry.targets.get_mut(stream) else { return false };
-            let Some(index) = workers.iter().position(|worker| worker.target.id == id) else { return false };
-            let worker = workers.remove(index);
-            if workers.is_empty() {
-                registry.targets.remove(stream);
+    /// Tries whether a target would work, without sending media. Nothing is published where a target of
+    /// ours is on air at the same place. Takes half a minute at most, and some more while others are tried.
+    pub async fn test(&self, stream: &StreamName, id: &str) -> Result<Trial, TargetError> {
+        let target = self.registry.lock().find(stream, id).ok_or(TargetError::Unknown)?;
+        let _turn = self.trials.acquire().await.map_err(|_| TargetError::Closing)?;
+        let url = &target.settings().url;
+        let occupied = self
+            .registry
+            .lock()
+            .workers()
+            .any(|worker| worker.target.is_on_air() && worker.target.settings().url.is_same_place(url));
+        Ok(trial::run(url, &self.rooms.dialer, occupied).await)
+    }
+
+    /// Forgets a target, if its version is `version` where that is given, and returns when its connection has
+    /// ended cleanly.
+    pub async fn remove(
+        self: &Arc<Self>,
+        stream: StreamName,
+        id: String,
+        version: Option<u32>,
+    ) -> Result<(), TargetError> {
+        let this = self.clone();
+        whole(async move {
+            let turn = this.changes.lock().await;
+            let target = this.registry.lock().find(&stream, &id).ok_or(TargetError::Unknown)?;
+            if version.is_some_and(|version| version != target.settings().version) {
+                return Err(TargetError::Changed);
             }
-            worker
-        };
-        worker.end().await;
-        true
+            this.store.remove_target(id.clone()).await?;
+            let worker = this.registry.lock().take(&stream, &id);
+            drop(turn);
+            if let Some(worker) = worker {
+                worker.end().await;
+            }
+            Ok(())
+        })
+        .await
     }
 
-    /// Ends all targets cleanly, all at once; none can be added after that.
+    /// Ends all connections cleanly, all at once. What is kept stays; nothing can be added after that.
     pub async fn shutdown(&self) {
+        let _turn = self.changes.lock().await;
         let targets = {
             let mut registry = self.registry.lock();
             registry.closing = true;
@@ -136,13 +266,105 @@ impl Restreams {
             worker.end().await;
         }
     }
+
+    fn check_room(&self, stream: &StreamName) -> Result<(), TargetError> {
+        let registry = self.registry.lock();
+        if registry.closing {
+            return Err(TargetError::Closing);
+        }
+        let (of_stream, of_all) = (registry.targets.get(stream).map_or(0, Vec::len), registry.count());
+        for (count, most, key) in [
+            (of_stream, self.limits.0, "restream.targets_per_stream"),
+            (of_all, self.limits.1, "restream.targets"),
+        ] {
+            if count >= most {
+                return Err(TargetError::TooMany { count, key });
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&self, registry: &mut Registry, target: Arc<Target>) {
+        let worker = Worker::start(target.clone(), self.rooms.clone(), None);
+        registry.targets.entry(target.stream.clone()).or_default().push(worker);
+    }
+}
+
+impl Registry {
+    fn workers(&self) -> impl Iterator<Item = &Worker> {
+        self.targets.values().flatten()
+    }
+
+    fn count(&self) -> usize {
+        self.targets.values().map(Vec::len).sum()
+    }
+
+    fn find(&self, stream: &StreamName, id: &str) -> Option<Arc<Target>> {
+        let worker = self.targets.get(stream)?.iter().find(|worker| worker.target.id == id)?;
+        Some(worker.target.clone())
+    }
+
+    fn take(&mut self, stream: &StreamName, id: &str) -> Option<Worker> {
+        let workers = self.targets.get_mut(stream)?;
+        let index = workers.iter().position(|worker| worker.target.id == id)?;
+        let worker = workers.remove(index);
+        if workers.is_empty() {
+            self.targets.remove(stream);
+        }
+        Some(worker)
+    }
+
+    /// Puts another worker in the place of one, to begin when that has ended; tells when it has begun.
+    fn restart(&mut self, stream: &StreamName, id: &str, rooms: &Rooms) -> Option<oneshot::Receiver<()>> {
+        let workers = self.targets.get_mut(stream)?;
+        let worker = workers.iter_mut().find(|worker| worker.target.id == id)?;
+        let (begins, begun) = oneshot::channel();
+        let target = worker.target.clone();
+        let old = std::mem::replace(&mut worker.task, tokio::spawn(std::future::ready(())));
+        worker.cancel.cancel();
+        *worker = Worker::start(target, rooms.clone(), Some((old, begins)));
+        Some(begun)
+    }
 }
 
 impl Worker {
+    /// Starts a worker for `target`, after the end of the one before, if there is one.
+    fn start(
+        target: Arc<Target>,
+        rooms: Rooms,
+        before: Option<(JoinHandle<()>, oneshot::Sender<()>)>,
+    ) -> Self {
+        let cancel = CancellationToken::new();
+        let work = {
+            let (target, cancel) = (target.clone(), cancel.clone());
+            async move {
+                let mut begins = None;
+                if let Some((task, sender)) = before {
+                    joined(&target, task).await;
+                    begins = Some(sender);
+                }
+                worker::run(target, rooms, cancel, begins).await;
+            }
+        };
+        Self { target, cancel, task: tokio::spawn(work) }
+    }
+
     async fn end(self) {
         self.cancel.cancel();
-        if let Err(error) = self.task.await {
-            error!(stream = %self.target.stream, target = %self.target.id, %error, "A restream worker failed.");
-        }
+        joined(&self.target, self.task).await;
+        self.target.enter(TargetState::Ended { since: Utc::now() });
     }
+}
+
+async fn joined(target: &Target, task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        error!(stream = %target.stream, target = %target.id, %error, "A restream worker failed.");
+    }
+}
+
+/// Does `work` to its end, also if nobody awaits it any more.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, TargetError>> + Send + 'static,
+) -> Result<T, TargetError> {
+    tokio::spawn(work).await.unwrap_or(Err(TargetError::Closing))
 }

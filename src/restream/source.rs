@@ -48,23 +48,30 @@ impl Source {
         }
     }
 
-    /// The cached group of pictures if it has begun not longer ago than `longest`, as at the start of a
-    /// show; else nothing.
+    /// The next frame if one is there now, as [`Self::recv`] gives it. `None` tells nothing about the end.
+    pub(super) fn try_recv(&mut self) -> Result<Option<Frame>, NoCarriage> {
+        loop {
+            let frame = match &mut self.reader {
+                Reader::Frames(frames) => frames.try_recv().map(|frame| (*frame).clone()),
+                Reader::Compatible(frames) => return Ok(frames.try_recv().map(|frame| frame.0.clone())),
+            };
+            let Some(frame) = frame else { return Ok(None) };
+            if self.fits(&frame.epoch)? {
+                return Ok(Some(frame));
+            }
+        }
+    }
+
+    /// Leaves the cached group of pictures out if it has begun longer ago than `longest`: what goes out then
+    /// begins at the next keyframe. Gives what is not left out.
     pub(super) fn fresh_backlog(&mut self, longest: Duration) -> Result<VecDeque<Frame>, NoCarriage> {
-        let mut backlog = VecDeque::new();
         let count = match &self.reader {
             Reader::Frames(frames) => frames.backlog(),
             Reader::Compatible(frames) => frames.backlog(),
         };
+        let mut backlog = VecDeque::new();
         for _ in 0..count {
-            let frame = match &mut self.reader {
-                Reader::Frames(frames) => frames.try_recv().map(|frame| (*frame).clone()),
-                Reader::Compatible(frames) => frames.try_recv().map(|frame| frame.0.clone()),
-            };
-            let Some(frame) = frame else { break };
-            if !self.fits(&frame.epoch)? {
-                return Ok(VecDeque::new());
-            }
+            let Some(frame) = self.try_recv()? else { break };
             backlog.push_back(frame);
         }
         let age = match (backlog.front(), backlog.back()) {
@@ -72,6 +79,14 @@ impl Source {
             _ => Duration::ZERO,
         };
         Ok(if age <= longest { backlog } else { VecDeque::new() })
+    }
+
+    /// Frames that were lost because they were not read in time.
+    pub(super) fn lost(&self) -> u64 {
+        match &self.reader {
+            Reader::Frames(frames) => frames.lost(),
+            Reader::Compatible(frames) => frames.lost(),
+        }
     }
 
     /// Whether frames of this epoch can be sent. If they must be transcoded, the other lane is read from

@@ -21,5 +21,7 @@ mod sender_clock;
 mod server;
 mod session;
 
-pub use push::{Push, PushError, PushUrl, PushUrlError, TlsRoots};
+pub use push::{
+    Dialer, FailureClass, Push, PushError, PushUrl, PushUrlError, Resolver, RootsError, Step, Steps, TlsRoots,
+};
 pub use server::{Authorize, PublishRequest, Refusal, RtmpError, RtmpLimits, RtmpServer};

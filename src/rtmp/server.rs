@@ -1,7 +1,7 @@
 //! The RTMP listeners: accept connections, bound their number, and await their end.
 
 use super::session::{Session, SessionError};
-use crate::admission::{Exempt, Place, Places};
+use crate::admission::{Exempt, Limit, Place, Places, Refusals};
 use crate::media::{Secret, StreamName};
 use crate::stream::Hub;
 use crate::tls::ServerTls;
@@ -58,6 +58,8 @@ pub struct RtmpLimits {
     pub half_open_per_source: usize,
     /// Networks that the bounds by source don't hold for.
     pub exempt: Exempt,
+    /// Who is turned away is counted there.
+    pub refusals: Refusals,
 }
 
 impl Default for RtmpLimits {
@@ -69,6 +71,7 @@ impl Default for RtmpLimits {
             half_open: usize::MAX,
             half_open_per_source: usize::MAX,
             exempt: Exempt::default(),
+            refusals: Refusals::default(),
         }
     }
 }
@@ -193,10 +196,15 @@ struct Doors {
 
 impl Doors {
     fn new(limits: RtmpLimits) -> Self {
-        let places = |per_source, in_all| Places::new(per_source, in_all).exempting(limits.exempt.clone());
+        let places = |per_source, in_all, limit| {
+            Places::new(per_source, in_all)
+                .exempting(limits.exempt.clone())
+                .counting(limits.refusals.clone(), limit)
+        };
+        let (connections, half_open) = (Limit::RtmpConnections, Limit::HalfOpen);
         Self {
-            connections: places(limits.connections_per_source, limits.connections),
-            half_open: places(limits.half_open_per_source, limits.half_open),
+            connections: places(limits.connections_per_source, limits.connections, connections),
+            half_open: places(limits.half_open_per_source, limits.half_open, half_open),
             turned_away: 0,
             reported: None,
         }

@@ -2,9 +2,10 @@
 
 use super::life::{Dismissal, Graces, Notice, PublisherState, StreamState};
 use super::publisher::{Publisher, Source};
+use super::statistics::Totals;
 use super::watcher::{Verdict, Watcher};
 use super::{Media, Stream, StreamEvent};
-use crate::media::StreamName;
+use crate::media::{Epoch, StreamName};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub(super) struct HubShared {
 #[derive(Debug)]
 struct Registry {
     streams: BTreeMap<StreamName, Arc<Stream>>,
+    /// Of streams that have ended.
+    ended: Totals,
     closing: bool,
 }
 
@@ -53,7 +56,11 @@ impl Hub {
     /// A hub, and the task that notices stalls and ends its streams when their grace is over.
     pub fn new(graces: impl Into<Graces>) -> (Self, Watcher) {
         let shared = Arc::new(HubShared {
-            registry: Mutex::new(Registry { streams: BTreeMap::new(), closing: false }),
+            registry: Mutex::new(Registry {
+                streams: BTreeMap::new(),
+                ended: Totals::default(),
+                closing: false,
+            }),
             events: broadcast::Sender::new(1024),
             graces: graces.into(),
         });
@@ -127,6 +134,14 @@ impl Hub {
         self.shared.registry.lock().streams.values().cloned().collect()
     }
 
+    /// What all streams have been since the start.
+    pub fn totals(&self) -> Totals {
+        let registry = self.shared.registry.lock();
+        let mut totals = registry.ended;
+        registry.streams.values().for_each(|stream| totals.add(stream));
+        totals
+    }
+
     /// What happens from now on.
     pub fn events(&self) -> broadcast::Receiver<StreamEvent> {
         self.shared.events.subscribe()
@@ -137,7 +152,9 @@ impl Hub {
         let streams = {
             let mut registry = self.shared.registry.lock();
             registry.closing = true;
-            std::mem::take(&mut registry.streams)
+            let streams = std::mem::take(&mut registry.streams);
+            streams.values().for_each(|stream| registry.ended.add(stream));
+            streams
         };
         for stream in streams.into_values() {
             stream.dismiss_publisher(Dismissal::Closing);
@@ -176,6 +193,18 @@ impl HubShared {
         self.tell(StreamEvent::Resumed(stream.clone()));
     }
 
+    /// The publisher of this generation begins an epoch.
+    pub(super) fn tracks(&self, stream: &Arc<Stream>, generation: u64, epoch: &Arc<Epoch>) {
+        let _registry = self.registry.lock();
+        if stream.turn.generation.load(Ordering::Acquire) != generation {
+            return;
+        }
+        let before = stream.life.lock().sent.replace(epoch.clone());
+        if before.is_none_or(|before| !before.tracks.look_like(&epoch.tracks)) {
+            self.tell(StreamEvent::TracksChanged(stream.clone(), epoch.clone()));
+        }
+    }
+
     /// Asks for a verdict on each stream and carries it out.
     pub(super) fn watch(&self, judge: impl Fn(&Stream) -> Option<Verdict>) {
         let mut registry = self.registry.lock();
@@ -187,7 +216,9 @@ impl HubShared {
                 Some(Verdict::Stalled) => self.stall(stream),
             }
         }
-        for stream in over.iter().filter_map(|name| registry.streams.remove(name)) {
+        for name in over {
+            let Some(stream) = registry.streams.remove(&name) else { continue };
+            registry.ended.add(&stream);
             self.end(&stream);
         }
     }
@@ -335,6 +366,8 @@ mod tests {
         drop(returned);
         assert!(reader.recv().await.is_none());
         assert!(hub.get(&name("a")).is_none());
+        let totals = hub.totals();
+        assert_eq!((totals.streams, totals.statistics.bytes_received), (1, 8), "it is not forgotten");
         cancel.cancel();
         task.await.expect("no panic");
     }

@@ -3,10 +3,11 @@
 use super::alarm::{Alarms, Rule, Sleep};
 use super::hold::LastGroup;
 use super::{LaneKind, Stream};
-use crate::media::{Epoch, Frame, MediaKind, PacketBatch};
+use crate::media::{Epoch, Frame, MediaKind, MediaTime, PacketBatch};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 use tokio::time::Instant;
 
@@ -30,6 +31,10 @@ pub trait Media: Clone + Send + Sync + 'static {
     }
     /// Payload bytes.
     fn size(&self) -> usize;
+    /// When it is decoded, where that is known.
+    fn time(&self) -> Option<MediaTime> {
+        None
+    }
     #[doc(hidden)]
     fn lane(stream: &Stream) -> &Lane<Self>;
 }
@@ -44,6 +49,9 @@ impl Media for Frame {
     }
     fn size(&self) -> usize {
         self.data.len()
+    }
+    fn time(&self) -> Option<MediaTime> {
+        Some(self.dts)
     }
     fn lane(stream: &Stream) -> &Lane<Self> {
         &stream.frames
@@ -87,6 +95,8 @@ struct State<T> {
     /// The encoding whose keyframe the cache begins with.
     cache_layer: u8,
     cache_bytes: usize,
+    /// The longest group of pictures so far.
+    longest_group: Duration,
     /// When the cache was last added to.
     written: Option<Instant>,
     /// The last group before a pause, kept for who fills it.
@@ -104,6 +114,7 @@ impl<T: Media> Lane<T> {
                 cache: VecDeque::new(),
                 cache_layer: 0,
                 cache_bytes: 0,
+                longest_group: Duration::ZERO,
                 written: None,
                 last: None,
                 epoch: None,
@@ -201,6 +212,11 @@ impl<T: Media> Lane<T> {
 }
 
 impl Lane<Frame> {
+    /// From one keyframe to the next, at most so far; zero before the second.
+    pub(super) fn longest_group(&self) -> Duration {
+        self.state.lock().longest_group
+    }
+
     /// What [`Self::keep_last`] has kept; without a hold first of all what it would keep.
     pub(super) fn last_group(&self, held: bool) -> Option<LastGroup> {
         let state = self.state.lock();
@@ -215,6 +231,11 @@ impl<T: Media> State<T> {
         // A keyframe of a worse encoding is a start only where there is no better one.
         let better = self.cache.is_empty() || item.layer() <= self.cache_layer;
         if item.starts_group() && better {
+            let before =
+                self.cache.front().filter(|first| first.starts_group()).and_then(|first| first.time());
+            if let (Some(before), Some(now)) = (before, item.time()) {
+                self.longest_group = self.longest_group.max(now.since(before));
+            }
             self.clear_cache();
             self.cache_layer = item.layer();
         } else if self.cache.is_empty() {
@@ -323,6 +344,11 @@ impl<T: Media> Subscriber<T> {
     /// How many cached items are still to come before live media.
     pub fn backlog(&self) -> usize {
         self.backlog.len()
+    }
+
+    /// The last of them.
+    pub fn last_of_backlog(&self) -> Option<&Arc<T>> {
+        self.backlog.back()
     }
 
     /// Items lost to lag so far.

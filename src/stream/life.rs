@@ -4,8 +4,9 @@
 //! comes; publishers move it back.
 
 use super::Source;
-use crate::media::StreamName;
+use crate::media::{Epoch, StreamName};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -69,6 +70,8 @@ pub(super) struct Life {
     pub left: Instant,
     /// How many items had come from publishers when the watcher last looked, and since when it is so many.
     pub heard: (u64, Instant),
+    /// What the last publisher that has told its tracks sends.
+    pub sent: Option<Arc<Epoch>>,
 }
 
 /// The present publisher, as others may know it.
@@ -122,6 +125,7 @@ impl Life {
             state_since: SystemTime::now(),
             left: now,
             heard: (0, now),
+            sent: None,
         }
     }
 

@@ -28,6 +28,6 @@ pub use lane::{Media, Subscriber};
 pub use layer::{KeyframeWishes, LayerInfo, MAX_LAYERS};
 pub use life::{Dismissal, Graces, StreamState};
 pub use publisher::{BridgeWriter, Publisher, Source, SourceKind};
-pub use statistics::{ReaderGuard, ReaderKind, Statistics, StatisticsSnapshot};
+pub use statistics::{ReaderGuard, ReaderKind, Statistics, StatisticsSnapshot, Totals};
 pub use stream::{LaneKind, LaneWatch, Stream};
 pub use watcher::Watcher;

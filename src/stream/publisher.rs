@@ -61,7 +61,9 @@ impl<T: Media> Publisher<T> {
     /// Begins a stretch with these configurations; `wall_origin` is the wall-clock time of
     /// [`MediaTime::ZERO`](crate::media::MediaTime::ZERO). What is written next carries the epoch.
     pub fn begin_epoch(&self, tracks: Tracks, wall_origin: SystemTime) -> Arc<Epoch> {
-        Arc::new(Epoch { id: self.stream.next_epoch(), tracks, wall_origin })
+        let epoch = Arc::new(Epoch { id: self.stream.next_epoch(), tracks, wall_origin });
+        self.hub.tracks(&self.stream, self.generation, &epoch);
+        epoch
     }
 
     /// Hands media to all subscribers. Never waits. Void once another publisher has taken the name over; see

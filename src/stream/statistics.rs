@@ -15,6 +15,22 @@ pub enum ReaderKind {
     Restream,
 }
 
+/// What all streams together have been since the start, those that have ended included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Streams that have come to life.
+    pub streams: u64,
+    /// Their counters; no readers.
+    pub statistics: StatisticsSnapshot,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, stream: &Stream) {
+        self.streams += 1;
+        self.statistics = self.statistics.plus(&stream.statistics().snapshot());
+    }
+}
+
 /// Counters since the stream began.
 #[derive(Debug, Default)]
 pub struct Statistics {
@@ -53,6 +69,21 @@ pub struct StatisticsSnapshot {
     pub whep_readers: usize,
     /// Restream targets.
     pub restream_readers: usize,
+}
+
+impl StatisticsSnapshot {
+    /// The counters of both; readers are those of `self`.
+    pub(super) fn plus(self, other: &Self) -> Self {
+        Self {
+            bytes_received: self.bytes_received + other.bytes_received,
+            items_received: self.items_received + other.items_received,
+            video_frames: self.video_frames + other.video_frames,
+            keyframes: self.keyframes + other.keyframes,
+            timestamps_repaired: self.timestamps_repaired + other.timestamps_repaired,
+            items_lagged: self.items_lagged + other.items_lagged,
+            ..self
+        }
+    }
 }
 
 impl Statistics {

@@ -133,6 +133,11 @@ impl Stream {
         Subscriber::new(self.clone())
     }
 
+    /// The longest group of pictures so far, where frames come; zero before the second keyframe.
+    pub fn longest_group(&self) -> Duration {
+        self.frames.longest_group()
+    }
+
     /// The configurations on a lane now; `None` before its first item.
     pub fn epoch<T: Media>(&self) -> Option<Arc<Epoch>> {
         T::lane(self).epoch()

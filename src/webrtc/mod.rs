@@ -6,11 +6,11 @@
 //! on which worker, and `placement` where a new session goes. Promises that no byte but an authentic STUN message is
 //! looked at from an address that has not proven itself. Knows no HTTP.
 
-mod admission;
 mod candidates;
 mod demux;
 mod directory;
 mod driver;
+mod dropped;
 mod egress;
 mod exits;
 mod fragment;
@@ -19,8 +19,10 @@ pub(crate) mod fuzzing;
 mod gather;
 mod handover;
 mod ingest;
+mod offer;
 mod path;
 mod placement;
+mod sdp;
 mod session;
 mod socket;
 mod tcp;
@@ -29,11 +31,12 @@ mod tests;
 mod transport;
 mod worker;
 
+use crate::admission::{Limit, Places, Refusals};
 use crate::media::{PacketBatch, StreamName, Tracks, Transcoding};
 use crate::stream::{Hub, Stream, Subscriber};
-use admission::Admission;
 use directory::WorkerId;
 use driver::Command;
+pub use dropped::DropReason;
 use handover::Parcel;
 use parking_lot::Mutex;
 use placement::{Placement, Seat};
@@ -73,6 +76,8 @@ pub struct WebRtcSettings {
     pub half_open_per_source: usize,
     /// … and in all.
     pub half_open: usize,
+    /// What these bounds refuse is counted there.
+    pub refusals: Refusals,
     /// What may be done to video, and is done with B-frames, for viewers.
     pub transcoding: Transcoding,
 }
@@ -97,6 +102,7 @@ impl WebRtcSettings {
             ice: IceMode::Lite,
             half_open_per_source: 50,
             half_open: 500,
+            refusals: Refusals::default(),
             transcoding: Transcoding::default(),
         }
     }
@@ -151,7 +157,7 @@ pub struct WebRtc {
     shared: Shared,
     transcoding: Transcoding,
     placement: Arc<Placement>,
-    admission: Arc<Admission>,
+    half_open: Places,
     workers: Mutex<Workers>,
     /// Accepts TCP connections; `None` without, and after the end.
     acceptor: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -201,11 +207,13 @@ impl WebRtc {
                 identity,
                 directory: Arc::default(),
                 entrances,
-                connections: Arc::default(),
+                connections: Arc::new(tcp::Connections::new(settings.refusals.clone())),
+                dropped: Arc::default(),
             },
             transcoding: settings.transcoding,
             placement: Placement::new(count),
-            admission: Admission::new(settings.half_open_per_source, settings.half_open),
+            half_open: Places::new(settings.half_open_per_source, settings.half_open)
+                .counting(settings.refusals, Limit::HalfOpen),
             workers: Mutex::new(Workers {
                 running: (0..count).map(|_| None).collect(),
                 idle,
@@ -235,6 +243,11 @@ impl WebRtc {
     /// What may be done to video for viewers.
     pub fn transcoding(&self) -> Transcoding {
         self.transcoding
+    }
+
+    /// Datagrams that were dropped since the start, by reason.
+    pub fn dropped(&self) -> [(DropReason, u64); DropReason::ALL.len()] {
+        self.shared.dropped.snapshot()
     }
 
     /// The bound address.
@@ -372,7 +385,7 @@ impl WebRtc {
         remote: SocketAddr,
         seat: Seat,
     ) -> Result<((Ticket, String), CancellationToken), SessionError> {
-        let half_open = Some(self.admission.enter(remote.ip()).ok_or(SessionError::Overloaded)?);
+        let half_open = Some(self.half_open.admit(remote.ip()).ok_or(SessionError::Overloaded)?);
         let etag = format!("{:016x}", rand::random::<u64>());
         let patch = transport::Patch::new(etag.clone());
         let ended = CancellationToken::new();

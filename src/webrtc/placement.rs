@@ -1,7 +1,8 @@
 //! Which worker a new session gets, and how much each has.
 //!
 //! Viewers of one stream share a worker, and its publisher's if it is WHIP's, until that one has much more
-//! to do than another: within one thread a batch needs no wake-up. A worker without sessions costs nothing,
+//! to do than another: within one thread a batch needs no wake-up, and with one socket no datagram comes to the
+//! wrong thread. A worker without sessions costs nothing,
 //! so a small gateway runs on one.
 
 use super::directory::WorkerId;
@@ -11,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A viewer goes elsewhere when its stream's worker has so much more load than the least loaded one.
-const MUCH: usize = 64;
+const MUCH: usize = 128;
 /// A publisher's load, in viewers.
 const PUBLISHER: usize = 4;
 

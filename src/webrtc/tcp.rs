@@ -5,12 +5,12 @@
 //! first check and to its proof, and the bytes that wait for a slow peer, who loses what is beyond. Nobody
 //! waits for a connection.
 
-use super::admission::network;
 use super::demux::{Datagram, local_fragment};
 use super::directory::{Directory, WorkerId};
 use super::handover::{Entrances, HandOver};
 use super::path::{ConnectionId, Path, Protocol};
 use super::socket::canonical;
+use crate::admission::{Limit, Place, Places, Refusals};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-/// Connections of one source address (see [`network`]).
+/// Connections of one source (an IPv4 address or an IPv6 /64).
 const PER_SOURCE: usize = 64;
 /// Connections in all.
 const IN_ALL: usize = 4096;
@@ -47,10 +47,10 @@ const LENGTH: usize = 2;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// All connections; for workers the way to send by them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Connections {
     outgoing: RwLock<HashMap<ConnectionId, Arc<Outgoing>>>,
-    per_source: Mutex<HashMap<IpAddr, usize>>,
+    places: Places,
     next: AtomicU64,
 }
 
@@ -70,6 +70,15 @@ struct Waiting {
 }
 
 impl Connections {
+    /// None yet; who is turned away is counted there.
+    pub(super) fn new(refusals: Refusals) -> Self {
+        Self {
+            outgoing: RwLock::default(),
+            places: Places::new(PER_SOURCE, IN_ALL).counting(refusals, Limit::WebRtcConnections),
+            next: AtomicU64::default(),
+        }
+    }
+
     /// Sends `data` as one frame, or as several of `segment` bytes. False if too much waits already: then
     /// nothing is sent. What is for a connection that is over is lost silently, as on a network.
     pub(super) fn send(&self, connection: ConnectionId, data: &[u8], segment: Option<usize>) -> bool {
@@ -98,38 +107,25 @@ impl Connections {
     }
 
     fn enter(self: &Arc<Self>, source: IpAddr) -> Option<Entered> {
-        let source = network(source);
-        let mut per_source = self.per_source.lock();
-        let count = per_source.get(&source).copied().unwrap_or(0);
-        if count >= PER_SOURCE || self.outgoing.read().len() >= IN_ALL {
-            return None;
-        }
-        per_source.insert(source, count + 1);
+        let place = self.places.admit(source)?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let outgoing = Arc::<Outgoing>::default();
         self.outgoing.write().insert(id, outgoing.clone());
-        Some(Entered { connections: self.clone(), source, id, outgoing })
+        Some(Entered { connections: self.clone(), id, outgoing, _place: place })
     }
 }
 
 /// A connection that counts, until it is dropped.
 struct Entered {
     connections: Arc<Connections>,
-    source: IpAddr,
     id: ConnectionId,
     outgoing: Arc<Outgoing>,
+    _place: Place,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         self.connections.close(self.id);
-        let mut per_source = self.connections.per_source.lock();
-        if let Some(count) = per_source.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                per_source.remove(&self.source);
-            }
-        }
     }
 }
 

@@ -148,6 +148,9 @@ async fn garbage_and_foreign_checks_get_no_answer() {
     let mut buffer = [0; 1500];
     let silence = tokio::time::timeout(Duration::from_millis(200), client.recv(&mut buffer)).await;
     assert!(silence.is_err(), "{silence:?}");
+    let counted = webrtc.dropped().map(|(reason, count)| (reason.name(), count));
+    let each_once = ["unintelligible", "unauthentic_stun", "stray_dtls", "stray_media"];
+    assert_eq!(counted.map(|(name, _)| (name, u64::from(each_once.contains(&name)))), counted);
     webrtc.shutdown().await;
 }
 
@@ -156,6 +159,7 @@ async fn sessions_that_nobody_shows_up_for_are_bounded_for_each_source() {
     let (hub, _reaper) = Hub::new(Duration::from_secs(60));
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let settings = WebRtcSettings { half_open_per_source: 2, half_open: 3, ..WebRtcSettings::new(listen) };
+    let refusals = settings.refusals.clone();
     let webrtc = WebRtc::start(settings, hub.clone()).expect("started");
     let (publisher, epoch) = publish(&hub);
     publisher.write(keyframe(&epoch));
@@ -169,6 +173,7 @@ async fn sessions_that_nobody_shows_up_for_are_bounded_for_each_source() {
     assert_eq!(refused, SessionError::Overloaded);
     webrtc.close(Whep, &first.session).await.expect("known");
     webrtc.whep(&name(), OFFER, remote()).await.expect("room again");
+    assert!(refusals.snapshot().contains(&(Limit::HalfOpen, 2)));
     webrtc.shutdown().await;
 }
 
@@ -181,16 +186,16 @@ async fn viewers_of_one_stream_are_served_by_several_workers_and_found_there() {
     let (publisher, epoch) = publish(&hub);
     publisher.write(keyframe(&epoch));
     let mut sessions = Vec::new();
-    for _ in 0..80 {
+    for _ in 0..160 {
         sessions.push(webrtc.whep(&name(), OFFER, remote()).await.expect("accepted").session);
     }
     let worker = |session: &SessionId| webrtc.shared.directory.by_session(*session);
     let on = |number| sessions.iter().filter(|session| worker(session) == Some(number)).count();
-    assert!(on(0) >= 64 && on(1) > 0 && on(0) + on(1) == 80, "{} and {}", on(0), on(1));
+    assert!(on(0) >= 120 && on(1) > 0 && on(0) + on(1) == 160, "{} and {}", on(0), on(1));
     for session in &sessions {
         assert_eq!(webrtc.patch(Whep, session, "*", "").await, Ok(Patched::Trickled));
     }
-    assert_eq!(publisher.stream().statistics().snapshot().whep_readers, 80);
+    assert_eq!(publisher.stream().statistics().snapshot().whep_readers, 160);
     hub.close();
     let gone = async {
         while sessions.iter().any(|session| worker(session).is_some()) {

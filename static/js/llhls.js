@@ -1,13 +1,14 @@
 // Playing over Low-Latency HLS: by hls.js where there are Media Source Extensions, else by the browser itself (Safari).
 
 import { Problem } from './problem.js';
+import { steer } from './steering.js';
 
 const CONFIG = {
   lowLatencyMode: true,
   // fMP4 needs no transmuxing, so there is nothing for a worker to do (and no blob: script for the page's CSP).
   enableWorker: false,
-  // A little faster than life until the wanted latency is reached again, rather than a jump.
-  maxLiveSyncPlaybackRate: 1.05,
+  // See steering.js.
+  maxLiveSyncPlaybackRate: 1,
   // One stall at the start is no reason to stay a whole second further behind for good.
   liveSyncOnStallIncrease: 0.25,
   backBufferLength: 30,
@@ -88,6 +89,7 @@ export class HlsPlayback extends EventTarget {
     });
     hls.loadSource(url);
     hls.attachMedia(this.#video);
+    steer(hls, this.#video, this.#listeners.signal);
   }
 
   #playNatively(url) {

@@ -14,7 +14,12 @@ import { launchFirefox } from "./firefox.mjs";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const pages = path.join(here, "pages");
-const hls = path.join(here, "..", "..", "node_modules", "hls.js", "dist", "hls.mjs");
+const repository = path.join(here, "..", "..");
+/** What is not one of the test pages. */
+const others = {
+  "/hls.mjs": path.join(repository, "node_modules", "hls.js", "dist", "hls.mjs"),
+  "/steering.js": path.join(repository, "static", "js", "steering.js"),
+};
 const types = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".mjs": "text/javascript" };
 
 /** The JSON object this script was called with. */
@@ -32,11 +37,11 @@ export function onCommand(handle) {
   lines.on("close", () => handle("stop"));
 }
 
-/** Serves `pages/` and hls.js on a free port of 127.0.0.1. */
+/** Serves `pages/`, hls.js and the watch page's steering on a free port of 127.0.0.1. */
 async function servePages() {
   const server = createServer(async (request, response) => {
     const name = new URL(request.url, "http://localhost").pathname;
-    const file = name === "/hls.mjs" ? hls : path.join(pages, path.basename(name));
+    const file = others[name] ?? path.join(pages, path.basename(name));
     try {
       const body = await readFile(file);
       response.writeHead(200, { "content-type": types[path.extname(file)] ?? "application/octet-stream" });

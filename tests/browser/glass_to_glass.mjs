@@ -2,7 +2,7 @@
 //   node tests/browser/glass_to_glass.mjs '{"whep":"http://127.0.0.1:8080/demo/whep","seconds":20}'
 //   node tests/browser/glass_to_glass.mjs '{"hls":"http://127.0.0.1:8080/demo/index.m3u8","seconds":20}'
 // Options: whep or hls; seconds (20); settle: seconds before the measurement (3); rate: how fast hls.js
-// may play to come back to its latency (1, its default; the watch page lets it be 1.05).
+// may play to come back to its latency (1, its default); steer: play as the watch page does.
 // Prints `result` with median, p10 and p90 in milliseconds. Server and browser must share a clock.
 
 import { emit, options, withPage } from "./chrome.mjs";
@@ -25,6 +25,11 @@ await withPage(async (page) => {
       const hls = new Hls({ lowLatencyMode: true, maxLiveSyncPlaybackRate: options.rate ?? 1 });
       hls.loadSource(options.hls);
       hls.attachMedia(video);
+      if (options.steer) {
+        const { steer } = await import("/steering.js");
+        steer(hls, video, new AbortController().signal);
+      }
+      window.hls = hls;
     }
     video.play().catch(() => {});
     while (video.videoWidth === 0) {
@@ -34,7 +39,8 @@ await withPage(async (page) => {
     await pause(settle);
     const context = new OffscreenCanvas(1024, 16).getContext("2d", { willReadFrequently: true });
     const latencies = [];
-    let unread = 0;
+    let [unread, stalls] = [0, 0];
+    video.addEventListener("waiting", () => (stalls += 1));
     const look = (_now, metadata) => {
       const mark = readMark(video, context);
       if (mark === null) unread += 1;
@@ -45,7 +51,8 @@ await withPage(async (page) => {
     await pause(seconds);
     latencies.sort((a, b) => a - b);
     const at = (share) => Math.round(latencies[Math.floor(share * (latencies.length - 1))]);
-    return { frames: latencies.length, unread, median: at(0.5), p10: at(0.1), p90: at(0.9) };
+    const told = window.hls && { latency: window.hls.latency, target: window.hls.targetLatency };
+    return { frames: latencies.length, unread, stalls, median: at(0.5), p10: at(0.1), p90: at(0.9), ...told };
   }, options);
   emit("result", result);
 });

@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod browser;
+mod chaos;
 pub mod checklist;
 mod endpoint;
 mod event_stream;
@@ -14,8 +15,11 @@ mod ffmpeg;
 mod heard;
 mod hls;
 mod hostile;
+pub mod in_process;
+mod media_server;
 mod meter;
 mod nginx;
+mod nginx_cache;
 mod probe;
 mod process;
 mod relay;
@@ -32,14 +36,17 @@ use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 pub use browser::Browser;
+pub use chaos::{Chaos, Mischief};
 pub use endpoint::{Endpoint, FRAGMENT, Opened, header, offer, problem};
 pub use event_stream::{EventStream, Told};
 pub use ffmpeg::{Ffmpeg, Source};
 pub use heard::{Tone, heard_in_file, heard_in_packets};
 pub use hls::{Hls, Playlist};
 pub use hostile::{Flood, Harvest};
+pub use media_server::MediaServer;
 pub use meter::{Offset, beeps, flashes, offset};
 pub use nginx::{Nginx, recorded_length};
+pub use nginx_cache::NginxCache;
 pub use probe::{Probe, decode_errors, packets, probe};
 pub use process::Process;
 pub use relay::{Conditions, Counts, Direction, Fate as RelayFate, Relay};

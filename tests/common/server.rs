@@ -19,10 +19,11 @@ pub struct Server {
     pub webrtc: u16,
     pub client: Client,
     state: tempfile::TempDir,
+    builder: ServerBuilder,
 }
 
 /// How a server is to be started.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct ServerBuilder {
     demo: bool,
     guarded: bool,
@@ -111,6 +112,13 @@ impl Server {
         .await
     }
 
+    /// Ends it without a word, and starts it again with the same ports and state.
+    pub async fn restart(self) -> Self {
+        let Self { mut process, http, rtmp, webrtc, state, builder, .. } = self;
+        process.kill();
+        builder.start_on(http, rtmp, webrtc, state).await
+    }
+
     /// SIGTERM; its exit status, `None` when it takes longer than 10 s.
     pub async fn terminate(&mut self) -> Option<ExitStatus> {
         self.process.signal("TERM");
@@ -171,9 +179,13 @@ impl ServerBuilder {
 
     /// Starts it and waits until `/healthz` answers.
     pub async fn start(self) -> Server {
-        let (http, rtmp, webrtc) = (free_tcp_port(), free_tcp_port(), free_udp_port());
-        let any = if self.dual_stack { "[::]" } else { "0.0.0.0" };
         let state = tempfile::tempdir().expect("a temporary folder");
+        self.start_on(free_tcp_port(), free_tcp_port(), free_udp_port(), state).await
+    }
+
+    async fn start_on(self, http: u16, rtmp: u16, webrtc: u16, state: tempfile::TempDir) -> Server {
+        let builder = self.clone();
+        let any = if self.dual_stack { "[::]" } else { "0.0.0.0" };
         let mut command = Command::new(Server::binary());
         command
             .args(["--http-listen", &format!("127.0.0.1:{http}")])
@@ -183,7 +195,9 @@ impl ServerBuilder {
             .arg("--state-dir")
             .arg(state.path())
             .env_remove("TIDEGATE_BIN") // ours, not a setting of the program
-            .env("TIDEGATE_AUTH_ADMIN_TOKEN", ADMIN_TOKEN);
+            .env("TIDEGATE_AUTH_ADMIN_TOKEN", ADMIN_TOKEN)
+            // Targets of tests are on this machine.
+            .env("TIDEGATE_RESTREAM_EGRESS_ALLOW", "127.0.0.0/8,::1/128");
         if self.limited {
             command.env("TIDEGATE_LIMITS_EXEMPT", "");
         } else {
@@ -214,6 +228,6 @@ impl ServerBuilder {
             assert!(std::time::Instant::now() < deadline, "tidegate is not healthy after 20 s");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-        Server { process, http, rtmp, webrtc, client, state }
+        Server { process, http, rtmp, webrtc, client, state, builder }
     }
 }

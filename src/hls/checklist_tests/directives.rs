@@ -8,7 +8,13 @@ use crate::hls::directives::Directives;
 fn d09_a_delta_update_leaves_out_what_lies_before_the_boundary() {
     let settings = HlsSettings { window: 20, ..settings() };
     let mut feed = Feed::new(MediaKind::Video);
-    feed.rendition = Rendition::new(MediaKind::Video, "cafe".into(), Limits::new(&settings), FIRST);
+    feed.rendition = Rendition::new(
+        MediaKind::Video,
+        "cafe".into(),
+        Limits::new(&settings, Duration::ZERO),
+        FIRST,
+        MediaTime::ZERO,
+    );
     feed.discontinuity(FIRST);
     feed.parts(60, 7);
     assert!(feed.now().delta().is_none(), "nothing is older than six target durations");
@@ -52,7 +58,7 @@ fn d07_directives_are_read_strictly() {
 fn d06_too_far_ahead_is_refused_at_once() {
     let mut feed = Feed::new(MediaKind::Video);
     feed.parts(10, 7); // segments of 1 and 6 parts, then 3 parts of the next
-    let limits = Limits::new(&settings());
+    let limits = Limits::new(&settings(), Duration::ZERO);
     let check = |query: String| Directives::parse(Some(&query)).expect("numbers").check(feed.now(), &limits);
     let last = FIRST + 1;
     assert_eq!(check(format!("_HLS_msn={}", last + 2)), Ok(()));

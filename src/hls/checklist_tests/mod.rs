@@ -43,8 +43,8 @@ struct Feed {
 
 impl Feed {
     fn new(kind: MediaKind) -> Self {
-        let limits = Limits::new(&settings());
-        let mut rendition = Rendition::new(kind, "cafe".into(), limits, FIRST);
+        let limits = Limits::new(&settings(), Duration::ZERO);
+        let mut rendition = Rendition::new(kind, "cafe".into(), limits, FIRST, MediaTime::ZERO);
         let clock = Instant::now();
         rendition.begin(clock, stretch(FIRST));
         Self { rendition, clock, next: MediaTime::ZERO, count: 0, versions: Vec::new() }
@@ -141,7 +141,7 @@ impl Origin {
         let (hub, _reaper) = Hub::new(Duration::ZERO);
         let source = Source { kind: SourceKind::Rtmp, remote: None };
         let publisher = hub.publish("a".parse().expect("a name"), source).expect("free");
-        let live = Live::new(publisher.stream().clone(), Limits::new(&settings()));
+        let live = Live::new(publisher.stream().clone(), Limits::new(&settings(), Duration::ZERO));
         Self { feed: Feed::new(MediaKind::Video), live: Arc::new(live), _publisher: publisher }
     }
 

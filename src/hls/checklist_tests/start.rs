@@ -11,6 +11,38 @@ fn the_first_part_makes_the_first_segment_at_once() {
     assert!(feed.rendition.playable());
 }
 
+#[test]
+fn the_first_segment_holds_what_was_there_before_the_first_viewer() {
+    let limits = Limits::new(&settings(), Duration::ZERO);
+    let mut feed = Feed::new(MediaKind::Video);
+    feed.rendition =
+        Rendition::new(MediaKind::Video, "cafe".into(), limits, FIRST, MediaTime::from_millis(1700));
+    feed.discontinuity(FIRST);
+    for index in 0..4 {
+        feed.part(index == 0);
+        assert!(!feed.rendition.playable(), "the fifth part is there, too");
+    }
+    assert_eq!(parse(text(feed.part(false).playlist().plain())).segments[0].duration, 1.5);
+    assert!(feed.now().joinable);
+    feed.part(false);
+    assert!(feed.now().joinable, "who begins 1.07 s before the end begins in the first segment still");
+}
+
+#[test]
+fn a_known_group_of_pictures_is_not_cut() {
+    let limits = Limits::new(&settings(), Duration::from_millis(8330));
+    let mut feed = Feed::new(MediaKind::Video);
+    feed.rendition = Rendition::new(MediaKind::Video, "cafe".into(), limits, FIRST, MediaTime::ZERO);
+    feed.discontinuity(FIRST);
+    feed.parts(140, 28); // 8.4 s
+    let playlist = parse(text(feed.now().playlist().plain()));
+    assert_eq!(playlist.target_duration, 8);
+    let durations: Vec<_> = playlist.segments[2..].iter().map(|segment| segment.duration).collect();
+    assert!(durations.iter().all(|duration| (duration - 8.4).abs() < 0.01), "{durations:?}");
+    // Nobody waits once the second group has begun.
+    assert!(feed.versions[33..].iter().all(|version| version.joinable));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_before_the_first_media_is_held_and_bounded() {
     let mut origin = Origin::new();

@@ -39,6 +39,11 @@ impl EntityTag {
 }
 
 impl IfMatch {
+    /// Whether the client says what it believes to change.
+    pub(in crate::http) fn is_given(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether a resource with the tag `present` may be changed; `None`: there is none.
     pub(in crate::http) fn allows(&self, present: Option<&EntityTag>) -> Result<(), Problem> {
         let Some(wanted) = &self.0 else { return Ok(()) };

@@ -23,6 +23,15 @@ pub(in crate::http) enum Member<T> {
 }
 
 impl<T> Member<T> {
+    /// The new value, `Some(None)` for the default; `None` if it stays.
+    pub(in crate::http) fn change(self) -> Option<Option<T>> {
+        match self {
+            Self::Absent => None,
+            Self::Null => Some(None),
+            Self::Value(value) => Some(Some(value)),
+        }
+    }
+
     /// Changes what may be absent.
     pub(in crate::http) fn apply(self, field: &mut Option<T>) {
         match self {
@@ -36,10 +45,7 @@ impl<T> Member<T> {
     pub(in crate::http) fn apply_required(self, field: &mut T, name: &str) -> Result<(), Problem> {
         match self {
             Self::Absent => {}
-            Self::Null => {
-                let detail = format!("field {name:?} can't be null; leave it out to keep it as it is");
-                return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-field", detail));
-            }
+            Self::Null => return Err(not_null(name)),
             Self::Value(value) => *field = value,
         }
         Ok(())
@@ -50,6 +56,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Member<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Option::deserialize(deserializer).map(|value| value.map_or(Self::Null, Self::Value))
     }
+}
+
+/// The problem of a `null` for the field `name`, which must be there.
+pub(in crate::http) fn not_null(name: &str) -> Problem {
+    let detail = format!("field {name:?} can't be null; leave it out to keep it as it is");
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-field", detail)
 }
 
 /// The body of a PATCH.

@@ -5,8 +5,8 @@
 //! `entity_tag` guards them by `If-Match`, `idempotency` makes POSTs safe to repeat.
 
 mod description;
-#[allow(dead_code)] // from the first PATCH on
 mod entity_tag;
+mod events;
 mod idempotency;
 mod list;
 #[allow(dead_code)] // from the first PATCH on
@@ -14,6 +14,7 @@ mod merge_patch;
 mod streams;
 mod targets;
 
+pub(super) use events::EventReaders;
 pub(super) use idempotency::Idempotency;
 
 use super::problem::{self, Problem};
@@ -32,7 +33,7 @@ use utoipa_axum::router::OpenApiRouter;
 /// All resources of the API, below `/api/v1`.
 pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
     let resources = OpenApiRouter::with_openapi(description::begin());
-    let resources = resources.merge(streams::routes()).merge(targets::routes());
+    let resources = resources.merge(streams::routes()).merge(targets::routes()).merge(events::routes());
     let (resources, described) = resources.split_for_parts();
     let description = description::Description::of(described);
     // The token is asked for before anything else, so that nothing can be probed without it.

@@ -1,11 +1,14 @@
 //! Limits of the accept loop, on real sockets and in real time (the slowest takes 10 s).
 
 use super::*;
+use crate::events::Journal;
 use crate::hls::{Hls, HlsSettings};
 use crate::http::connection::{HEADER_BYTES, HEADER_COUNT};
 use crate::media::Secret;
+use crate::metrics::{Metrics, Sources};
 use crate::pipeline::Pipelines;
-use crate::restream::Restreams;
+use crate::restream::{RestreamSettings, Restreams};
+use crate::store::Store;
 use crate::stream::Hub;
 use crate::webrtc::{WebRtc, WebRtcSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +22,14 @@ struct Running {
 }
 
 async fn run(connections_per_source: usize) -> Running {
+    run_with(connections_per_source, &[], crate::http::RateSettings::off()).await
+}
+
+async fn run_with(
+    connections_per_source: usize,
+    proxies: &[&str],
+    rates: crate::http::RateSettings,
+) -> Running {
     let (hub, _reaper) = Hub::new(Duration::ZERO);
     let pipelines = Pipelines::load(None).expect("GStreamer");
     let settings = HlsSettings {
@@ -29,19 +40,26 @@ async fn run(connections_per_source: usize) -> Running {
     };
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let webrtc = WebRtcSettings::new(any);
+    let journal = Journal::new(std::time::SystemTime::now(), 100);
+    let sources = Sources { hub: hub.clone(), pipelines: pipelines.clone(), journal: journal.clone() };
     let rooms = Rooms {
         hub: hub.clone(),
-        hls: Hls::new(settings, pipelines),
+        hls: Hls::new(settings, pipelines.clone()),
         webrtc: WebRtc::start(webrtc, hub.clone()).expect("a port"),
-        restreams: Restreams::new(hub),
+        restreams: Restreams::new(hub, Store::in_memory(), RestreamSettings::default()),
+        journal,
+        metrics: Metrics::new(sources, false),
     };
     let access = Access { admin_token: Secret::new("admin-token"), publish_key: None };
+    let trusted = proxies.iter().map(|network| network.parse().expect("a network"));
     let settings = HttpSettings {
         listen: any,
         connections_per_source,
-        rates: crate::http::RateSettings::off(),
+        proxies: Proxies::new(trusted, crate::http::ForwardedHeader::XForwardedFor),
+        rates,
         origins: crate::http::Origins::Any,
         ice_servers: crate::http::IceServers::none(),
+        open_metrics: false,
     };
     let http = Http::bind(settings, rooms, access, CancellationToken::new()).await.expect("a port");
     let address = http.local_addr();
@@ -138,6 +156,35 @@ async fn a_source_gets_no_more_connections_than_its_limit() {
     assert_eq!(&answer, b"HTTP/1.1 200");
     assert_eq!(server.exchange(b"").await, "", "closed without an answer");
     drop(first);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn clients_of_a_trusted_proxy_are_told_apart_and_nobody_else_is_believed() {
+    let rates = || crate::http::RateSettings {
+        posts_per_second: Some(std::num::NonZeroU32::MIN),
+        ..crate::http::RateSettings::off()
+    };
+    let post = async |server: &Running, forwarded: &str| {
+        let request = format!(
+            "POST /x/whip HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: text/plain\r\n\
+             content-length: 0\r\n{forwarded}\r\n"
+        );
+        let answer = server.exchange(request.as_bytes()).await;
+        answer.get(9..12).expect("a status").to_owned()
+    };
+    let server = run_with(1, &["127.0.0.1/32"], rates()).await;
+    let held = server.connect().await; // the bound of connections is not for proxies
+    assert_eq!(post(&server, "X-Forwarded-For: 203.0.113.1\r\n").await, "415");
+    assert_eq!(post(&server, "X-Forwarded-For: 203.0.113.1\r\n").await, "429", "the same client");
+    assert_eq!(post(&server, "X-Forwarded-For: 203.0.113.2\r\n").await, "415", "another one");
+    let spoofed = "X-Forwarded-For: 198.51.100.7, 203.0.113.2\r\nForwarded: for=198.51.100.8\r\n";
+    assert_eq!(post(&server, spoofed).await, "429", "what the client wrote itself does not count");
+    drop(held);
+    server.stop().await;
+    let server = run_with(10, &["10.0.0.0/8"], rates()).await;
+    assert_eq!(post(&server, "X-Forwarded-For: 203.0.113.1\r\n").await, "415");
+    assert_eq!(post(&server, "X-Forwarded-For: 203.0.113.2\r\n").await, "429", "this is no proxy of ours");
     server.stop().await;
 }
 

@@ -1,17 +1,17 @@
-//! The events of a WHEP session and their way to the player: `text/event-stream` (WHATWG HTML §9.2).
+//! The events of a WHEP session and their way to the player.
 //!
 //! All events tell of states: whether the stream is active, its layers, its viewers. So nothing is queued: a
 //! player that reads slowly gets the newest state when it is ready for it.
 
 use super::subscription::Subscription;
 use super::table::{self, Entry};
+use crate::http::event_stream::{self, COMMENT, HELLO, KEEP_ALIVE};
 use crate::http::problem::Problem;
 use crate::media::PacketBatch;
 use crate::stream::{LaneWatch, LayerInfo, Stream};
 use axum::body::{Body, Bytes};
 use serde_json::{Value, json};
 use std::convert::Infallible;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -22,8 +22,6 @@ use tokio_util::sync::CancellationToken;
 const STEP: Duration = Duration::from_secs(1);
 /// Bitrates alone are told at most so often.
 const BITRATES: Duration = Duration::from_secs(5);
-/// A comment keeps the connection from being taken for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What there is to be told (draft-ietf-wish-whep-events).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,15 +157,13 @@ impl Feed {
     fn news(&mut self, now: Instant) -> String {
         let mut text = String::new();
         if self.told.is_none() {
-            // Headers and this leave at once. The time is for the pause before a player asks again.
-            text += "retry: 2000\n\n";
+            text += HELLO;
         }
         let mut told = self.told.take().unwrap_or_default();
         let wanted = |kind| self.subscription.wanted.contains(&kind);
         let tell = |text: &mut String, kind: Kind, data: &Value| {
             if wanted(kind) {
-                // Serialised JSON holds no line break: one data line.
-                let _ = write!(text, "event: {}\ndata: {data}\n\n", kind.name());
+                event_stream::write(text, kind.name(), data);
             }
         };
         let lanes = *self.lanes.borrow_and_update();
@@ -199,7 +195,7 @@ impl Feed {
             told.reconnect = true;
         }
         if text.is_empty() && told.at.is_some_and(|at| now - at >= KEEP_ALIVE) {
-            text += ":\n\n";
+            text += COMMENT;
         }
         if !text.is_empty() {
             told.at = Some(now);

@@ -7,15 +7,15 @@ use super::resource::SessionPath;
 use super::table::Entry;
 use crate::http::problem::Problem;
 use crate::http::request::{Peer, parameter};
-use crate::http::{App, cors};
+use crate::http::{App, cors, event_stream};
 use crate::stream::StreamState;
 use crate::webrtc::{SessionError, SessionKind};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
+use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, Method, Request, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -25,8 +25,6 @@ use tokio_util::sync::CancellationToken;
 const RELATION: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
 /// Subscriptions of one session.
 const MOST: usize = 4;
-/// Proxies must not hold events back.
-const NO_BUFFER: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// A player's wish for events.
 pub(super) struct Subscription {
@@ -77,10 +75,7 @@ pub(super) fn resource() -> MethodRouter<Arc<App>> {
                 events::body(stream, entry, subscription, reader, app.closing.clone())
             }
         };
-        Ok::<Response, Problem>(
-            ([(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store"), (NO_BUFFER, "no")], body)
-                .into_response(),
-        )
+        Ok::<Response, Problem>(event_stream::response(body))
     })
     .delete(
         |State(app): State<Arc<App>>, Peer(peer), path: SubscriptionPath, headers: HeaderMap| async move {

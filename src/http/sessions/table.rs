@@ -3,7 +3,7 @@
 
 use super::subscription::Subscription;
 use crate::http::problem::Problem;
-use crate::http::rates::{self, SessionRate};
+use crate::http::rates::PatchRate;
 use crate::media::{Codec, MediaKind, Secret, StreamName, Tracks};
 use crate::webrtc::{SessionError, SessionId, SessionKind};
 use parking_lot::Mutex;
@@ -25,7 +25,7 @@ pub(super) struct Entry {
     /// Cancelled when the session is over.
     pub(super) ended: CancellationToken,
     /// How often it may be changed; `None`: as often as one likes.
-    pub(super) rate: Option<SessionRate>,
+    pub(super) rate: Option<PatchRate>,
     /// Which m-section of the offer is the video's.
     pub(super) video: Option<usize>,
     /// What the stream had when the session began.
@@ -71,7 +71,7 @@ impl Sessions {
 impl Entry {
     /// One more change of this session.
     pub(super) fn take(&self) -> Result<(), Problem> {
-        self.rate.as_ref().map_or(Ok(()), rates::take)
+        self.rate.as_ref().map_or(Ok(()), PatchRate::take)
     }
 }
 

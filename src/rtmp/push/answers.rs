@@ -1,7 +1,7 @@
 //! What a server says: pings, acknowledgements, refusals.
 
-use super::transport::Transport;
-use super::{PushError, WINDOW};
+use super::dialer::Transport;
+use super::{PushError, PushUrl, WINDOW};
 use crate::rtmp::chunk::{ChunkReader, Message, control_number, kind};
 use crate::rtmp::command::Command;
 use tokio::io::{AsyncReadExt, ReadHalf};
@@ -21,7 +21,7 @@ pub(super) async fn listen(
     mut input: ReadHalf<Box<dyn Transport>>,
     mut reader: ChunkReader,
     news: mpsc::Sender<News>,
-    key: String,
+    url: PushUrl,
 ) {
     let (mut window, mut acknowledged) = (u64::from(WINDOW), 0);
     let error = 'show: loop {
@@ -43,7 +43,7 @@ pub(super) async fn listen(
             }
             match to_command(&message) {
                 Ok(Some(command)) => {
-                    if let Some(refusal) = refusal(&command, &key) {
+                    if let Some(refusal) = refusal(&command, &url) {
                         break 'show refusal;
                     }
                 }
@@ -90,8 +90,8 @@ pub(super) fn to_command(message: &Message) -> Result<Option<Command>, PushError
     }
 }
 
-/// A refusal, with the key taken out of the server's words.
-pub(super) fn refusal(command: &Command, key: &str) -> Option<PushError> {
+/// A refusal, with what is secret of `url` taken out of the server's words.
+pub(super) fn refusal(command: &Command, url: &PushUrl) -> Option<PushError> {
     let failed = match command.name.as_str() {
         "_error" | "close" => true,
         "onStatus" => command.property("level") == Some("error"),
@@ -101,9 +101,7 @@ pub(super) fn refusal(command: &Command, key: &str) -> Option<PushError> {
         return None;
     }
     let clean = |text: Option<&str>| -> String {
-        let text = text.unwrap_or_default();
-        let text = if key.is_empty() { text.to_owned() } else { text.replace(key, "***") };
-        text.chars().filter(|c| !c.is_control()).take(200).collect()
+        url.scrub(text.unwrap_or_default()).chars().filter(|c| !c.is_control()).take(200).collect()
     };
     let code = clean(command.property("code"));
     let code = if code.is_empty() { command.name.clone() } else { code };
@@ -129,7 +127,8 @@ mod tests {
             object: Amf0Value::Null,
             arguments: vec![information],
         };
-        let error = refusal(&command, "canary").expect("a refusal");
+        let url = "rtmp://host/app/canary".parse().expect("valid");
+        let error = refusal(&command, &url).expect("a refusal");
         assert!(error.is_name_taken());
         let text = error.to_string();
         assert_eq!(text, "the server refused: NetStream.Publish.BadName *** isalready publishing");

@@ -1,34 +1,44 @@
-//! The RTMP client: connects to a server, publishes, and writes one frame at a time.
+//! The RTMP client: connects to a server, publishes, and sends frames.
 //!
-//! Promises that no step waits for ever: each of connecting has 5 s, each write has 7 s, and a peer that
-//! acknowledges nothing is found by TCP. A task reads what the server says meanwhile, so that its pings
-//! are answered and its refusals noticed. Doesn't reconnect: that is the restream worker's business.
+//! Frames are written into a buffer, which [`Push::attend`] gives to the server while the caller goes on.
+//! Promises that no step waits for ever: each of connecting has 5 s, a server that takes nothing is given
+//! up after 7 s, and one that takes almost nothing after 15 s. A task reads what the server says meanwhile,
+//! so that its pings are answered and its refusals noticed. Doesn't reconnect: that is the restream
+//! worker's business.
 
 mod answers;
+mod dialer;
+mod error;
 mod negotiation;
-mod transport;
+mod presets;
 mod url;
 
-pub use transport::TlsRoots;
+pub use dialer::{Dialer, Resolver, RootsError, TlsRoots};
+pub use error::{FailureClass, PushError};
 pub use url::{PushUrl, PushUrlError};
 
-use super::chunk::{ChunkReader, ChunkWriter, Limits, kind};
-use super::{amf, command, flv, handshake};
+use super::chunk::{ChunkWriter, kind};
+use super::{amf, command, flv};
 use crate::media::{Codec, Frame, MediaKind, Tracks};
 use answers::{News, listen};
 use bytes::BytesMut;
+use dialer::Transport;
 use negotiation::Negotiation;
 use rml_rtmp::rml_amf0::Amf0Value;
-use std::net::SocketAddr;
+use serde::Serialize;
+use std::io;
 use std::time::Duration;
-use tokio::io::{AsyncWriteExt, WriteHalf, split};
+use tokio::io::{AsyncWriteExt, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
-use transport::Transport;
+use tokio::time::{Instant, timeout, timeout_at};
+use utoipa::ToSchema;
 
 const STEP: Duration = Duration::from_secs(5);
-const WRITE: Duration = Duration::from_secs(7);
+/// How long a server may take no byte.
+const SILENT: Duration = Duration::from_secs(7);
+/// How long it may need for what is in the buffer: some frames.
+const TOO_SLOW: Duration = Duration::from_secs(15);
 /// How long a clean end may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 const CHUNK_SIZE: u32 = 65_536;
@@ -37,61 +47,27 @@ const WINDOW: u32 = 2_500_000;
 /// What the server says that nobody has read yet.
 const NEWS: usize = 32;
 
-/// Why a push failed, in words for whoever set it up. Never holds the stream key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PushError {
-    /// The host name has no address.
-    #[error("can't find {host}: {reason}")]
-    Dns {
-        /// The name.
-        host: String,
-        /// What the resolver said.
-        reason: String,
-    },
-    /// TCP could not connect.
-    #[error("can't connect to {address}: {reason}")]
-    Connect {
-        /// The address tried last.
-        address: SocketAddr,
-        /// What the system said.
-        reason: String,
-    },
-    /// TLS could not connect.
-    #[error("no secure connection to {host}: {reason}")]
-    Tls {
-        /// The name that the certificate should have.
-        host: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The server said no.
-    #[error("the server refused: {code} {description}")]
-    Rejected {
-        /// The status code, such as `NetStream.Publish.BadName`.
-        code: String,
-        /// Its own words.
-        description: String,
-    },
-    /// The server did not answer, or took no media.
-    #[error("the server fell silent during {0}")]
-    Silent(&'static str),
-    /// The connection ended.
-    #[error("the server closed the connection during {0}")]
-    Closed(&'static str),
-    /// What came was not RTMP.
-    #[error("the server does not speak RTMP properly: {0}")]
-    Protocol(String),
-    /// A codec that RTMP as spoken here can't carry.
-    #[error("{0} can't be sent over RTMP")]
-    Codec(Codec),
+/// The steps of connecting, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = TargetTestStepName)]
+pub enum Step {
+    /// The host's addresses, and the judgement on them.
+    NameResolution,
+    /// A TCP connection.
+    Tcp,
+    /// TLS on it, for `rtmps`.
+    Tls,
+    /// RTMP's own handshake.
+    Handshake,
+    /// The `connect` command: the application.
+    Connect,
+    /// The `publish` command: the stream key.
+    Publish,
 }
 
-impl PushError {
-    /// Whether the server holds an old session on this name, most likely our own.
-    pub fn is_name_taken(&self) -> bool {
-        matches!(self, Self::Rejected { code, .. } if code == "NetStream.Publish.BadName")
-    }
-}
+/// Hears of each step when it is done.
+pub type Steps<'a> = dyn FnMut(Step) + Send + 'a;
 
 /// A connection on which the server has accepted our `publish`.
 pub struct Push {
@@ -102,34 +78,53 @@ pub struct Push {
     key: String,
     message_stream: u32,
     bytes_sent: u64,
+    /// When the buffer was last empty, and when the server last took something of it.
+    filled: Instant,
+    moved: Instant,
+    /// Something may stand in a buffer below ours.
+    unflushed: bool,
 }
 
 impl Push {
     /// Connects, and returns once the server has accepted the publication.
-    pub async fn connect(url: &PushUrl, roots: &TlsRoots) -> Result<Self, PushError> {
-        let mut transport = transport::connect(url, roots).await?;
-        let early = match timeout(STEP, handshake::connect(&mut transport)).await {
-            Ok(Ok(early)) => early,
-            Ok(Err(handshake::HandshakeError::NotRtmp)) => {
-                return Err(PushError::Protocol(handshake::HandshakeError::NotRtmp.to_string()));
-            }
-            Ok(Err(_)) => return Err(PushError::Closed("the handshake")),
-            Err(_) => return Err(PushError::Silent("the handshake")),
-        };
-        let (input, output) = split(transport);
-        let mut reader = ChunkReader::new(Limits::COMMANDS);
-        reader.input().extend_from_slice(&early);
-        let mut negotiation = Negotiation::new(url, input, output, reader);
-        negotiation.run().await?;
-        let Negotiation { input, output, reader, writer, message_stream, .. } = negotiation;
-        let (sender, news) = mpsc::channel(NEWS);
-        let listener = tokio::spawn(listen(input, reader, sender, url.key_path().to_owned()));
-        let key = url.key_path().to_owned();
-        Ok(Self { output, writer, news, listener, key, message_stream, bytes_sent: 0 })
+    pub async fn connect(url: &PushUrl, dialer: &Dialer) -> Result<Self, PushError> {
+        Self::connect_in_steps(url, dialer, &mut |_| {}).await
     }
 
-    /// Sends metadata and sequence headers; what is written next belongs to these tracks.
-    pub async fn begin_epoch(&mut self, tracks: &Tracks, timestamp_ms: u32) -> Result<(), PushError> {
+    /// As [`Self::connect`]; `steps` hears of each step that is done.
+    pub async fn connect_in_steps(
+        url: &PushUrl,
+        dialer: &Dialer,
+        steps: &mut Steps<'_>,
+    ) -> Result<Self, PushError> {
+        let mut negotiation = Negotiation::open(url, dialer, steps).await?;
+        negotiation.publish().await?;
+        steps(Step::Publish);
+        let Negotiation { input, output, reader, writer, message_stream, .. } = negotiation;
+        let (sender, news) = mpsc::channel(NEWS);
+        let listener = tokio::spawn(listen(input, reader, sender, url.clone()));
+        let (key, now) = (url.key_path().to_owned(), Instant::now());
+        Ok(Self {
+            output,
+            writer,
+            news,
+            listener,
+            key,
+            message_stream,
+            bytes_sent: 0,
+            filled: now,
+            moved: now,
+            unflushed: false,
+        })
+    }
+
+    /// All steps but the last: nothing is published, so whoever publishes there is not disturbed.
+    pub async fn greet(url: &PushUrl, dialer: &Dialer, steps: &mut Steps<'_>) -> Result<(), PushError> {
+        Negotiation::open(url, dialer, steps).await.map(drop)
+    }
+
+    /// Writes metadata and sequence headers; what is written next belongs to these tracks.
+    pub fn begin_epoch(&mut self, tracks: &Tracks, timestamp_ms: u32) -> Result<(), PushError> {
         for (codec, carried) in
             [(tracks.codec(MediaKind::Video), Codec::H264), (tracks.codec(MediaKind::Audio), Codec::Aac)]
         {
@@ -138,51 +133,61 @@ impl Push {
             }
         }
         let values = [amf::text("@setDataFrame"), amf::text("onMetaData"), flv::metadata(tracks)];
-        let stream = self.message_stream;
-        self.writer.write(4, kind::DATA, stream, timestamp_ms, &[&amf::serialize(&values)]);
+        self.message(4, kind::DATA, timestamp_ms, &[&amf::serialize(&values)]);
         if let Some(track) = &tracks.video {
             let header = flv::video_header(true, true, 0);
-            self.writer.write(6, kind::VIDEO, stream, timestamp_ms, &[&header, &track.codec_data]);
+            self.message(6, kind::VIDEO, timestamp_ms, &[&header, &track.codec_data]);
         }
         if let Some(track) = &tracks.audio {
             let header = flv::audio_header(true);
-            self.writer.write(5, kind::AUDIO, stream, timestamp_ms, &[&header, &track.codec_data]);
+            self.message(5, kind::AUDIO, timestamp_ms, &[&header, &track.codec_data]);
         }
-        self.flush().await
+        Ok(())
     }
 
-    /// Sends one frame, decoded at `timestamp_ms` (modulo 2^32). Not cancel safe: a frame may be half sent.
-    pub async fn write(&mut self, frame: &Frame, timestamp_ms: u32) -> Result<(), PushError> {
-        while let Ok(news) = self.news.try_recv() {
-            self.heed(news)?;
-        }
-        let stream = self.message_stream;
+    /// Writes one frame, decoded at `timestamp_ms` (modulo 2^32), into the buffer.
+    pub fn write(&mut self, frame: &Frame, timestamp_ms: u32) {
         match frame.kind {
             MediaKind::Video => {
                 let offset = frame.pts.as_millis() - frame.dts.as_millis();
                 // A signed number of 24 bits.
                 let offset = offset.clamp(-0x80_0000, 0x7f_ffff) as i32;
                 let header = flv::video_header(frame.keyframe, false, offset);
-                self.writer.write(6, kind::VIDEO, stream, timestamp_ms, &[&header, &frame.data]);
+                self.message(6, kind::VIDEO, timestamp_ms, &[&header, &frame.data]);
             }
             MediaKind::Audio => {
                 let header = flv::audio_header(false);
-                self.writer.write(5, kind::AUDIO, stream, timestamp_ms, &[&header, &frame.data]);
+                self.message(5, kind::AUDIO, timestamp_ms, &[&header, &frame.data]);
             }
         }
-        self.flush().await
     }
 
-    /// Answers the server while there is nothing to write; returns when the session has failed.
-    /// Cancel safe: an answer that was cut short is finished by the next write.
-    pub async fn attend(&mut self) -> PushError {
+    /// Bytes in the buffer that the connection has not taken.
+    pub fn buffered(&mut self) -> usize {
+        self.writer.output().len()
+    }
+
+    /// Gives the buffer to the server, and answers it; returns when the buffer has become empty. If it is
+    /// empty, only an error lets it return. Cancel safe.
+    pub async fn attend(&mut self) -> Result<(), PushError> {
         loop {
-            let Some(news) = self.news.recv().await else { return PushError::Closed("the show") };
-            if let Err(error) = self.heed(news) {
-                return error;
-            }
-            if let Err(error) = self.flush().await {
-                return error;
+            if self.unflushed {
+                tokio::select! {
+                    biased;
+                    news = self.news.recv() => self.heed(news)?,
+                    flushed = flush(&mut self.output, &mut self.writer, &mut self.bytes_sent, &mut self.moved, self.filled) => {
+                        return match flushed {
+                            Ok(()) => {
+                                self.unflushed = false;
+                                Ok(())
+                            }
+                            Err(error) => Err(self.better_reason(error)),
+                        };
+                    }
+                }
+            } else {
+                let news = self.news.recv().await;
+                self.heed(news)?;
             }
         }
     }
@@ -196,7 +201,8 @@ impl Push {
         command::write(&mut self.writer, 0, "deleteStream", 7.0, [Amf0Value::Null, number]);
         command::write(&mut self.writer, stream, "closeStream", 0.0, [Amf0Value::Null]);
         let goodbye = async {
-            if self.flush().await.is_ok() && self.output.shutdown().await.is_ok() {
+            let sent = write_all(&mut self.output, self.writer.output(), "the end").await;
+            if sent.is_ok() && self.output.shutdown().await.is_ok() {
                 // The server closes once it has read all that.
                 while self.news.recv().await.is_some() {}
             }
@@ -209,29 +215,46 @@ impl Push {
         self.bytes_sent
     }
 
-    fn heed(&mut self, news: News) -> Result<(), PushError> {
-        match news {
-            News::Ping(timestamp) => {
-                self.writer.write(2, kind::USER_CONTROL, 0, 0, &[&[0, 7], &timestamp]);
-                Ok(())
-            }
-            News::Received(bytes) => {
-                self.writer.write(2, kind::ACKNOWLEDGEMENT, 0, 0, &[&(bytes as u32).to_be_bytes()]);
-                Ok(())
-            }
-            News::Failed(error) => Err(error),
+    /// A message of the publication on chunk stream `id`.
+    fn message(&mut self, id: u8, kind: u8, timestamp_ms: u32, parts: &[&[u8]]) {
+        self.fills();
+        self.writer.write(id, kind, self.message_stream, timestamp_ms, parts);
+    }
+
+    /// Something is about to be written.
+    fn fills(&mut self) {
+        if !self.unflushed {
+            self.unflushed = true;
+            self.filled = Instant::now();
+            self.moved = self.filled;
         }
     }
 
-    async fn flush(&mut self) -> Result<(), PushError> {
-        let (sent, result) = send(&mut self.output, self.writer.output(), "the show").await;
-        self.bytes_sent += sent;
-        let Err(error) = result else { return Ok(()) };
-        // If the server said why it closes, that is the better reason.
-        while let Ok(news) = self.news.try_recv() {
-            self.heed(news)?;
+    fn heed(&mut self, news: Option<News>) -> Result<(), PushError> {
+        match news {
+            Some(News::Ping(timestamp)) => self.control(kind::USER_CONTROL, &[&[0, 7], &timestamp]),
+            Some(News::Received(bytes)) => {
+                self.control(kind::ACKNOWLEDGEMENT, &[&(bytes as u32).to_be_bytes()]);
+            }
+            Some(News::Failed(error)) => return Err(error),
+            None => return Err(PushError::Closed("the show")),
         }
-        Err(error)
+        Ok(())
+    }
+
+    fn control(&mut self, kind: u8, parts: &[&[u8]]) {
+        self.fills();
+        self.writer.write(2, kind, 0, 0, parts);
+    }
+
+    /// If the server said why it closes, that is the better reason.
+    fn better_reason(&mut self, error: PushError) -> PushError {
+        while let Ok(news) = self.news.try_recv() {
+            if let News::Failed(reason) = news {
+                return reason;
+            }
+        }
+        error
     }
 }
 
@@ -242,25 +265,51 @@ impl Drop for Push {
     }
 }
 
-async fn send(
+/// Gives all of the buffer, which has been in use since `filled`, to the connection. Cancel safe.
+async fn flush(
+    output: &mut WriteHalf<Box<dyn Transport>>,
+    writer: &mut ChunkWriter,
+    sent: &mut u64,
+    moved: &mut Instant,
+    filled: Instant,
+) -> Result<(), PushError> {
+    const DURING: &str = "the show";
+    let (too_slow, bytes) = (filled + TOO_SLOW, writer.output());
+    while !bytes.is_empty() {
+        let silent = *moved + SILENT;
+        match timeout_at(silent.min(too_slow), output.write_buf(bytes)).await {
+            Ok(Ok(count)) if count > 0 => {
+                *sent += count as u64;
+                *moved = Instant::now();
+            }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                return Err(PushError::Silent(DURING));
+            }
+            Ok(_) => return Err(PushError::Closed(DURING)),
+            Err(_) if silent <= too_slow => return Err(PushError::Silent(DURING)),
+            Err(_) => return Err(PushError::TooSlow),
+        }
+    }
+    match timeout_at(*moved + SILENT, output.flush()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) if error.kind() != io::ErrorKind::TimedOut => Err(PushError::Closed(DURING)),
+        _ => Err(PushError::Silent(DURING)),
+    }
+}
+
+/// Sends all of `bytes`, within the time of a step.
+async fn write_all(
     output: &mut WriteHalf<Box<dyn Transport>>,
     bytes: &mut BytesMut,
     step: &'static str,
-) -> (u64, Result<(), PushError>) {
-    let before = bytes.len();
+) -> Result<(), PushError> {
     let write = async {
-        while !bytes.is_empty() {
-            if output.write_buf(bytes).await? == 0 {
-                return Err(std::io::ErrorKind::WriteZero.into());
-            }
-        }
+        output.write_all_buf(bytes).await?;
         output.flush().await
     };
-    let result = match timeout(WRITE, write).await {
+    match timeout(STEP, write).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => Err(PushError::Silent(step)),
-        Ok(Err(_)) => Err(PushError::Closed(step)),
-        Err(_) => Err(PushError::Silent(step)),
-    };
-    ((before - bytes.len()) as u64, result)
+        Ok(Err(error)) if error.kind() != io::ErrorKind::TimedOut => Err(PushError::Closed(step)),
+        _ => Err(PushError::Silent(step)),
+    }
 }

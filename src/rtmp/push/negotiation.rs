@@ -1,13 +1,14 @@
-//! From a handshake to an accepted publication: `connect`, `createStream`, `publish`.
+//! From a connection to an accepted publication: handshake, `connect`, `createStream`, `publish`.
 
 use super::answers::{ping, protocol, refusal, to_command};
-use super::transport::Transport;
-use super::{CHUNK_SIZE, PushError, PushUrl, STEP, WINDOW, send};
+use super::dialer::{Dialer, Transport};
+use super::{CHUNK_SIZE, PushError, PushUrl, STEP, Step, Steps, WINDOW, write_all};
 use crate::rtmp::amf;
-use crate::rtmp::chunk::{ChunkReader, ChunkWriter, kind};
+use crate::rtmp::chunk::{ChunkReader, ChunkWriter, Limits, kind};
 use crate::rtmp::command::{self, Command};
+use crate::rtmp::handshake;
 use rml_rtmp::rml_amf0::Amf0Value;
-use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf, split};
 use tokio::time::timeout;
 
 /// The dialogue before the first media.
@@ -21,30 +22,50 @@ pub(super) struct Negotiation<'a> {
 }
 
 impl<'a> Negotiation<'a> {
-    pub(super) fn new(
+    /// Connects, up to the server's answer to `connect`. Each step has 5 s; `steps` hears of each that is
+    /// done.
+    pub(super) async fn open(
         url: &'a PushUrl,
-        input: ReadHalf<Box<dyn Transport>>,
-        output: WriteHalf<Box<dyn Transport>>,
-        reader: ChunkReader,
-    ) -> Self {
-        Self { url, input, output, reader, writer: ChunkWriter::new(), message_stream: 0 }
+        dialer: &Dialer,
+        steps: &mut Steps<'_>,
+    ) -> Result<Self, PushError> {
+        let mut transport = dialer.dial(url, steps).await?;
+        let early = match timeout(STEP, handshake::connect(&mut transport)).await {
+            Ok(Ok(early)) => early,
+            Ok(Err(handshake::HandshakeError::NotRtmp)) => {
+                return Err(PushError::Protocol(handshake::HandshakeError::NotRtmp.to_string()));
+            }
+            Ok(Err(_)) => return Err(PushError::Closed("the handshake")),
+            Err(_) => return Err(PushError::Silent("the handshake")),
+        };
+        steps(Step::Handshake);
+        let (input, output) = split(transport);
+        let mut reader = ChunkReader::new(Limits::COMMANDS);
+        reader.input().extend_from_slice(&early);
+        let mut this = Self { url, input, output, reader, writer: ChunkWriter::new(), message_stream: 0 };
+        this.connect().await?;
+        steps(Step::Connect);
+        Ok(this)
     }
 
-    /// Each step has 5 s.
-    pub(super) async fn run(&mut self) -> Result<(), PushError> {
-        let url = self.url;
+    async fn connect(&mut self) -> Result<(), PushError> {
         self.writer.set_chunk_size(CHUNK_SIZE);
         self.writer.write(2, kind::WINDOW_SIZE, 0, 0, &[&WINDOW.to_be_bytes()]);
         let properties = amf::object([
-            ("app", amf::text(&url.app)),
+            ("app", amf::text(self.url.app.reveal())),
             ("type", amf::text("nonprivate")),
             ("flashVer", amf::text("FMLE/3.0 (compatible; Tidegate)")),
-            ("tcUrl", amf::text(&url.tc_url())),
+            ("tcUrl", amf::text(&self.url.tc_url())),
         ]);
         command::write(&mut self.writer, 0, "connect", 1.0, [properties]);
         self.flush("connect").await?;
         self.result(1.0, "connect").await?;
+        Ok(())
+    }
 
+    /// Asks for the publication, up to the server's consent.
+    pub(super) async fn publish(&mut self) -> Result<(), PushError> {
+        let url = self.url;
         let key = url.key_path();
         command::write(&mut self.writer, 0, "releaseStream", 2.0, [Amf0Value::Null, amf::text(key)]);
         command::write(&mut self.writer, 0, "FCPublish", 3.0, [Amf0Value::Null, amf::text(key)]);
@@ -99,7 +120,7 @@ impl<'a> Negotiation<'a> {
                         self.flush(step).await?;
                     }
                     let Some(command) = to_command(&message)? else { continue };
-                    if let Some(refusal) = refusal(&command, self.url.key_path()) {
+                    if let Some(refusal) = refusal(&command, self.url) {
                         // releaseStream and FCPublish (2, 3) may be unknown to a server.
                         if command.name != "_error" || ![2.0, 3.0].contains(&command.transaction) {
                             return Err(refusal);
@@ -120,6 +141,6 @@ impl<'a> Negotiation<'a> {
     }
 
     async fn flush(&mut self, step: &'static str) -> Result<(), PushError> {
-        send(&mut self.output, self.writer.output(), step).await.1
+        write_all(&mut self.output, self.writer.output(), step).await
     }
 }

@@ -8,6 +8,7 @@
 //! refused with the names of both sides' codecs (422), since an encoder for each codec that any one viewer lacks
 //! would cost more than all viewers together. Such a viewer has HLS.
 
+use super::extensions::{SEND_TIME_URI, SendTime};
 use super::offer::{Offer, OfferedCodec, Section, parameter};
 use super::playout::{self, PlayoutHint};
 use super::track::OutTrack;
@@ -78,8 +79,10 @@ pub(super) fn answer(offer: &Offer, stream: &Tracks, local: &Local<'_>) -> Resul
         let rtx = rtx.map(|rtx| (rtx.payload_type, ssrcs.take()));
         let mut track = OutTrack::new(kind, chosen.payload_type, ssrc, chosen.clock_rate, rtx);
         // Without RTX a packet is resent bit for bit, so nothing may be added that could change.
-        let extension = section.extension(playout::URI).filter(|_| track.rtx.is_some());
-        track.playout = extension.filter(|_| kind == MediaKind::Video).map(PlayoutHint::new);
+        let may_extend = track.rtx.is_some() && kind == MediaKind::Video;
+        let extension = |uri| section.extension(uri).filter(|_| may_extend);
+        track.playout = extension(playout::URI).map(PlayoutHint::new);
+        track.send_time = extension(SEND_TIME_URI).map(SendTime::new);
         active(&mut sections, section, chosen, &track, stream, local);
         bundle.extend(section.bundled.then_some([" ", &section.mid]).into_iter().flatten());
         agreement.tracks.push(track);
@@ -218,8 +221,10 @@ fn active(
     let types: Vec<u8> =
         [Some(payload_type), rtx.map(|rtx| rtx.payload_type)].into_iter().flatten().collect();
     open(sdp, section, &types, "sendonly", local);
-    if let Some(playout) = &track.playout {
-        let _ = write!(sdp, "a=extmap:{} {}\r\n", playout.id(), playout::URI);
+    let playout = track.playout.as_ref().map(|hint| (hint.id(), playout::URI));
+    let send_time = track.send_time.as_ref().map(|time| (time.id(), SEND_TIME_URI));
+    for (id, uri) in [playout, send_time].into_iter().flatten() {
+        let _ = write!(sdp, "a=extmap:{id} {uri}\r\n");
     }
     let (cname, ssrc) = (local.cname, track.ssrc);
     let _ = write!(sdp, "a=msid:{cname} {}\r\na=rtpmap:{payload_type} {}\r\n", section.media, codec.rtpmap);

@@ -83,7 +83,10 @@ impl Viewer {
                     self.layers.lost(lost, now);
                 }
             }
-            Feedback::Estimate { bits } => self.layers.estimated(bits, now),
+            Feedback::Estimate { bits } => {
+                tracing::trace!(stream = %self.stream.name(), bits, "A viewer's estimate.");
+                self.layers.estimated(bits, now);
+            }
         });
         if keyframe {
             self.stream.request_layer_keyframe(self.layers.wanted());
@@ -111,7 +114,7 @@ impl Viewer {
         if self.resend.is_lossy(now) {
             track.allow_repairs();
         }
-        let extension = track.playout_extension(sequence, packet.timestamp);
+        let extensions = track.extensions(sequence, packet.timestamp, now);
         for _ in 0..copies {
             buffer.clear();
             let index = if let Some(rtx) = &mut track.rtx {
@@ -119,10 +122,7 @@ impl Viewer {
                 let index = rtx.take_index();
                 let mut header = [0; HEADER];
                 header[..2].copy_from_slice(&[0x80, u8::from(template.marker(packet)) << 7]);
-                match &extension {
-                    None => buffer.extend_from_slice(&header),
-                    Some(extension) => write_extended(buffer, &header, extension),
-                }
+                write_extended(buffer, &header, extensions.bytes());
                 buffer.extend_from_slice(&(numbers.index as u16).to_be_bytes());
                 let payload = buffer.len();
                 buffer.extend_from_slice(template.payload(packet));

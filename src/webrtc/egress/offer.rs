@@ -1,19 +1,15 @@
 //! A viewer's SDP offer, read into what an answer needs.
 //!
-//! Bounded before it is parsed: 64 KiB, 2000 lines of 4 KiB, 4 m-sections, 128 formats each.
+//! Bounded by `sdp`, and to 128 formats and 32 header extensions a section.
 
 use crate::media::{Codec, MediaKind};
+use crate::webrtc::SessionError;
+use crate::webrtc::offer::remote;
+use crate::webrtc::sdp::{Lines, malformed, split};
 use crate::webrtc::transport::Remote;
-use crate::webrtc::{SessionError, fragment};
-use rtc::sdp::description::media::MediaDescription;
-use rtc::sdp::description::session::SessionDescription;
-use std::io::Cursor;
 
-const MAX_BYTES: usize = 64 << 10;
-const MAX_LINES: usize = 2000;
-const MAX_LINE: usize = 4 << 10;
-const MAX_SECTIONS: usize = 4;
-const MAX_CANDIDATES: usize = 64;
+/// Media that an m-line may name (RFC 8866 §8.2.2, RFC 6466): they go back in the answer.
+const MEDIA: [&str; 6] = ["audio", "video", "text", "application", "message", "image"];
 const MAX_FORMATS: usize = 128;
 const MAX_EXTENSIONS: usize = 32;
 
@@ -63,102 +59,71 @@ pub(super) struct OfferedCodec {
 impl Offer {
     /// Reads an offer.
     pub(super) fn parse(text: &str) -> Result<Self, SessionError> {
-        let malformed = |why: String| SessionError::MalformedOffer(why);
-        check_bounds(text).map_err(malformed)?;
-        let description = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes()))
-            .map_err(|error| malformed(error.to_string()))?;
-        let descriptions = &description.media_descriptions;
-        if descriptions.is_empty() {
-            return Err(malformed("it has no m-section".into()));
+        let (session, media) = split(text)?;
+        if media.is_empty() {
+            return Err(malformed("it has no m-section"));
         }
-        // Attributes of the transport may stand in the session or in the first section that has them.
-        let transport = |key: &str| {
-            let of_media = || descriptions.iter().find_map(|media| media.attribute(key).flatten());
-            description.attribute(key).map(String::as_str).or_else(of_media)
-        };
-        let missing = |what: &str| malformed(format!("a={what} is missing"));
-        let ice_fragment = transport("ice-ufrag").ok_or_else(|| missing("ice-ufrag"))?;
-        if !(4..=256).contains(&ice_fragment.len()) {
-            return Err(malformed("a=ice-ufrag has a bad length".into())); // RFC 8839 §5.4
-        }
-        let ice_pwd = transport("ice-pwd").ok_or_else(|| missing("ice-pwd"))?;
-        transport("fingerprint").ok_or_else(|| missing("fingerprint"))?;
-        let fingerprint = fingerprint(&description)?;
-        if transport("setup").is_some_and(|setup| !matches!(setup, "actpass" | "active" | "passive")) {
-            return Err(malformed("a=setup must be actpass, active or passive".into())); // RFC 8842 §5
-        }
-        let groups: Vec<&str> = description
-            .attributes
-            .iter()
-            .filter(|attribute| attribute.key == "group")
-            .filter_map(|attribute| attribute.value.as_deref()?.strip_prefix("BUNDLE "))
-            .collect();
-        let sections: Vec<Section> = descriptions.iter().map(|media| Section::read(media, &groups)).collect();
+        let remote = remote(&session, &media)?;
+        let groups: Vec<&str> =
+            session.attributes("group").filter_map(|value| value.strip_prefix("BUNDLE ")).collect();
+        let sections =
+            media.iter().map(|lines| Section::read(lines, &groups)).collect::<Result<Vec<Section>, _>>()?;
         if sections.iter().filter(|section| section.enabled).count() > 1 && groups.is_empty() {
             return Err(SessionError::UnacceptableOffer("its m-sections are not bundled (RFC 9143)".into()));
         }
-        for (number, (section, media)) in sections.iter().zip(descriptions).enumerate() {
-            section.check_direction(number, media, &description)?;
-            section.check_transport(number, media)?;
+        for (number, (section, lines)) in sections.iter().zip(&media).enumerate() {
+            section.check_direction(number, lines, &session)?;
+            section.check_transport(number, lines)?;
         }
-        let candidates = descriptions
-            .iter()
-            .flat_map(|media| &media.attributes)
-            .filter(|attribute| attribute.key == "candidate")
-            .filter_map(|attribute| fragment::candidate(attribute.value.as_deref()?))
-            .take(fragment::MAX_CANDIDATES)
-            .collect();
-        Ok(Self {
-            remote: Remote {
-                ice_ufrag: ice_fragment.to_owned(),
-                ice_pwd: ice_pwd.to_owned(),
-                fingerprint,
-                passive: transport("setup") == Some("passive"),
-                lite: description.has_attribute("ice-lite"),
-                candidates,
-            },
-            sections,
-        })
+        Ok(Self { remote, sections })
     }
 }
 
 impl Section {
-    fn read(media: &MediaDescription, groups: &[&str]) -> Self {
-        let mid = media.attribute("mid").flatten().unwrap_or_default().to_owned();
-        let kind = match media.media_name.media.as_str() {
+    fn read(lines: &Lines<'_>, groups: &[&str]) -> Result<Self, SessionError> {
+        let mut fields = lines.head.split_ascii_whitespace();
+        let mut field = || fields.next().unwrap_or_default();
+        let (media, port, protocol) = (field(), field(), field());
+        let number = port.split('/').next().and_then(|port| port.parse::<u16>().ok());
+        let formats: Vec<String> = fields.take(MAX_FORMATS).map(str::to_owned).collect();
+        let known = MEDIA.contains(&media) && protocol.split('/').all(|part| !part.is_empty());
+        let Some(port) = number.filter(|_| known && !formats.is_empty()) else {
+            return Err(malformed("an m-line is not of the form <media> <port> <profile> <format> …"));
+        };
+        let kind = match media {
             "video" => Some(MediaKind::Video),
             "audio" => Some(MediaKind::Audio),
             _ => None,
         };
-        Self {
+        let mid = lines.attributes("mid").next().unwrap_or_default().to_owned();
+        Ok(Self {
             kind,
-            media: media.media_name.media.clone(),
-            protocol: media.media_name.protos.join("/"),
-            formats: media.media_name.formats.clone(),
-            enabled: media.media_name.port.value != 0 || media.has_attribute("bundle-only"),
+            media: media.to_owned(),
+            protocol: protocol.to_owned(),
+            enabled: port != 0 || lines.flag("bundle-only"),
             bundled: groups.iter().any(|group| group.split(' ').any(|member| member == mid)),
-            reduced_size: media.has_attribute("rtcp-rsize"),
-            extensions: extensions(media),
-            codecs: if kind.is_some() { codecs(media) } else { Vec::new() },
+            reduced_size: lines.flag("rtcp-rsize"),
+            extensions: extensions(lines),
+            codecs: if kind.is_some() { codecs(&formats, lines) } else { Vec::new() },
+            formats,
             mid,
-        }
+        })
     }
 
     /// A viewer must be able to receive.
     fn check_direction(
         &self,
         number: usize,
-        media: &MediaDescription,
-        session: &SessionDescription,
+        lines: &Lines<'_>,
+        session: &Lines<'_>,
     ) -> Result<(), SessionError> {
         if self.kind.is_none() || !self.enabled {
             return Ok(());
         }
         let forbidden = ["sendonly", "inactive"];
-        let own = ["sendrecv", "recvonly"].iter().any(|direction| media.has_attribute(direction));
-        let found = forbidden
-            .iter()
-            .find(|direction| media.has_attribute(direction) || (!own && session.has_attribute(direction)));
+        let own = ["sendrecv", "recvonly"].iter().any(|direction| lines.flag(direction));
+        let found =
+            forbidden.iter().find(|direction| lines.flag(direction) || (!own && session.flag(direction)));
         match found {
             Some(direction) => Err(SessionError::UnacceptableOffer(format!(
                 "m-section {number} ({}) is {direction}; a viewer offers recvonly or sendrecv",
@@ -174,8 +139,8 @@ impl Section {
     }
 
     /// Media are encrypted, with feedback (RFC 8826 §4.3), and RTP and RTCP share a port (RFC 9725 §4.4.1).
-    fn check_transport(&self, number: usize, media: &MediaDescription) -> Result<(), SessionError> {
-        let multiplexed = ["rtcp-mux", "rtcp-mux-only"].iter().any(|key| media.has_attribute(key));
+    fn check_transport(&self, number: usize, lines: &Lines<'_>) -> Result<(), SessionError> {
+        let multiplexed = ["rtcp-mux", "rtcp-mux-only"].iter().any(|key| lines.flag(key));
         if self.kind.is_none() || !self.enabled {
             return Ok(());
         }
@@ -231,59 +196,10 @@ pub(super) fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-fn check_bounds(text: &str) -> Result<(), String> {
-    if text.len() > MAX_BYTES {
-        return Err(format!("it has more than {MAX_BYTES} bytes"));
-    }
-    let (mut lines, mut sections, mut candidates) = (0, 0, 0);
-    for line in text.split('\n') {
-        lines += 1;
-        sections += usize::from(line.starts_with("m="));
-        candidates += usize::from(line.starts_with("a=candidate:"));
-        if line.len() > MAX_LINE {
-            return Err(format!("line {lines} has more than {MAX_LINE} bytes"));
-        }
-        // RFC 8866 §9: of these a value may hold a tab at most; some of what is read here goes back.
-        if line.strip_suffix('\r').unwrap_or(line).contains(|c: char| c.is_control() && c != '\t') {
-            return Err(format!("line {lines} has a control character"));
-        }
-    }
-    if lines > MAX_LINES {
-        return Err(format!("it has more than {MAX_LINES} lines"));
-    }
-    if candidates > MAX_CANDIDATES {
-        return Err(format!("it has more than {MAX_CANDIDATES} candidates"));
-    }
-    if sections > MAX_SECTIONS {
-        return Err(format!("it has more than {MAX_SECTIONS} m-sections"));
-    }
-    Ok(())
-}
-
-/// RFC 8122 §5: the SHA-256 among the fingerprints, which must be 32 octets in hexadecimal.
-fn fingerprint(description: &SessionDescription) -> Result<String, SessionError> {
-    let of_media = description.media_descriptions.iter().flat_map(|media| &media.attributes);
-    let mut all =
-        description.attributes.iter().chain(of_media).filter(|attribute| attribute.key == "fingerprint");
-    let sha_256 = all.find_map(|attribute| {
-        let (hash, digits) = attribute.value.as_deref()?.trim().split_once(' ')?;
-        hash.eq_ignore_ascii_case("sha-256").then(|| digits.trim())
-    });
-    let digits =
-        sha_256.ok_or_else(|| SessionError::UnacceptableOffer("it has no sha-256 fingerprint".into()))?;
-    let octet = |pair: &str| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if digits.split(':').count() == 32 && digits.split(':').all(octet) {
-        Ok(digits.to_owned())
-    } else {
-        Err(SessionError::MalformedOffer("its sha-256 fingerprint is not 32 octets in hexadecimal".into()))
-    }
-}
-
 /// RFC 8285 §5: `a=extmap:<id>["/"<direction>] <URI> …`. Identifiers above 14 need the two-byte header.
-fn extensions(media: &MediaDescription) -> Vec<(u8, String)> {
-    let all = media.attributes.iter().filter(|attribute| attribute.key == "extmap");
-    let read = all.filter_map(|attribute| {
-        let mut words = attribute.value.as_deref()?.split(' ');
+fn extensions(lines: &Lines<'_>) -> Vec<(u8, String)> {
+    let read = lines.attributes("extmap").filter_map(|value| {
+        let mut words = value.split(' ');
         let (id, direction) = words.next().map(|id| id.split_once('/').unwrap_or((id, "")))?;
         let id = id.parse().ok().filter(|id| (1..=14).contains(id))?;
         let receives = !matches!(direction, "sendonly" | "inactive");
@@ -292,10 +208,10 @@ fn extensions(media: &MediaDescription) -> Vec<(u8, String)> {
     read.take(MAX_EXTENSIONS).collect()
 }
 
-fn codecs(media: &MediaDescription) -> Vec<OfferedCodec> {
+fn codecs(formats: &[String], lines: &Lines<'_>) -> Vec<OfferedCodec> {
     let mut codecs: Vec<OfferedCodec> = Vec::new();
     let mut by_type = [None; 128];
-    for format in media.media_name.formats.iter().take(MAX_FORMATS) {
+    for format in formats {
         let Some(payload_type) = format.parse::<u8>().ok().filter(|payload_type| *payload_type < 128) else {
             continue;
         };
@@ -304,32 +220,30 @@ fn codecs(media: &MediaDescription) -> Vec<OfferedCodec> {
             codecs.push(OfferedCodec { payload_type, ..OfferedCodec::default() });
         }
     }
-    for attribute in &media.attributes {
-        let Some((subject, value)) = attribute.value.as_deref().and_then(|value| value.split_once(' '))
-        else {
-            continue;
-        };
-        let value = value.trim();
-        if attribute.key == "rtcp-fb" && subject == "*" {
-            for codec in &mut codecs {
-                codec.feedback.push(value.to_owned());
+    let mut each = |key: &'static str, take: fn(&mut OfferedCodec, &str)| {
+        for (subject, value) in lines.attributes(key).filter_map(|value| value.split_once(' ')) {
+            let value = value.trim();
+            if subject == "*" {
+                codecs.iter_mut().for_each(|codec| take(codec, value));
+            } else if let Some(position) =
+                subject.parse::<u8>().ok().and_then(|number| *by_type.get(usize::from(number))?)
+            {
+                take(&mut codecs[position], value);
             }
-            continue;
         }
-        let known = subject.parse::<u8>().ok().and_then(|number| *by_type.get(usize::from(number))?);
-        let Some(codec) = known.map(|position| &mut codecs[position]) else { continue };
-        match attribute.key.as_str() {
-            "rtpmap" => {
-                let mut parts = value.split('/');
-                codec.name = parts.next().unwrap_or_default().to_owned();
-                codec.clock_rate = parts.next().and_then(|rate| rate.parse().ok()).unwrap_or(0);
-                codec.rtpmap = value.to_owned();
-            }
-            "fmtp" => codec.fmtp = value.to_owned(),
-            "rtcp-fb" if codec.feedback.len() < 16 => codec.feedback.push(value.to_owned()),
-            _ => {}
+    };
+    each("rtpmap", |codec, value| {
+        let mut parts = value.split('/');
+        codec.name = parts.next().unwrap_or_default().to_owned();
+        codec.clock_rate = parts.next().and_then(|rate| rate.parse().ok()).unwrap_or(0);
+        codec.rtpmap = value.to_owned();
+    });
+    each("fmtp", |codec, value| codec.fmtp = value.to_owned());
+    each("rtcp-fb", |codec, value| {
+        if codec.feedback.len() < 16 {
+            codec.feedback.push(value.to_owned());
         }
-    }
+    });
     codecs.retain(|codec| !codec.name.is_empty());
     codecs
 }

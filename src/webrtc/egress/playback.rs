@@ -62,6 +62,7 @@ impl Viewer {
         self.sound_from = (with_video && with_sound).then_some(now + SOUND_HOLD);
         let Some(fan_out) = fan_out else { return };
         self.layers.choose(fan_out.layers(), now);
+        self.tell_send_time(fan_out);
         if !self.join_cached(now, fan_out) {
             self.wait_for_keyframe();
         }
@@ -200,30 +201,27 @@ impl Viewer {
         let Some((keys, path)) = self.transport.sending() else { return };
         buffer.clear();
         let mut segment = 0;
-        let mut hinted = false;
+        let mut extended = 0;
         let mut taken = true;
         for packet in batch.packets[batch.runs[run].clone()].iter().filter(|packet| wanted(packet)) {
             let Some(track) = self.tracks.iter_mut().find(|track| track.kind == packet.kind) else {
                 continue;
             };
             let Some(numbers) = track.numbers(packet.sequence, packet.timestamp) else { continue };
-            let extension = track.playout_extension(packet.sequence, packet.timestamp);
-            if extension.is_some() != hinted {
+            let extensions = track.extensions(packet.sequence, packet.timestamp, now);
+            let extensions = extensions.bytes();
+            if extensions.len() != extended {
                 // Sizes differ from here on.
                 if !buffer.is_empty() {
                     taken &= outlet.send(path, buffer, Some(segment));
                 }
                 buffer.clear();
-                (segment, hinted) = (0, !hinted);
+                (segment, extended) = (0, extensions.len());
             }
             let start = buffer.len();
-            match extension {
-                None => buffer.extend_from_slice(batch.bytes(packet)),
-                Some(extension) => write_extended(buffer, batch.bytes(packet), &extension),
-            }
+            write_extended(buffer, batch.bytes(packet), extensions);
             write_header(&mut buffer[start..], track.payload_type, track.ssrc, numbers);
-            let payload = HEADER + extension.map_or(0, |extension| extension.len());
-            write_pictures(&mut buffer[start + payload..], packet, numbers);
+            write_pictures(&mut buffer[start + HEADER + extended..], packet, numbers);
             buffer.resize(buffer.len() + keys.rtp.tag_len(), 0);
             if keys.rtp.seal(&mut buffer[start..], numbers.index).is_err() {
                 buffer.truncate(start);
@@ -276,11 +274,14 @@ pub(super) fn write_pictures(payload: &mut [u8], packet: &TemplatePacket, number
     }
 }
 
-/// Writes a packet with an extension behind its header of 12 bytes.
-pub(super) fn write_extended(buffer: &mut Vec<u8>, packet: &[u8], extension: &[u8]) {
+/// Writes a packet with `extensions`, if there are any, behind its header of 12 bytes.
+pub(super) fn write_extended(buffer: &mut Vec<u8>, packet: &[u8], extensions: &[u8]) {
+    if extensions.is_empty() {
+        return buffer.extend_from_slice(packet);
+    }
     let start = buffer.len();
     buffer.extend_from_slice(&packet[..HEADER]);
     buffer[start] |= 0x10;
-    buffer.extend_from_slice(extension);
+    buffer.extend_from_slice(extensions);
     buffer.extend_from_slice(&packet[HEADER..]);
 }

@@ -6,13 +6,12 @@
 //! the first one carry the least delay to be shown with (the header extension `playout-delay`), and nothing
 //! is delayed here.
 
+use super::extensions::ELEMENT;
 use crate::media::MediaTime;
 use std::time::{Duration, Instant};
 
 /// The extension's name: <https://webrtc.googlesource.com/src/+/main/docs/native-code/rtp-hdrext/playout-delay>.
 pub(super) const URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
-/// Bytes that [`write`] puts behind the header of 12 bytes.
-pub(super) const EXTENSION: usize = 8;
 /// Packets that carry the hint: losing some does no harm.
 const PACKETS: u64 = 32;
 /// How much longer a browser holds sound back than pictures, when both arrive at the same time.
@@ -99,11 +98,11 @@ impl PlayoutHint {
 
     /// The element for the packets that [`Self::covers`] names (RFC 8285 §4.2): two numbers of 12 bits in
     /// steps of 10 ms, the least and the greatest delay.
-    pub(super) fn extension(&self) -> [u8; EXTENSION] {
+    pub(super) fn element(&self) -> [u8; ELEMENT] {
         const GREATEST: u32 = 1000;
         let least = self.told.map_or(0, |told| (told.as_millis() / 10) as u32).min(GREATEST);
         let [_, high, middle, low] = (least << 12 | GREATEST).to_be_bytes();
-        [0xbe, 0xde, 0, 1, self.id << 4 | 2, high, middle, low]
+        [self.id << 4 | 2, high, middle, low]
     }
 }
 
@@ -143,7 +142,7 @@ mod tests {
     /// The least delay that the packet carries, in milliseconds.
     fn told(hint: &mut PlayoutHint, sequence: u64, timestamp: u32) -> Option<u32> {
         let covered = hint.covers(sequence, timestamp);
-        let [_, _, _, _, _, high, middle, low] = hint.extension();
+        let [_, high, middle, low] = hint.element();
         covered.then(|| u32::from_be_bytes([0, high, middle, low]) >> 12).map(|steps| 10 * steps)
     }
 

@@ -6,8 +6,9 @@
 //! RTX repeat the same bytes. Timestamps follow the stream's timeline, whichever layer is sent, and always
 //! rise; the numbers that VP8 and VP9 give to pictures go on.
 
+use super::extensions::{Extensions, SendTime};
 use super::pictures::{Pictures, Shift, Shown};
-use super::playout::{EXTENSION, PlayoutHint};
+use super::playout::PlayoutHint;
 use super::template::TemplatePacket;
 use crate::media::{MediaKind, MediaTime};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ pub(super) struct OutTrack {
     pub(super) clock_rate: u32,
     pub(super) rtx: Option<Rtx>,
     pub(super) playout: Option<PlayoutHint>,
+    pub(super) send_time: Option<SendTime>,
     /// Packets and payload bytes sent, for sender reports.
     pub(super) packets: u32,
     pub(super) octets: u32,
@@ -115,6 +117,7 @@ impl OutTrack {
             clock_rate,
             rtx: rtx.map(|(payload_type, ssrc)| Rtx { payload_type, ssrc, next_index: begin() }),
             playout: None,
+            send_time: None,
             packets: 0,
             octets: 0,
             next_index: begin(),
@@ -203,10 +206,21 @@ impl OutTrack {
         }
     }
 
-    /// The header extension that a packet carries.
-    pub(super) fn playout_extension(&mut self, sequence: u64, timestamp: u32) -> Option<[u8; EXTENSION]> {
-        let playout = self.playout.as_mut()?;
-        playout.covers(sequence, timestamp).then(|| playout.extension())
+    /// The header extensions that a packet carries when it is sent at `now`.
+    pub(super) fn extensions(&mut self, sequence: u64, timestamp: u32, now: Instant) -> Extensions {
+        let playout = self
+            .playout
+            .as_mut()
+            .and_then(|playout| playout.covers(sequence, timestamp).then(|| playout.element()));
+        let send_time = self.send_time.as_ref().and_then(|time| time.element(now));
+        Extensions::new([playout, send_time])
+    }
+
+    /// Whether packets carry the instant of sending, where that was agreed upon.
+    pub(super) fn tell_send_time(&mut self, wanted: bool) {
+        if let Some(time) = &mut self.send_time {
+            time.wanted = wanted;
+        }
     }
 
     /// Notes that a packet was sent.

@@ -148,7 +148,7 @@ impl Viewer {
         }
     }
 
-    /// Timers: retransmission of handshake flights, reports, consent, layers. At least every 50 ms.
+    /// Timers: retransmission of handshake flights, every 50 ms at least; reports, consent, layers, every 100 ms.
     pub(in crate::webrtc) fn handle_timeout(
         &mut self,
         now: Instant,
@@ -228,9 +228,19 @@ impl Viewer {
         self.tracks.iter_mut().find(|track| track.kind == kind)
     }
 
+    /// Its estimate of the network counts where there are layers to choose from.
+    pub(super) fn tell_send_time(&mut self, fan_out: &FanOut) {
+        let several = fan_out.layers().len() > 1;
+        if let Some(track) = self.track_mut(MediaKind::Video) {
+            track.tell_send_time(several);
+        }
+    }
+
     /// Thinks the layer over, and asks for its keyframe while it has not begun.
     fn choose_layer(&mut self, now: Instant, fan_out: Option<&FanOut>) {
-        let Some(layers) = fan_out.map(FanOut::layers).filter(|layers| layers.len() > 1) else { return };
+        let Some(fan_out) = fan_out else { return };
+        self.tell_send_time(fan_out);
+        let Some(layers) = Some(fan_out.layers()).filter(|layers| layers.len() > 1) else { return };
         if self.layers.choose(layers, now) {
             let rid = layers.get(usize::from(self.layers.wanted())).map(|layer| layer.rid.as_str());
             tracing::debug!(stream = %self.stream.name(), rid, "A viewer gets another layer.");

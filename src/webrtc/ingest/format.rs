@@ -2,8 +2,8 @@
 //!
 //! Promises that what goes into an answer from here is written by us: numbers and names, checked.
 
-use super::sdp::Lines;
 use crate::media::{Codec, MediaKind};
+use crate::webrtc::sdp::Lines;
 
 /// One payload type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,7 +191,7 @@ fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::webrtc::ingest::sdp::split;
+    use crate::webrtc::sdp::split;
 
     fn formats_of(listed: &str, lines: &str) -> Vec<(u8, Codec, String)> {
         let text = format!("v=0\nm=video 9 UDP/TLS/RTP/SAVPF {listed}\n{lines}");

@@ -24,7 +24,6 @@ mod offer;
 mod publication;
 mod receiver;
 mod rtp;
-mod sdp;
 mod session;
 mod source;
 mod sources;

@@ -4,11 +4,11 @@
 //! holds is within the grammar, so that SDP written from it carries nothing foreign.
 
 use super::format::{self, Format};
-use super::sdp::{Lines, is_token, malformed, split};
 use crate::media::MediaKind;
 use crate::stream::MAX_LAYERS;
 use crate::webrtc::SessionError;
-use crate::webrtc::fragment;
+use crate::webrtc::offer::remote;
+use crate::webrtc::sdp::{Lines, is_token, malformed, split};
 use crate::webrtc::transport::Remote;
 
 /// An offer that can be served.
@@ -75,20 +75,7 @@ impl Offer {
             }
         }
         let bundled = check_bundle(&session, &sections)?;
-        // One transport for all sections: what stands there may stand at the session or in each section.
-        let all = || std::iter::once(&session).chain(&media);
-        let candidates: Vec<&str> = media.iter().flat_map(|lines| lines.attributes("candidate")).collect();
-        if candidates.len() > fragment::MAX_CANDIDATES {
-            return Err(malformed("more than 64 candidates"));
-        }
-        let remote = Remote {
-            ice_ufrag: credential(all(), "ice-ufrag", 4)?,
-            ice_pwd: credential(all(), "ice-pwd", 22)?,
-            fingerprint: fingerprint(all())?,
-            passive: is_passive(all())?,
-            lite: session.flag("ice-lite"),
-            candidates: candidates.into_iter().filter_map(fragment::candidate).collect(),
-        };
+        let remote = remote(&session, &media)?;
         Ok(Self { remote, bundled, mixed_extensions: session.flag("extmap-allow-mixed"), sections })
     }
 }
@@ -236,51 +223,6 @@ fn check_bundle(session: &Lines<'_>, sections: &[Section]) -> Result<bool, Sessi
     match sections {
         [one, other] if one.mid == other.mid => Err(malformed("two m-sections have the same a=mid")),
         _ => Ok(all),
-    }
-}
-
-fn credential<'a>(
-    mut all: impl Iterator<Item = &'a Lines<'a>>,
-    key: &'static str,
-    least: usize,
-) -> Result<String, SessionError> {
-    let missing = || malformed(&format!("there is no a={key}"));
-    let value = all.find_map(|lines| lines.attributes(key).next()).ok_or_else(missing)?;
-    // RFC 8839 §5.4 knows letters, digits, '+' and '/'; clients with '-', '_' and '=' have been seen.
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte);
-    if (least..=256).contains(&value.len()) && value.bytes().all(known) {
-        Ok(value.into())
-    } else {
-        Err(malformed(&format!("a={key} is outside the grammar")))
-    }
-}
-
-fn fingerprint<'a>(all: impl Iterator<Item = &'a Lines<'a>>) -> Result<String, SessionError> {
-    let mut offered = all.flat_map(|lines| lines.attributes("fingerprint")).peekable();
-    if offered.peek().is_none() {
-        return Err(malformed("there is no a=fingerprint"));
-    }
-    // RFC 8122 §5: several lines may name several hash functions; SHA-256 counts.
-    let fits = |value: &str| {
-        let (hash, digits) = value.split_once(' ')?;
-        let octet = |pair: &str| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let well = digits.split(':').count() == 32 && digits.split(':').all(octet);
-        (well && hash.eq_ignore_ascii_case("sha-256")).then(|| digits.to_ascii_uppercase())
-    };
-    let known: Vec<String> = offered.filter_map(fits).collect();
-    let first = known.first().ok_or_else(|| malformed("no a=fingerprint is a SHA-256 in hexadecimal"))?;
-    if known.iter().any(|other| other != first) {
-        return Err(malformed("the m-sections have different a=fingerprint"));
-    }
-    Ok(first.clone())
-}
-
-/// Whether the publisher insists on being the DTLS server (RFC 8842).
-fn is_passive<'a>(mut all: impl Iterator<Item = &'a Lines<'a>>) -> Result<bool, SessionError> {
-    match all.find_map(|lines| lines.attributes("setup").next()) {
-        Some("actpass" | "active") | None => Ok(false),
-        Some("passive") => Ok(true),
-        Some(_) => Err(malformed("a=setup must be actpass, active or passive")),
     }
 }
 

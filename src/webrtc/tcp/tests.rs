@@ -21,7 +21,8 @@ struct Setup {
 async fn setup() -> Setup {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = listener.local_addr().expect("an address");
-    let (directory, connections) = (Arc::<Directory>::default(), Arc::<Connections>::default());
+    let (directory, connections) =
+        (Arc::<Directory>::default(), Arc::new(Connections::new(Refusals::default())));
     let (entrances, mut parcels) = Entrances::new(1);
     let (session, mut demux) = (SessionId::random(), Demux::new(0, directory.clone()));
     demux.insert(session, "ourfragm");
@@ -113,7 +114,7 @@ async fn who_says_nothing_or_proves_nothing_is_closed_after_five_seconds() {
     datagrams(&mut setup.parcels).await;
     assert!(is_closed(&mut silent).await && is_closed(&mut unproven).await);
     assert!(setup.connections.outgoing.read().is_empty());
-    assert!(setup.connections.per_source.lock().is_empty());
+    assert_eq!(setup.connections.places.taken(), 0);
 }
 
 #[tokio::test]

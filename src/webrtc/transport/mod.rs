@@ -197,7 +197,7 @@ impl Transport {
         connected
     }
 
-    /// Retransmits handshake flights and notices a peer that is gone. At least every 50 ms.
+    /// Retransmits handshake flights, every 50 ms at least, and notices a peer that is gone.
     pub(super) fn handle_timeout(&mut self, now: Instant, outlet: &mut dyn Outlet) {
         if self.ended.is_some() {
             return;

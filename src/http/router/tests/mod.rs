@@ -3,14 +3,18 @@
 mod api;
 
 use super::*;
+use crate::events::Journal;
 use crate::hls::{Hls, HlsSettings};
+use crate::http::api::EventReaders;
 use crate::http::bitrate::Bitrates;
 use crate::http::rates::Rates;
 use crate::http::sessions::Sessions;
 use crate::http::{Access, IceServers, Origins, RateSettings, Rooms};
 use crate::media::{Codec, Frame, MediaKind, MediaTime, Packet, PacketBatch, Secret, Tracks, VideoTrack};
+use crate::metrics::{Metrics, Sources};
 use crate::pipeline::Pipelines;
-use crate::restream::Restreams;
+use crate::restream::{RestreamSettings, Restreams};
+use crate::store::Store;
 use crate::stream::{Hub, Publisher, Source, SourceKind};
 use crate::webrtc::{WebRtc, WebRtcSettings};
 use axum::body::{Body, Bytes};
@@ -51,11 +55,15 @@ impl Site {
         };
         let listen = "127.0.0.1:0".parse().expect("an address");
         let webrtc = WebRtcSettings::new(listen);
+        let journal = Journal::new(std::time::SystemTime::now(), 100);
+        let sources = Sources { hub: hub.clone(), pipelines: pipelines.clone(), journal: journal.clone() };
         let rooms = Rooms {
             hub: hub.clone(),
-            hls: Hls::new(settings, pipelines),
+            hls: Hls::new(settings, pipelines.clone()),
             webrtc: WebRtc::start(webrtc, hub.clone()).expect("a port"),
-            restreams: Restreams::new(hub.clone()),
+            restreams: Restreams::new(hub.clone(), Store::in_memory(), RestreamSettings::default()),
+            journal,
+            metrics: Metrics::new(sources, false),
         };
         let access =
             Access { admin_token: Secret::new("admin-token"), publish_key: Some(Secret::new("publish-key")) };
@@ -65,9 +73,12 @@ impl Site {
             access,
             bitrates: Bitrates::default(),
             rates: Rates::new(&rates),
+            proxies: crate::http::Proxies::default(),
             origins: Origins::Any,
             ice_servers: IceServers::none(),
             sessions: Sessions::default(),
+            event_readers: EventReaders::default(),
+            open_metrics: false,
             idempotency: Default::default(),
             closing: closing.clone(),
         };

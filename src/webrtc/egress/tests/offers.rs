@@ -19,6 +19,7 @@ fn the_answer_offers_everything_at_once_and_fits_the_stream() {
             "a=candidate:1 1 udp 2130706431 192.0.2.1 8189 typ host",
             "a=candidate:2 1 udp 2130706175 127.0.0.1 8189 typ host",
             "a=end-of-candidates",
+            "a=extmap:2 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
             "a=extmap:5 http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
             "a=fmtp:111 minptime=10;useinbandfec=1;sprop-stereo=1",
         ] {

@@ -47,6 +47,12 @@ fn playout_delay(packet: &RtpPacket) -> Option<u32> {
     Some((u32::from(element[0]) << 4 | u32::from(element[1]) >> 4) * 10)
 }
 
+/// What the abs-send-time extension of a packet says: milliseconds.
+fn sending_time(packet: &RtpPacket) -> Option<u32> {
+    let element = packet.header.get_extension(2)?;
+    Some(((u32::from_be_bytes([0, element[0], element[1], element[2]]) * 1000) + (1 << 17)) >> 18)
+}
+
 #[test]
 fn pictures_after_the_first_are_told_to_wait_for_the_sound() {
     let mut world = World::new(true);
@@ -90,6 +96,7 @@ fn pictures_after_the_first_are_told_to_wait_for_the_sound() {
     assert_eq!(playout_delay(video[44]), None, "once is enough");
     assert_eq!(video[1].payload[..], [1; 200], "the payload is as it was");
     assert!(of_type(&received, 111).iter().all(|packet| !packet.header.extension));
+    assert!(video.iter().all(|packet| sending_time(packet).is_none()), "there is no layer to choose");
     // A repetition says the same.
     let nack = TransportLayerNack {
         sender_ssrc: 1,
@@ -131,6 +138,17 @@ fn a_simulcast_viewer_changes_layers_at_keyframes_without_a_gap() {
     let dates: Vec<u32> =
         video.iter().step_by(2).map(|p| p.header.timestamp.wrapping_sub(video[0].header.timestamp)).collect();
     assert_eq!(dates, [0, 3_000, 6_000, 9_000, 12_000]);
+    // A receiver's estimate counts, so it is told when packets were sent; again sent, when that was.
+    let told: Vec<u32> = video.iter().map(|packet| sending_time(packet).expect("it is told")).collect();
+    assert!((333..=334).contains(&(told[9] - told[0])), "200 ms and four pictures later: {told:?}");
+    world.now += Duration::from_millis(300);
+    world.feedback(Box::new(TransportLayerNack {
+        sender_ssrc: 1,
+        media_ssrc: video[9].header.ssrc,
+        nacks: vec![NackPair { packet_id: video[9].header.sequence_number, lost_packets: 0 }],
+    }));
+    let again = sending_time(&world.received()[0]).expect("it is told");
+    assert!((333..=334).contains(&(again - told[9])), "300 ms and a picture later: {again} {told:?}");
     let unknown = world.viewer.select_layer(crate::webrtc::LayerSelection::Rid("x".into()));
     assert_eq!(unknown, Err(SessionError::UnknownLayer { rid: "x".into(), known: "f, q".into() }));
 }

@@ -2,7 +2,7 @@
 //!
 //! Knows the form, not the meaning; copies nothing.
 
-use crate::webrtc::SessionError;
+use super::SessionError;
 
 const MAX_BYTES: usize = 64 << 10;
 const MAX_LINES: usize = 2_000;
@@ -43,6 +43,10 @@ pub(super) fn split(text: &str) -> Result<(Lines<'_>, Vec<Lines<'_>>), SessionEr
         }
         if line.len() > MAX_LINE {
             return Err(malformed(&format!("line {} has more than 4 KiB", number + 1)));
+        }
+        // RFC 8866 §9: of these a value may hold a tab at most; some of what is read here goes back.
+        if line.contains(|c: char| c.is_control() && c != '\t') {
+            return Err(malformed(&format!("line {} has a control character", number + 1)));
         }
         if line.is_empty() {
             continue;

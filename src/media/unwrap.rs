@@ -1,4 +1,4 @@
-//! The wrapping counters of RTP, unwrapped: timestamps and sequence numbers. Pure.
+//! RTP's counters, which wrap, as numbers that don't: timestamps and sequence numbers.
 
 /// Unwraps 32-bit RTP timestamps, which begin anywhere and wrap (RFC 3550 §5.1).
 #[derive(Clone, Copy, Debug, Default)]
