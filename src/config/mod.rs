@@ -18,7 +18,7 @@ pub use command::Command;
 pub use credentials::{Credentials, CredentialsError};
 pub use error::ConfigError;
 
-use crate::media::{BFrames, IceServer, Secret, StreamName, VideoTranscoding};
+use crate::media::{BFrames, IceServer, Ladder, OpusFrames, Secret, StreamName, VideoTranscoding};
 use flags::Flags;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use settings::Setting;
@@ -103,10 +103,16 @@ pub struct Config {
     pub hls_window: usize,
     /// `hls.always`: segment streams that nobody asks for.
     pub hls_always: bool,
+    /// What Opus becomes in HLS.
+    pub hls_audio: OpusFrames,
     /// Whether video is transcoded for outputs that can't take it as it is.
     pub transcode_video: VideoTranscoding,
     /// Bits a second of sound that is encoded as AAC.
     pub transcode_audio_bitrate: u32,
+    /// The lower renditions that are encoded of streams.
+    pub transcode_ladder: Ladder,
+    /// Those of single streams.
+    pub transcode_ladder_for: BTreeMap<StreamName, Ladder>,
     /// What is done with B-frames for WebRTC viewers.
     pub webrtc_b_frames: BFrames,
     /// The API's bearer token; `None`: generated on first start.
@@ -199,8 +205,11 @@ impl Config {
             hls_segment_duration: Duration::from_secs(2),
             hls_window: 7,
             hls_always: false,
+            hls_audio: OpusFrames::Aac,
             transcode_video: VideoTranscoding::OnDemand,
             transcode_audio_bitrate: 128_000,
+            transcode_ladder: Ladder::default(),
+            transcode_ladder_for: BTreeMap::new(),
             webrtc_b_frames: BFrames::Transcode,
             auth_admin_token: None,
             auth_publish_key: None,

@@ -1,7 +1,7 @@
 //! The table of settings: each key, what fits, and where it goes.
 
 use super::{Config, ConfigError, HoldMode};
-use crate::media::{Secret, StreamName};
+use crate::media::{Ladder, Secret, StreamName};
 use crate::telemetry;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -204,6 +204,11 @@ const DEFINITIONS: &[Definition] = &[
     },
     Definition { key: "hls.always", expected: SWITCH, set: |c, v| put(&mut c.hls_always, v.parse()) },
     Definition {
+        key: "hls.audio",
+        expected: "\"aac\" or \"opus\"",
+        set: |c, v| put(&mut c.hls_audio, v.parse()),
+    },
+    Definition {
         key: "transcode.video",
         expected: "\"off\" or \"on-demand\"",
         set: |c, v| put(&mut c.transcode_video, v.parse()),
@@ -212,6 +217,16 @@ const DEFINITIONS: &[Definition] = &[
         key: "transcode.audio_bitrate",
         expected: "bits a second from \"16k\" to \"320k\", such as \"128k\"",
         set: |c, v| put(&mut c.transcode_audio_bitrate, v.bitrate(16_000, 320_000)),
+    },
+    Definition {
+        key: "transcode.ladder",
+        expected: "a list of up to eight rungs from \"144p\" to \"2160p\" and \"audio\", such as [\"720p\", \"480p\", \"audio\"] (in the environment: between commas)",
+        set: |c, v| put(&mut c.transcode_ladder, v.ladder()),
+    },
+    Definition {
+        key: "transcode.ladder_for",
+        expected: "a list of stream names with rungs each, such as [\"show=720p+480p+audio\", \"door=off\"] (in the environment: between commas)",
+        set: |c, v| put(&mut c.transcode_ladder_for, v.by_stream(Value::parse)),
     },
     Definition {
         key: "webrtc.b_frames",
@@ -407,6 +422,12 @@ impl Value {
             Some((name.trim().parse().ok()?, parse(&Self::One(value.to_owned()))?))
         };
         items.iter().map(pair).collect()
+    }
+
+    /// Rungs as a list; none if it is empty.
+    fn ladder(&self) -> Option<Ladder> {
+        let rungs: Vec<String> = self.list()?;
+        Ladder::new(rungs.iter().map(String::as_str)).ok()
     }
 
     /// From `least` to `most` bits a second, both included; `k` stands for a thousand.

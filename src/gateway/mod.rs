@@ -17,7 +17,7 @@ use crate::http::{
     Access, ForwardedHeader, Http, HttpError, HttpSettings, IceServers, Origins, Proxies, RateSettings,
     Rooms, TurnCredentials,
 };
-use crate::media::{Secret, Transcoding};
+use crate::media::{Ladders, Secret, Transcoding};
 use crate::metrics::{self, Metrics};
 use crate::pipeline::{self, HoldPicture, PipelineError, Pipelines, Slate, SlateError};
 use crate::restream::{RestreamSettings, Restreams};
@@ -131,13 +131,23 @@ impl Gateway {
         let pipelines =
             Pipelines::load_with(config.pipelines_dir.as_deref(), config.transcode_audio_bitrate)?;
         let hold = hold(&config, &pipelines).await?;
-        let transcoding = Transcoding { video: config.transcode_video, b_frames: config.webrtc_b_frames };
+        let transcoding = Transcoding {
+            video: config.transcode_video,
+            b_frames: config.webrtc_b_frames,
+            opus: config.hls_audio,
+        };
+        let ladders = Ladders {
+            default: config.transcode_ladder.clone(),
+            by_name: config.transcode_ladder_for.clone(),
+        };
         let hls = Hls::new(
             HlsSettings {
                 part_duration: config.hls_part_duration,
                 segment_duration: config.hls_segment_duration,
                 window: config.hls_window,
                 always: config.hls_always,
+                ladders: ladders.clone(),
+                opus: config.hls_audio,
             },
             pipelines.clone(),
         );
@@ -207,6 +217,7 @@ impl Gateway {
                 pipelines.clone(),
                 hls,
                 transcoding,
+                ladders,
                 hold,
                 outputs_cancel.clone(),
             )),

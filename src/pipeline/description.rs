@@ -33,7 +33,7 @@ macro_rules! embedded {
 }
 
 /// All descriptions: file name and text.
-const EMBEDDED: [(&str, &str); 16] = embedded![
+const EMBEDDED: [(&str, &str); 19] = embedded![
     "demo-audio",
     "demo-video",
     "frames-to-aac",
@@ -43,10 +43,13 @@ const EMBEDDED: [(&str, &str); 16] = embedded![
     "hold-last-picture",
     "hold-slate",
     "hold-still",
+    "ladder-decode",
+    "ladder-rung",
     "mux-audio",
     "mux-video",
     "mux-vp9",
     "opus-packets-to-frames",
+    "opus-packets-to-opus-frames",
     "reordered-frames-to-h264-frames",
     "vp8-packets-to-h264-frames",
     "vp9-packets-to-frames",
@@ -103,7 +106,7 @@ const PACKAGES: [(&str, &[&str]); 5] = [
     ),
     (
         "gstreamer1.0-plugins-bad",
-        &["h264parse", "h265parse", "vp9parse", "voaacenc", "faad", "openh264dec", "av1dec"],
+        &["h264parse", "h265parse", "vp9parse", "opusparse", "voaacenc", "faad", "openh264dec", "av1dec"],
     ),
     ("gstreamer1.0-plugins-ugly", &["x264enc"]),
     ("gstreamer1.0-libav", &["avdec_h264", "avdec_h265", "avdec_aac", "avdec_mp3"]),

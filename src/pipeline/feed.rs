@@ -4,15 +4,17 @@
 
 use super::PipelineError;
 use super::clock::Origin;
+use super::encoded::Encoded;
 use super::encoder::{KeyframeClock, force_keyframe};
 use super::graph::Graph;
 use super::layer::{TopLayer, Verdict};
 use super::sound;
 use super::units::{Av1Units, H264Units};
-use crate::media::{MediaKind, MediaTime, Packet, ReorderBuffer, Reordered};
+use crate::media::{Codec, MediaKind, MediaTime, Packet, ReorderBuffer, Reordered};
 use crate::stream::LayerInfo;
 use gstreamer as gst;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 use tracing::debug;
 
 /// A hole in the picture's packets is waited for this long: all requests for a packet that are made (ingest's
@@ -56,6 +58,24 @@ pub(super) enum Depacketizing {
     H264(H264Units),
     /// AV1, without a pipeline.
     Av1(Av1Units),
+}
+
+impl Depacketizing {
+    /// For a codec that frames can have: `graph` starts the pipeline of a description, `output` takes what needs
+    /// none. `None` for the other codecs.
+    pub(super) fn unchanged(
+        codec: Codec,
+        graph: impl FnOnce(&'static str) -> Result<Graph, PipelineError>,
+        output: &mpsc::Sender<Encoded>,
+    ) -> Result<Option<Self>, PipelineError> {
+        Ok(Some(match codec {
+            Codec::H264 => Self::H264(H264Units::new(output.clone())),
+            Codec::Vp9 => Self::Graph(graph("vp9-packets-to-frames.launch")?),
+            Codec::H265 => Self::Gated { graph: graph("h265-packets-to-frames.launch")?, open: false },
+            Codec::Av1 => Self::Av1(Av1Units::new(output.clone())),
+            Codec::Vp8 | Codec::Opus | Codec::Aac | Codec::Mp3 => return Ok(None),
+        }))
+    }
 }
 
 impl Feed {

@@ -27,6 +27,7 @@ mod feed;
 mod fixture;
 mod graph;
 mod hold;
+mod ladder;
 mod layer;
 #[cfg(test)]
 mod live;
@@ -35,6 +36,7 @@ mod pace;
 mod packetise;
 mod part;
 mod rtp;
+mod simulcast;
 mod sound;
 #[cfg(test)]
 mod sound_tests;
@@ -46,6 +48,7 @@ mod tests;
 mod to_compatible;
 mod to_frames;
 mod to_packets;
+mod to_renditions;
 mod units;
 mod vp9;
 

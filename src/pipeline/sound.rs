@@ -97,6 +97,8 @@ pub struct AacSound {
     transcoder: Transcoder,
     encoded: mpsc::Receiver<Encoded>,
     failed: watch::Receiver<Option<PipelineError>>,
+    /// That of the last frame.
+    epoch: Option<Arc<Epoch>>,
 }
 
 impl AacSound {
@@ -128,27 +130,29 @@ impl AacSound {
         let (sender, encoded) = mpsc::channel(QUEUE);
         let (report, failed) = watch::channel(None);
         let transcoder = Transcoder::begin(pipelines, track, bitrate, sender, report)?;
-        Ok((Self { transcoder, encoded, failed }, aac_track()))
+        Ok((Self { transcoder, encoded, failed, epoch: None }, aac_track()))
     }
 
     /// Takes a frame and works on it; gives those that are ready, of the same epoch. Never waits.
     pub fn push(&mut self, frame: &Frame) -> Result<Vec<Frame>, PipelineError> {
         self.transcoder.push(frame)?;
-        self.ready(&frame.epoch)
+        self.epoch = Some(frame.epoch.clone());
+        self.ready()
     }
 
     /// No more comes: gives the frames that were still inside.
-    pub fn finish(&mut self, epoch: &Arc<Epoch>) -> Result<Vec<Frame>, PipelineError> {
+    pub fn finish(&mut self) -> Result<Vec<Frame>, PipelineError> {
         self.transcoder.finish();
-        self.ready(epoch)
+        self.ready()
     }
 
-    /// The frames that have become ready since the last call, for the epoch they came from.
-    fn ready(&mut self, epoch: &Arc<Epoch>) -> Result<Vec<Frame>, PipelineError> {
+    /// The frames that have become ready since the last call.
+    fn ready(&mut self) -> Result<Vec<Frame>, PipelineError> {
         if let Some(error) = self.failed.borrow().as_ref() {
             return Err(error.clone());
         }
         let mut ready = Vec::new();
+        let Some(epoch) = &self.epoch else { return Ok(ready) };
         while let Ok(encoded) = self.encoded.try_recv() {
             if let Encoded::Unit(Unit { kind, pts, keyframe, data }) = encoded {
                 ready.push(Frame { epoch: epoch.clone(), kind, pts, dts: pts, keyframe, data });

@@ -1,5 +1,5 @@
 //! The bridge from packets to frames (WHIP to HLS and restreams): depacketises video, turns VP8 into H.264
-//! and Opus into AAC.
+//! and, unless Opus is wanted as it is, Opus into AAC.
 //!
 //! Owns one disposable pipeline a track for each epoch of the packet lane. Packets reach GStreamer in
 //! order and with their times on the stream's timeline, so no jitter buffer and no clock is involved.
@@ -12,9 +12,8 @@ use super::encoded::{Encoded, QUEUE, VOAACENC_DELAY, collect};
 use super::encoder::{self, KeyframeClock, Progress};
 use super::feed::{Depacketizing, Feed, PICTURE_WAIT, SOUND_WAIT};
 use super::graph::{Graph, fail, failure};
-use super::units::{Av1Units, H264Units};
 use super::{PipelineError, Pipelines, caps};
-use crate::media::{Codec, Epoch, Frame, MediaKind, MediaTime, Output, PacketBatch, VideoTranscoding};
+use crate::media::{Codec, Epoch, Frame, MediaKind, MediaTime, OpusFrames, Output, PacketBatch, Transcoding};
 use crate::stream::{BridgeWriter, LayerInfo, Stream, Subscriber};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,7 +37,7 @@ const MAX_BACKLOG: Duration = Duration::from_secs(3);
 pub(super) async fn run(
     pipelines: &Pipelines,
     stream: &Arc<Stream>,
-    transcoding: VideoTranscoding,
+    transcoding: Transcoding,
     told: &Told,
 ) -> Result<(), PipelineError> {
     let mut packets = stream.subscribe::<PacketBatch>();
@@ -283,7 +282,7 @@ impl Session {
     fn begin(
         pipelines: &Pipelines,
         source: &Arc<Epoch>,
-        transcoding: VideoTranscoding,
+        transcoding: Transcoding,
         told: &Told,
     ) -> Result<Self, PipelineError> {
         let (sender, encoded) = mpsc::channel(QUEUE);
@@ -304,13 +303,7 @@ impl Session {
         };
         let video = |file| graph(file, MediaKind::Video, 0);
         let depacketizing = match source.tracks.codec(MediaKind::Video) {
-            Some(Codec::H264) => Some(Depacketizing::H264(H264Units::new(sender.clone()))),
-            Some(Codec::Vp9) => Some(Depacketizing::Graph(video("vp9-packets-to-frames.launch")?)),
-            Some(Codec::H265) => {
-                Some(Depacketizing::Gated { graph: video("h265-packets-to-frames.launch")?, open: false })
-            }
-            Some(Codec::Av1) => Some(Depacketizing::Av1(Av1Units::new(sender.clone()))),
-            Some(Codec::Vp8) => match transcoding.carriage(Codec::Vp8, Output::Hls) {
+            Some(Codec::Vp8) => match transcoding.video.carriage(Codec::Vp8, Output::Hls) {
                 Ok(_) => Some(Depacketizing::Transcoding {
                     graph: video(TRANSCODER)?,
                     keyframes: KeyframeClock::default(),
@@ -321,15 +314,23 @@ impl Session {
                     None
                 }
             },
-            Some(Codec::Opus | Codec::Aac | Codec::Mp3) | None => None,
+            Some(codec) => Depacketizing::unchanged(codec, video, &sender)?,
+            None => None,
         };
         let audio = match source.tracks.codec(MediaKind::Audio) {
             Some(Codec::Opus) => {
-                let delay = MediaTime::from_ticks(VOAACENC_DELAY, 48_000).as_nanos();
-                let graph = graph("opus-packets-to-frames.launch", MediaKind::Audio, delay)?;
-                // RFC 7587 §4.1: what is sent may be either, and is decoded as stereo.
-                graph.source().set_caps(Some(&caps::opus_in_stereo()));
-                Some(Depacketizing::Sound(graph))
+                let graph = |file, delay| {
+                    graph(file, MediaKind::Audio, MediaTime::from_ticks(delay, 48_000).as_nanos())
+                };
+                Some(match transcoding.opus {
+                    OpusFrames::Aac => {
+                        let graph = graph("opus-packets-to-frames.launch", VOAACENC_DELAY)?;
+                        // RFC 7587 §4.1: what is sent may be either, and is decoded as stereo.
+                        graph.source().set_caps(Some(&caps::opus_in_stereo()));
+                        Depacketizing::Sound(graph)
+                    }
+                    OpusFrames::Opus => Depacketizing::Graph(graph("opus-packets-to-opus-frames.launch", 0)?),
+                })
             }
             Some(codec) => {
                 warn!(%codec, "There is no bridge from packets to frames for this codec; the track is left out.");

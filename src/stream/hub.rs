@@ -257,6 +257,7 @@ impl HubShared {
         }
         stream.packets.forget();
         stream.compatible.forget();
+        stream.renditions.forget();
         stream.set_layers(Vec::new());
         self.tell(StreamEvent::PublisherLeft(stream.clone()));
         Some(publisher)

@@ -2,7 +2,7 @@
 
 use super::hub::HubShared;
 use super::life::{Dismissal, Notice};
-use super::{KeyframeWishes, LaneKind, LayerInfo, Media, Stream};
+use super::{KeyframeWishes, LaneKind, LayerInfo, Media, RenditionFrame, Stream};
 use crate::media::{Epoch, Tracks};
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -166,7 +166,7 @@ impl<T: Media> BridgeWriter<T> {
         }
         T::lane(&self.stream).write_if(item, || match T::LANE {
             // What the frame lane has, whoever fills it, this lane has.
-            LaneKind::Compatible => true,
+            LaneKind::Compatible | LaneKind::Renditions => true,
             LaneKind::Packets => !turn.is_held() && self.is_wanted(),
             LaneKind::Frames => !turn.is_held() && id > turn.floor.load(Acquire) && self.is_wanted(),
         });
@@ -183,8 +183,18 @@ impl<T: Media> BridgeWriter<T> {
     }
 }
 
+impl BridgeWriter<RenditionFrame> {
+    /// Says how many renditions there will be on this lane, until this is dropped.
+    pub fn promise(&self, count: u8) {
+        self.stream.promise_renditions(count);
+    }
+}
+
 impl<T: Media> Drop for BridgeWriter<T> {
     fn drop(&mut self) {
+        if T::LANE == LaneKind::Renditions {
+            self.stream.promise_renditions(0);
+        }
         // A lane that nobody fills must not give its old group of pictures to the next reader.
         let frames = T::LANE == LaneKind::Frames;
         if !frames || !self.stream.turn.is_held() {

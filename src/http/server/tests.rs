@@ -32,12 +32,7 @@ async fn run_with(
 ) -> Running {
     let (hub, _reaper) = Hub::new(Duration::ZERO);
     let pipelines = Pipelines::load(None).expect("GStreamer");
-    let settings = HlsSettings {
-        part_duration: Duration::from_millis(333),
-        segment_duration: Duration::from_secs(2),
-        window: 7,
-        always: false,
-    };
+    let settings = HlsSettings::default();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let webrtc = WebRtcSettings::new(any);
     let journal = Journal::new(std::time::SystemTime::now(), 100);

@@ -47,12 +47,7 @@ impl Site {
     fn with(rates: RateSettings) -> Self {
         let (hub, _reaper) = Hub::new(Duration::from_secs(60));
         let pipelines = Pipelines::load(None).expect("GStreamer");
-        let settings = HlsSettings {
-            part_duration: Duration::from_millis(333),
-            segment_duration: Duration::from_secs(2),
-            window: 7,
-            always: false,
-        };
+        let settings = HlsSettings::default();
         let listen = "127.0.0.1:0".parse().expect("an address");
         let webrtc = WebRtcSettings::new(listen);
         let journal = Journal::new(std::time::SystemTime::now(), 100);
