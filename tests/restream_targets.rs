@@ -79,6 +79,12 @@ async fn a_target_is_made_changed_paused_and_tried() {
     assert_eq!(steps(&trial).last().map(String::as_str), Some("tcp \"failed\""), "{trial}");
     assert_eq!(trial["error"]["class"], "refused", "{trial}");
 
+    // Media must not run in circles, whatever is allowed.
+    let circle = server.add_target("show", &server.rtmp_url("circle")).await;
+    let failing =
+        server.target_state("show", circle["id"].as_str().expect("an id"), "failing", seconds(10)).await;
+    assert_eq!(failing["lastError"]["class"], "notAllowed", "{failing}");
+
     // The sound went out with its own bitrate, the video as it came.
     let found = common::probe(file.to_str().expect("a path")).await;
     assert_eq!((found.video.as_deref(), found.audio.as_deref()), (Some("h264"), Some("aac")), "{found:?}");
@@ -211,7 +217,9 @@ async fn no_word_of_a_key_is_ever_shown() {
     for path in ["/", "/show", "/live", "/show/publish", "/metrics"] {
         shown.push(server.get(path).await.text().await.expect("text"));
     }
-    for path in ["/api/v1/streams", "/api/v1/streams/show", "/api/v1/info", "/api/v1/sessions", TARGETS] {
+    for path in
+        ["/metrics", "/api/v1/streams", "/api/v1/streams/show", "/api/v1/info", "/api/v1/sessions", TARGETS]
+    {
         shown.push(server.api("GET", path).send().await.expect("an answer").text().await.expect("text"));
     }
     drop(publisher);

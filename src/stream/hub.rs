@@ -42,6 +42,8 @@ pub(super) struct HubShared {
     registry: Mutex<Registry>,
     events: broadcast::Sender<StreamEvent>,
     graces: Graces,
+    /// Of streams that were declared with a grace of their own.
+    declared_graces: Mutex<BTreeMap<StreamName, Duration>>,
 }
 
 #[derive(Debug)]
@@ -63,6 +65,7 @@ impl Hub {
             }),
             events: broadcast::Sender::new(1024),
             graces: graces.into(),
+            declared_graces: Mutex::default(),
         });
         (Self { shared: shared.clone() }, Watcher::new(shared))
     }
@@ -80,7 +83,8 @@ impl Hub {
         }
         let is_new = known.is_none();
         let stream = known.unwrap_or_else(|| {
-            let grace = self.shared.graces.of(&name);
+            let declared = self.shared.declared_graces.lock().get(&name).copied();
+            let grace = declared.unwrap_or_else(|| self.shared.graces.of(&name));
             Arc::new(Stream::new(name.clone(), grace))
         });
         registry.streams.insert(name, stream.clone());
@@ -122,6 +126,16 @@ impl Hub {
         while before.is_some() && items() == before && Instant::now() < deadline {
             tokio::time::sleep(PATIENCE_STEP).await;
         }
+    }
+
+    /// How long the stream `name` waits for its publisher's return, from its next start on; `None`: as long as
+    /// the configuration says.
+    pub fn set_grace(&self, name: &StreamName, grace: Option<Duration>) {
+        let mut declared = self.shared.declared_graces.lock();
+        match grace {
+            Some(grace) => declared.insert(name.clone(), grace),
+            None => declared.remove(name),
+        };
     }
 
     /// A live stream, or one that waits for its publisher's return.
