@@ -1,6 +1,6 @@
 //! The registry of live streams.
 
-use super::life::{Graces, PublisherState, StreamState};
+use super::life::{Dismissal, Graces, Notice, PublisherState, StreamState};
 use super::publisher::{Publisher, Source};
 use super::statistics::Totals;
 use super::watcher::{Verdict, Watcher};
@@ -13,7 +13,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 /// Between two looks at a name that somebody waits for.
@@ -89,13 +88,14 @@ impl Hub {
             Arc::new(Stream::new(name.clone(), grace))
         });
         registry.streams.insert(name, stream.clone());
-        if self.shared.dismiss(&stream) {
+        if let Some(former) = self.shared.remove_publisher(&stream) {
+            former.notice.give(Dismissal::Superseded);
             info!(stream = %stream.name(), "The publisher was silent: another takes the name over.");
         }
         info!(stream = %stream.name(), source = source.kind.as_str(), "Publisher connected.");
-        let kicked = CancellationToken::new();
+        let notice = Notice::default();
         let mut life = stream.life.lock();
-        life.publisher = Some(PublisherState { source, since: SystemTime::now(), kicked: kicked.clone() });
+        life.publisher = Some(PublisherState { source, since: SystemTime::now(), notice: notice.clone() });
         life.heard = (stream.statistics().items(), Instant::now());
         life.enter(StreamState::Live);
         let generation = stream.turn.generation.fetch_add(1, Ordering::AcqRel) + 1;
@@ -104,7 +104,7 @@ impl Hub {
             lanes.generation = generation;
             lanes.native = Some(T::LANE);
         });
-        let publisher = Publisher::new(self.shared.clone(), stream.clone(), generation, kicked);
+        let publisher = Publisher::new(self.shared.clone(), stream.clone(), generation, notice);
         // Sent under the lock, so that events come in the order in which things happened.
         self.shared.tell(match is_new {
             true => StreamEvent::Started(stream),
@@ -171,7 +171,7 @@ impl Hub {
             streams
         };
         for stream in streams.into_values() {
-            stream.kick_publisher();
+            stream.dismiss_publisher(Dismissal::Closing);
             self.shared.end(&stream);
         }
     }
@@ -181,7 +181,9 @@ impl HubShared {
     /// The publisher of this generation ends its source.
     pub(super) fn publisher_left(&self, stream: &Arc<Stream>, generation: u64) {
         let _registry = self.registry.lock();
-        if stream.turn.generation.load(Ordering::Acquire) == generation && self.dismiss(stream) {
+        if stream.turn.generation.load(Ordering::Acquire) == generation
+            && self.remove_publisher(stream).is_some()
+        {
             info!(stream = %stream.name(), "Publisher left.");
         }
     }
@@ -244,10 +246,9 @@ impl HubShared {
         self.tell(StreamEvent::Stalled(stream.clone()));
     }
 
-    /// The present publisher goes, if there is one. Called under the lock.
-    fn dismiss(&self, stream: &Arc<Stream>) -> bool {
-        let Some(publisher) = stream.life.lock().publisher.take() else { return false };
-        publisher.kicked.cancel();
+    /// From now on the stream has no publisher; the one that it had, if any. Called under the lock.
+    fn remove_publisher(&self, stream: &Arc<Stream>) -> Option<PublisherState> {
+        let publisher = stream.life.lock().publisher.take()?;
         {
             let mut life = stream.life.lock();
             life.left = Instant::now();
@@ -273,7 +274,7 @@ impl HubShared {
         stream.renditions.forget();
         stream.set_layers(Vec::new());
         self.tell(StreamEvent::PublisherLeft(stream.clone()));
-        true
+        Some(publisher)
     }
 
     fn end(&self, stream: &Arc<Stream>) {
@@ -294,6 +295,7 @@ mod tests {
     use crate::media::{Codec, Frame, MediaKind, MediaTime, Tracks, VideoTrack};
     use crate::stream::SourceKind;
     use bytes::Bytes;
+    use tokio_util::sync::CancellationToken;
 
     fn name(text: &str) -> StreamName {
         text.parse().expect("a valid name")

@@ -20,7 +20,7 @@ use super::server::{Authorize, Visitor};
 use super::sessions::{Registration, RtmpSessions};
 use crate::admission::Place;
 use crate::media::StreamName;
-use crate::stream::Hub;
+use crate::stream::{Dismissal, Hub};
 use bytes::BytesMut;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -209,9 +209,10 @@ impl Session {
 
     /// Why the hub wants this publisher gone.
     fn dismissed(&self) -> SessionError {
-        match self.publishing.as_ref().is_some_and(Publishing::is_superseded) {
-            true => SessionError::Superseded,
-            false => SessionError::Ended,
+        match self.publishing.as_ref().and_then(Publishing::dismissal) {
+            Some(Dismissal::Superseded) => SessionError::Superseded,
+            Some(Dismissal::Closing) => SessionError::Closing,
+            Some(Dismissal::Kicked) | None => SessionError::Kicked,
         }
     }
 

@@ -16,7 +16,7 @@ use super::sources::{Destination, Sources};
 use super::telling::ARRIVALS_INTERVAL;
 use super::twcc::Arrivals;
 use crate::media::{SenderReport, StreamName};
-use crate::stream::{Hub, KeyframeWishes, PublishError, Source as PublisherSource, SourceKind};
+use crate::stream::{Dismissal, Hub, KeyframeWishes, PublishError, Source as PublisherSource, SourceKind};
 use crate::webrtc::path::Path;
 use crate::webrtc::session::{SessionError, SessionState};
 use crate::webrtc::socket::Outlet;
@@ -235,9 +235,12 @@ impl IngestSession {
         let Some(publication) = &mut self.publication else { return };
         publication.flush(now);
         if self.kicked.is_cancelled() {
-            let why = match publication.is_superseded() {
-                true => "another publisher has taken the name over, because this one was silent",
-                false => "the publisher was kicked",
+            let why = match publication.dismissal() {
+                Some(Dismissal::Superseded) => {
+                    "another publisher has taken the name over, because this one was silent"
+                }
+                Some(Dismissal::Closing) => "the server is going down",
+                Some(Dismissal::Kicked) | None => "the publisher was kicked",
             };
             self.end(now, why);
             return;
