@@ -19,6 +19,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rtmp", &["stream", "tls", "admission", "media"]),
     ("webrtc", &["pipeline", "stream", "admission", "media"]),
     ("store", &["media"]),
+    ("auth", &["store", "media"]),
+    ("declarations", &["store", "stream", "media"]),
     ("restream", &["store", "rtmp", "pipeline", "stream", "admission", "media"]),
     ("events", &["restream", "stream", "media"]),
     ("webhooks", &["events", "store", "admission", "media"]),
@@ -26,6 +28,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "http",
         &[
+            "auth",
+            "declarations",
             "metrics",
             "webhooks",
             "events",
@@ -42,7 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("telemetry", &[]),
-    ("config", &["check_hls", "telemetry", "media"]),
+    ("config", &["auth", "check_hls", "telemetry", "media"]),
     ("fuzzing", &["webrtc", "rtmp", "hls", "media"]),
     (
         "gateway",
@@ -50,6 +54,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "telemetry",
             "http",
+            "auth",
+            "declarations",
             "metrics",
             "webhooks",
             "events",

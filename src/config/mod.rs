@@ -45,6 +45,8 @@ pub struct Config {
     pub http_proxies_follow_rfc_7239: bool,
     /// Origins whose pages may use WHIP and WHEP; `None`: all.
     pub http_cors_origins: Option<Vec<String>>,
+    /// Names under which the API is served; `None`: any.
+    pub http_hosts: Option<Vec<String>>,
     /// Where RTMP publishers connect.
     pub rtmp_listen: SocketAddr,
     /// Where RTMPS publishers connect, if there is a certificate.
@@ -117,8 +119,10 @@ pub struct Config {
     pub webrtc_b_frames: BFrames,
     /// The API's bearer token; `None`: generated on first start.
     pub auth_admin_token: Option<Secret>,
-    /// The key that publishers show; `None`: generated on first start.
+    /// The key that publishers of whatever stream show; `None`: generated on first start.
     pub auth_publish_key: Option<Secret>,
+    /// `auth.publish_key = "off"`: there is none, each stream needs a key of its own.
+    pub auth_stream_keys_only: bool,
     /// Networks that restream targets may be in although they are not public.
     pub restream_egress_allow: Vec<IpNet>,
     /// Restream targets that one stream may have …
@@ -185,6 +189,7 @@ impl Config {
             http_trusted_proxies: Vec::new(),
             http_proxies_follow_rfc_7239: false,
             http_cors_origins: None,
+            http_hosts: None,
             rtmp_listen: SocketAddr::new(any, 1935),
             rtmp_tls_listen: SocketAddr::new(any, 1936),
             tls_certificate: None,
@@ -221,6 +226,7 @@ impl Config {
             webrtc_b_frames: BFrames::Transcode,
             auth_admin_token: None,
             auth_publish_key: None,
+            auth_stream_keys_only: false,
             restream_egress_allow: Vec::new(),
             restream_targets_per_stream: 400,
             restream_targets: 2000,

@@ -72,6 +72,13 @@ const DEFINITIONS: &[Definition] = &[
         expected: "\"*\" for all, or a list of origins such as [\"https://example.net\"] (in the environment: between commas)",
         set: |c, v| put(&mut c.http_cors_origins, v.origins()),
     },
+    Definition {
+        key: "http.hosts",
+        expected: "a list of names without ports, such as [\"live.example.net\", \"localhost\"] (in the environment: between commas)",
+        set: |c, v| {
+            put(&mut c.http_hosts, v.list().map(|hosts| Some(hosts).filter(|hosts| !hosts.is_empty())))
+        },
+    },
     Definition { key: "rtmp.listen", expected: ADDRESS, set: |c, v| put(&mut c.rtmp_listen, v.parse()) },
     Definition {
         key: "rtmp.tls_listen",
@@ -240,8 +247,14 @@ const DEFINITIONS: &[Definition] = &[
     },
     Definition {
         key: "auth.publish_key",
-        expected: SECRET,
-        set: |c, v| put(&mut c.auth_publish_key, v.secret().map(Some)),
+        expected: "8 to 256 letters, digits or characters of \"-._~\"; or \"off\": each stream needs a key of its own",
+        set: |c, v| {
+            c.auth_stream_keys_only = v.text() == Some("off");
+            match c.auth_stream_keys_only {
+                true => put(&mut c.auth_publish_key, Some(None)),
+                false => put(&mut c.auth_publish_key, v.secret().map(Some)),
+            }
+        },
     },
     Definition {
         key: "restream.egress_allow",

@@ -3,6 +3,7 @@
 //! A [`Gateway`] owns every task of the program. It can be started in-process, with port 0 for any free
 //! port, and ends by [`Gateway::shutdown`].
 
+mod about;
 mod banner;
 mod outputs;
 mod stream_key;
@@ -10,14 +11,16 @@ mod stream_key;
 pub use banner::Banner;
 
 use crate::admission::{EgressGuard, Exempt, KeyAttempts, Refusals};
+use crate::auth::{Access, Keyring, Publishing};
 use crate::config::{Config, Credentials, CredentialsError, HoldMode};
+use crate::declarations::Declarations;
 use crate::events::{Feed, Journal, Thresholds};
 use crate::hls::{Hls, HlsSettings};
 use crate::http::{
-    Access, ForwardedHeader, Http, HttpError, HttpSettings, IceServers, Origins, Proxies, RateSettings,
-    Rooms, TurnCredentials,
+    ForwardedHeader, Http, HttpError, HttpSettings, IceServers, Origins, Proxies, RateSettings, Rooms,
+    TurnCredentials,
 };
-use crate::media::{Ladders, Secret, Transcoding};
+use crate::media::{Ladders, Transcoding};
 use crate::metrics::{self, Metrics};
 use crate::pipeline::{self, HoldPicture, PipelineError, Pipelines, Slate, SlateError};
 use crate::restream::{RestreamSettings, Restreams};
@@ -74,6 +77,7 @@ pub struct Gateway {
 struct Tasks {
     rtmp: JoinHandle<()>,
     demo: Option<JoinHandle<()>>,
+    keyring: JoinHandle<()>,
     watcher: JoinHandle<()>,
     outputs: JoinHandle<()>,
     events: JoinHandle<()>,
@@ -120,13 +124,16 @@ pub struct Overdue;
 impl Gateway {
     /// Takes the ports and starts everything. On an error nothing is left running.
     pub async fn start(config: Config) -> Result<Self, GatewayError> {
+        let started = (SystemTime::now(), std::time::Instant::now());
         metrics::count_panics();
         tls::install_provider();
         let credentials = Credentials::load(&config)?;
         let store = Store::open(&config.state_dir).await?;
-        let publish_key = (!config.open).then(|| credentials.publish_key.clone());
+        let keyring = Keyring::load(store.clone()).await?;
+        let access = access(&config, &credentials, keyring.clone());
         let graces = Graces { default: config.stream_grace, by_name: config.stream_grace_for.clone() };
         let (hub, watcher) = Hub::new(graces);
+        let declarations = Declarations::load(store.clone(), hub.clone()).await?;
         let outputs = Outputs::subscribe(hub.clone());
         let journal = Journal::new(SystemTime::now(), config.events_kept);
         let thresholds = Thresholds::new(config.events_viewer_thresholds.iter().copied());
@@ -163,7 +170,7 @@ impl Gateway {
         let refusals = Refusals::default();
         let key_attempts = KeyAttempts::new(config.limits_key_attempts_per_minute, exempt.clone());
         let rates = rates(&config, Arc::new(key_attempts.counting(refusals.clone())), exempt, &refusals);
-        let rtmp = rtmp(&config, &hub, publish_key.clone(), &rates).await?;
+        let rtmp = rtmp(&config, &hub, access.clone(), &rates).await?;
         let webrtc = WebRtc::start(
             WebRtcSettings {
                 listen: config.webrtc_listen,
@@ -197,9 +204,10 @@ impl Gateway {
             restreams: restreams.clone(),
             journal: journal.clone(),
             webhooks: webhooks.clone(),
+            rtmp: rtmp.sessions(),
+            declarations,
             metrics: Metrics::new(sources, config.metrics_per_stream),
         };
-        let access = Access { admin_token: credentials.admin_token.clone(), publish_key };
         let settings = HttpSettings {
             listen: config.http_listen,
             connections_per_source: config.http_connections_per_source,
@@ -207,6 +215,8 @@ impl Gateway {
             rates,
             origins: config.http_cors_origins.clone().map_or(Origins::Any, Origins::Only),
             ice_servers: ice_servers(&config),
+            about: about::of(&config, started, rtmp.local_addr(), rtmp.tls_addr()),
+            hosts: config.http_hosts.clone(),
             open_metrics: config.metrics_open,
         };
         let http = match Http::bind(settings, rooms, access, closing.clone()).await {
@@ -232,6 +242,7 @@ impl Gateway {
         }
         let tasks = Tasks {
             watcher: tokio::spawn(watcher.run(sources.clone())),
+            keyring: tokio::spawn(keyring.run(http_cancel.clone())),
             outputs: tokio::spawn(outputs.run(
                 pipelines.clone(),
                 hls,
@@ -352,10 +363,24 @@ impl Gateway {
         // 5. Last, HTTP.
         tokio::time::sleep(LAST_FETCHES).await;
         self.http_cancel.cancel();
-        let in_time = within(overall, "HTTP connections", joined(tasks.http)).await && in_time;
+        let last = async {
+            joined(tasks.http).await;
+            joined(tasks.keyring).await;
+        };
+        let in_time = within(overall, "HTTP connections", last).await && in_time;
         info!(after = ?started.elapsed(), "Shut down.");
         if in_time { Ok(()) } else { Err(Overdue) }
     }
+}
+
+/// Who may publish and who may administer.
+fn access(config: &Config, credentials: &Credentials, keyring: Arc<Keyring>) -> Access {
+    let publishing = match &credentials.publish_key {
+        _ if config.open => Publishing::Open,
+        Some(key) => Publishing::Key(key.clone()),
+        None => Publishing::StreamKeys,
+    };
+    Access { admin_token: credentials.admin_token.clone(), publishing, keyring }
 }
 
 /// What fills the pauses of publishers.
@@ -371,7 +396,7 @@ async fn hold(config: &Config, pipelines: &Pipelines) -> Result<Option<HoldPictu
 async fn rtmp(
     config: &Config,
     hub: &Hub,
-    publish_key: Option<Secret>,
+    access: Access,
     rates: &RateSettings,
 ) -> Result<RtmpServer, GatewayError> {
     let limits = RtmpLimits {
@@ -382,7 +407,7 @@ async fn rtmp(
         exempt: rates.exempt.clone(),
         refusals: rates.refusals.clone(),
     };
-    let authorize = stream_key::authorize(publish_key, rates.key_attempts.clone());
+    let authorize = stream_key::authorize(access, rates.key_attempts.clone());
     let server = RtmpServer::bind(config.rtmp_listen, hub.clone(), authorize).await?.with_limits(limits);
     let (Some(certificate), Some(key)) = (&config.tls_certificate, &config.tls_private_key) else {
         return Ok(server);

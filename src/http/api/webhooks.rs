@@ -241,7 +241,7 @@ async fn one(
 /// What waits is sent to where it leads then.
 #[utoipa::path(
     patch, path = "/webhooks/{id}", tag = "Webhooks", operation_id = "changeWebhook",
-    params(WebhookParameter, ("If-Match" = Option<String>, Header, description = "The ETag of what is to change")),
+    params(WebhookParameter, IfMatch),
     request_body(content = Patched, content_type = "application/merge-patch+json", example = json!({"enabled": false})),
     responses((
         status = 200, description = "The webhook as it is now, with a secret that is new", body = WebhookView,
@@ -255,32 +255,27 @@ async fn change(
     request: Request<Body>,
 ) -> Result<impl IntoResponse, Problem> {
     let patch: Patched = merge_patch::read(request).await?;
-    let mut before = app.rooms.webhooks.get(&id)?;
-    if_match.allows(Some(&tag(&before)))?;
-    let mut url = None;
-    if patch.url != Member::Absent {
-        let mut text = String::new();
-        patch.url.apply_required(&mut text, "url")?;
-        url = Some(text);
-    }
-    let mut enabled = before.enabled;
-    patch.enabled.apply_required(&mut enabled, "enabled")?;
-    let names = |member| match member {
-        Member::Absent => None,
-        Member::Null => Some(Vec::new()),
-        Member::Value(names) => Some(names),
-    };
-    let secret = match patch.secret {
-        Member::Absent => None,
-        Member::Null => Some(None),
-        Member::Value(text) => Some(Some(text)),
-    };
+    if_match.allows(Some(&tag(&app.rooms.webhooks.get(&id)?)))?;
+    let secret = patch.secret.change();
     let is_new = secret.is_some();
-    let (events, streams) = (names(patch.events), names(patch.streams));
-    let change = WebhookChange { url, events, streams, secret, enabled: Some(enabled) };
-    before = app.rooms.webhooks.change(&id, change).await?;
-    let secret = is_new.then(|| before.secret.reveal());
-    Ok((tag(&before).header(), Json(WebhookView { secret, ..view(&app, &before) })))
+    let change = WebhookChange {
+        url: required(patch.url, "url")?,
+        events: patch.events.change().map(Option::unwrap_or_default),
+        streams: patch.streams.change().map(Option::unwrap_or_default),
+        secret,
+        enabled: required(patch.enabled, "enabled")?,
+    };
+    let webhook = app.rooms.webhooks.change(&id, change).await?;
+    let secret = is_new.then(|| webhook.secret.reveal());
+    Ok((tag(&webhook).header(), Json(WebhookView { secret, ..view(&app, &webhook) })))
+}
+
+/// The change of what can't be absent.
+fn required<T>(member: Member<T>, name: &str) -> Result<Option<T>, Problem> {
+    match member.change() {
+        Some(None) => Err(merge_patch::not_null(name)),
+        change => Ok(change.flatten()),
+    }
 }
 
 /// Removes a webhook

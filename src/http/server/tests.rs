@@ -1,6 +1,8 @@
 //! Limits of the accept loop, on real sockets and in real time (the slowest takes 10 s).
 
 use super::*;
+use crate::auth::{Keyring, Publishing};
+use crate::declarations::Declarations;
 use crate::events::Journal;
 use crate::hls::{Hls, HlsSettings};
 use crate::http::connection::{HEADER_BYTES, HEADER_COUNT};
@@ -54,11 +56,17 @@ async fn run_with(
         hls: Hls::new(settings, pipelines),
         webrtc,
         restreams,
+        rtmp: Arc::default(),
+        declarations: Declarations::load(Store::in_memory(), hub).await.expect("empty"),
         journal,
         webhooks,
         metrics: Metrics::new(sources, false),
     };
-    let access = Access { admin_token: Secret::new("admin-token"), publish_key: None };
+    let access = Access {
+        admin_token: Secret::new("admin-token"),
+        publishing: Publishing::Open,
+        keyring: Keyring::empty(),
+    };
     let trusted = proxies.iter().map(|network| network.parse().expect("a network"));
     let settings = HttpSettings {
         listen: any,
@@ -68,6 +76,8 @@ async fn run_with(
         origins: crate::http::Origins::Any,
         ice_servers: crate::http::IceServers::none(),
         open_metrics: false,
+        about: About::nothing(),
+        hosts: None,
     };
     let http = Http::bind(settings, rooms, access, CancellationToken::new()).await.expect("a port");
     let address = http.local_addr();
