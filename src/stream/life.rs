@@ -6,7 +6,6 @@
 use super::Source;
 use crate::media::{Epoch, StreamName};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};

@@ -255,7 +255,8 @@ async fn change(
     request: Request<Body>,
 ) -> Result<impl IntoResponse, Problem> {
     let patch: Patched = merge_patch::read(request).await?;
-    if_match.allows(Some(&tag(&app.rooms.webhooks.get(&id)?)))?;
+    let present = app.rooms.webhooks.get(&id)?;
+    if_match.allows(Some(&tag(&present)))?;
     let secret = patch.secret.change();
     let is_new = secret.is_some();
     let change = WebhookChange {

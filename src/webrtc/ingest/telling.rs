@@ -64,8 +64,8 @@ impl IngestSession {
             let interval = source.write_report(now, &mut self.outgoing);
             (expected, lost) = (expected + interval.expected, lost + interval.lost);
         }
-        if expected > 0 {
-            self.traffic.set_lost(u8::try_from(256 * lost / expected).unwrap_or(u8::MAX));
+        if let Some(share) = (256 * lost).checked_div(expected) {
+            self.traffic.set_lost(u8::try_from(share).unwrap_or(u8::MAX));
         }
         feedback::description(&mut self.outgoing);
         let estimate = self.bandwidth.as_mut().and_then(|all| all.estimate(now, expected, lost));
