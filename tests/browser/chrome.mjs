@@ -18,6 +18,7 @@ const repository = path.join(here, "..", "..");
 /** What is not one of the test pages. */
 const others = {
   "/hls.mjs": path.join(repository, "node_modules", "hls.js", "dist", "hls.mjs"),
+  "/shaka.js": path.join(repository, "node_modules", "shaka-player", "dist", "shaka-player.compiled.js"),
   "/steering.js": path.join(repository, "static", "js", "steering.js"),
 };
 const types = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".mjs": "text/javascript" };
@@ -37,7 +38,7 @@ export function onCommand(handle) {
   lines.on("close", () => handle("stop"));
 }
 
-/** Serves `pages/`, hls.js and the watch page's steering on a free port of 127.0.0.1. */
+/** Serves `pages/`, hls.js, shaka-player and the watch page's steering on a free port of 127.0.0.1. */
 async function servePages() {
   const server = createServer(async (request, response) => {
     const name = new URL(request.url, "http://localhost").pathname;
