@@ -47,7 +47,7 @@ const SMALL: &[&str] = &[
     "2",
 ];
 /// `hls.part_duration`'s default: how far the latency of a player may move.
-const PART: f64 = 0.333;
+const PART: f64 = 0.25;
 
 #[tokio::test]
 async fn players_follow_a_live_stream_through_a_pause_and_a_change_of_codec() {
