@@ -14,6 +14,7 @@ use tidegate::restream::TargetStateKind::{Failing, Live, Retrying, Waiting};
 use tidegate::rtmp::{Dialer, FailureClass, Resolver, TlsRoots};
 use tidegate::stream::{Hub, Publisher, Source as Origin, SourceKind};
 use tokio::time::{Instant, interval, timeout};
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test(start_paused = true)]
 async fn rel04_ten_minutes_down_and_live_from_a_keyframe_half_a_minute_after() {
@@ -75,6 +76,18 @@ async fn rel04_rel05_whatever_targets_do_nobody_else_loses_a_frame() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let restreams = restreams(&gateway.hub, dialer(TlsRoots::only([])));
     let (mut ffmpeg, mut bystander) = gateway.show("show").await;
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let reading = tokio::spawn(async move {
+        let mut last = None;
+        while let Some(Some(frame)) = stopped.run_until_cancelled(bystander.recv()).await {
+            if frame.kind == MediaKind::Video {
+                assert!(last.is_none_or(|last| frame.dts.since(last) < Duration::from_millis(100)), "a gap");
+                last = Some(frame.dts);
+            }
+        }
+        bystander.lost()
+    });
     let add = async |address: SocketAddr, key: &str| {
         let url = format!("rtmp://{address}/live/{key}");
         restreams.add(show(), target(&url)).await.expect("added").id
@@ -126,14 +139,8 @@ async fn rel04_rel05_whatever_targets_do_nobody_else_loses_a_frame() {
         assert_eq!((view.dropped_frames, view.reconnects), (0, 0), "{view:?}");
         assert!(view.last_error.is_none(), "{view:?}");
     }
-    let mut last = None;
-    while let Some(frame) = bystander.try_recv() {
-        if frame.kind == MediaKind::Video {
-            assert!(last.is_none_or(|last| frame.dts.since(last) < Duration::from_millis(100)), "a gap");
-            last = Some(frame.dts);
-        }
-    }
-    assert_eq!(bystander.lost(), 0);
+    stop.cancel();
+    assert_eq!(timeout(seconds(5), reading).await.expect("it ends").expect("no gap"), 0, "frames lost");
     assert!(resets.connections() >= 2 && garbage.connections() >= 1);
     ffmpeg.kill().await.expect("killed");
     reaches(&restreams, &steady, 10, Waiting).await;

@@ -273,6 +273,7 @@ fn second_start(state: &std::path::Path) -> String {
         ])
         .arg("--state-dir")
         .arg(state)
+        .env_remove("TIDEGATE_BIN") // ours, not a setting of the program
         .output()
         .expect("it starts");
     assert_eq!(output.status.code(), Some(1));
