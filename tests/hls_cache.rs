@@ -75,13 +75,13 @@ async fn two_hundred_players_behind_a_cache_cost_the_server_one_request_a_part()
     }
     let asked = cache.asked();
     let named = |part: &'static str| asked.iter().filter(move |(uri, _)| uri.contains(part));
-    let (parts, reloads) = (named("_p"), named("_HLS_"));
+    let (parts, reloads) = (named(".m4s"), named("_HLS_"));
     for (uri, (players, upstream)) in parts.chain(reloads) {
         assert_eq!(*upstream, 1, "{uri}, which {players} asked for");
     }
-    let of_players: usize = named("_p").map(|(_, (players, _))| players).sum();
+    let of_players: usize = named(".m4s").map(|(_, (players, _))| players).sum();
     assert_eq!(of_players, PLAYERS * PARTS);
-    assert!(named("_p").count() < 10 * PARTS, "they asked for the same parts: {}", named("_p").count());
+    assert!(named(".m4s").count() < 10 * PARTS, "they asked for the same parts: {}", named(".m4s").count());
     // Without directives a playlist is asked for again when it is a second old.
     for uri in ["/show/index.m3u8", "/show/video.m3u8"] {
         let (players, upstream) = asked[uri];

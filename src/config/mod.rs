@@ -18,7 +18,7 @@ pub use command::Command;
 pub use credentials::{Credentials, CredentialsError};
 pub use error::ConfigError;
 
-use crate::media::{BFrames, IceServer, Secret, StreamName, VideoTranscoding};
+use crate::media::{BFrames, IceServer, Ladder, OpusFrames, Secret, StreamName, VideoTranscoding};
 use flags::Flags;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use settings::Setting;
@@ -45,6 +45,8 @@ pub struct Config {
     pub http_proxies_follow_rfc_7239: bool,
     /// Origins whose pages may use WHIP and WHEP; `None`: all.
     pub http_cors_origins: Option<Vec<String>>,
+    /// Names under which the API is served; `None`: any.
+    pub http_hosts: Option<Vec<String>>,
     /// Where RTMP publishers connect.
     pub rtmp_listen: SocketAddr,
     /// Where RTMPS publishers connect, if there is a certificate.
@@ -103,16 +105,24 @@ pub struct Config {
     pub hls_window: usize,
     /// `hls.always`: segment streams that nobody asks for.
     pub hls_always: bool,
+    /// What Opus becomes in HLS.
+    pub hls_audio: OpusFrames,
     /// Whether video is transcoded for outputs that can't take it as it is.
     pub transcode_video: VideoTranscoding,
     /// Bits a second of sound that is encoded as AAC.
     pub transcode_audio_bitrate: u32,
+    /// The lower renditions that are encoded of streams.
+    pub transcode_ladder: Ladder,
+    /// Those of single streams.
+    pub transcode_ladder_for: BTreeMap<StreamName, Ladder>,
     /// What is done with B-frames for WebRTC viewers.
     pub webrtc_b_frames: BFrames,
     /// The API's bearer token; `None`: generated on first start.
     pub auth_admin_token: Option<Secret>,
-    /// The key that publishers show; `None`: generated on first start.
+    /// The key that publishers of whatever stream show; `None`: generated on first start.
     pub auth_publish_key: Option<Secret>,
+    /// `auth.publish_key = "off"`: there is none, each stream needs a key of its own.
+    pub auth_stream_keys_only: bool,
     /// Networks that restream targets may be in although they are not public.
     pub restream_egress_allow: Vec<IpNet>,
     /// Restream targets that one stream may have …
@@ -125,6 +135,14 @@ pub struct Config {
     pub events_kept: usize,
     /// Numbers of viewers of one stream that events tell of.
     pub events_viewer_thresholds: Vec<usize>,
+    /// Networks that webhooks may be in although they are not public.
+    pub webhooks_egress_allow: Vec<IpNet>,
+    /// Attempts before a delivery is given up.
+    pub webhooks_tries: u32,
+    /// From the first failure to the second attempt; it doubles with each failure.
+    pub webhooks_first_retry: Duration,
+    /// For one attempt.
+    pub webhooks_timeout: Duration,
     /// `metrics.open`: `/metrics` needs no token.
     pub metrics_open: bool,
     /// `metrics.per_stream`: series of single streams.
@@ -171,6 +189,7 @@ impl Config {
             http_trusted_proxies: Vec::new(),
             http_proxies_follow_rfc_7239: false,
             http_cors_origins: None,
+            http_hosts: None,
             rtmp_listen: SocketAddr::new(any, 1935),
             rtmp_tls_listen: SocketAddr::new(any, 1936),
             tls_certificate: None,
@@ -199,17 +218,25 @@ impl Config {
             hls_segment_duration: Duration::from_secs(2),
             hls_window: 7,
             hls_always: false,
+            hls_audio: OpusFrames::Aac,
             transcode_video: VideoTranscoding::OnDemand,
             transcode_audio_bitrate: 128_000,
+            transcode_ladder: Ladder::default(),
+            transcode_ladder_for: BTreeMap::new(),
             webrtc_b_frames: BFrames::Transcode,
             auth_admin_token: None,
             auth_publish_key: None,
+            auth_stream_keys_only: false,
             restream_egress_allow: Vec::new(),
             restream_targets_per_stream: 400,
             restream_targets: 2000,
             restream_extra_roots: None,
             events_kept: 10_000,
             events_viewer_thresholds: vec![1, 10, 100, 1_000, 10_000],
+            webhooks_egress_allow: Vec::new(),
+            webhooks_tries: 10,
+            webhooks_first_retry: Duration::from_secs(7),
+            webhooks_timeout: Duration::from_secs(10),
             metrics_open: false,
             metrics_per_stream: false,
             stream_grace: Duration::from_secs(60),

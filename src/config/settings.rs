@@ -1,7 +1,7 @@
 //! The table of settings: each key, what fits, and where it goes.
 
 use super::{Config, ConfigError, HoldMode};
-use crate::media::{Secret, StreamName};
+use crate::media::{Ladder, Secret, StreamName};
 use crate::telemetry;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -71,6 +71,13 @@ const DEFINITIONS: &[Definition] = &[
         key: "http.cors_origins",
         expected: "\"*\" for all, or a list of origins such as [\"https://example.net\"] (in the environment: between commas)",
         set: |c, v| put(&mut c.http_cors_origins, v.origins()),
+    },
+    Definition {
+        key: "http.hosts",
+        expected: "a list of names without ports, such as [\"live.example.net\", \"localhost\"] (in the environment: between commas)",
+        set: |c, v| {
+            put(&mut c.http_hosts, v.list().map(|hosts| Some(hosts).filter(|hosts| !hosts.is_empty())))
+        },
     },
     Definition { key: "rtmp.listen", expected: ADDRESS, set: |c, v| put(&mut c.rtmp_listen, v.parse()) },
     Definition {
@@ -204,6 +211,11 @@ const DEFINITIONS: &[Definition] = &[
     },
     Definition { key: "hls.always", expected: SWITCH, set: |c, v| put(&mut c.hls_always, v.parse()) },
     Definition {
+        key: "hls.audio",
+        expected: "\"aac\" or \"opus\"",
+        set: |c, v| put(&mut c.hls_audio, v.parse()),
+    },
+    Definition {
         key: "transcode.video",
         expected: "\"off\" or \"on-demand\"",
         set: |c, v| put(&mut c.transcode_video, v.parse()),
@@ -212,6 +224,16 @@ const DEFINITIONS: &[Definition] = &[
         key: "transcode.audio_bitrate",
         expected: "bits a second from \"16k\" to \"320k\", such as \"128k\"",
         set: |c, v| put(&mut c.transcode_audio_bitrate, v.bitrate(16_000, 320_000)),
+    },
+    Definition {
+        key: "transcode.ladder",
+        expected: "a list of up to eight rungs from \"144p\" to \"2160p\" and \"audio\", such as [\"720p\", \"480p\", \"audio\"] (in the environment: between commas)",
+        set: |c, v| put(&mut c.transcode_ladder, v.ladder()),
+    },
+    Definition {
+        key: "transcode.ladder_for",
+        expected: "a list of stream names with rungs each, such as [\"show=720p+480p+audio\", \"door=off\"] (in the environment: between commas)",
+        set: |c, v| put(&mut c.transcode_ladder_for, v.by_stream(Value::parse)),
     },
     Definition {
         key: "webrtc.b_frames",
@@ -225,8 +247,14 @@ const DEFINITIONS: &[Definition] = &[
     },
     Definition {
         key: "auth.publish_key",
-        expected: SECRET,
-        set: |c, v| put(&mut c.auth_publish_key, v.secret().map(Some)),
+        expected: "8 to 256 letters, digits or characters of \"-._~\"; or \"off\": each stream needs a key of its own",
+        set: |c, v| {
+            c.auth_stream_keys_only = v.text() == Some("off");
+            match c.auth_stream_keys_only {
+                true => put(&mut c.auth_publish_key, Some(None)),
+                false => put(&mut c.auth_publish_key, v.secret().map(Some)),
+            }
+        },
     },
     Definition {
         key: "restream.egress_allow",
@@ -260,6 +288,26 @@ const DEFINITIONS: &[Definition] = &[
             let fits = |numbers: &Vec<usize>| numbers.len() <= 32 && !numbers.contains(&0);
             put(&mut c.events_viewer_thresholds, v.list().filter(fits))
         },
+    },
+    Definition {
+        key: "webhooks.egress_allow",
+        expected: "a list of networks, such as [\"10.0.0.0/8\"] (in the environment: between commas)",
+        set: |c, v| put(&mut c.webhooks_egress_allow, v.list()),
+    },
+    Definition {
+        key: "webhooks.tries",
+        expected: "a number from 1 to 100",
+        set: |c, v| put(&mut c.webhooks_tries, v.parse().filter(|n| (1..=100).contains(n))),
+    },
+    Definition {
+        key: "webhooks.first_retry",
+        expected: "a duration from 10ms to 10m, such as \"7s\"",
+        set: |c, v| put(&mut c.webhooks_first_retry, v.duration(10, 600_000)),
+    },
+    Definition {
+        key: "webhooks.timeout",
+        expected: "a duration from 100ms to 60s, such as \"10s\"",
+        set: |c, v| put(&mut c.webhooks_timeout, v.duration(100, 60_000)),
     },
     Definition { key: "metrics.open", expected: SWITCH, set: |c, v| put(&mut c.metrics_open, v.parse()) },
     Definition {
@@ -407,6 +455,12 @@ impl Value {
             Some((name.trim().parse().ok()?, parse(&Self::One(value.to_owned()))?))
         };
         items.iter().map(pair).collect()
+    }
+
+    /// Rungs as a list; none if it is empty.
+    fn ladder(&self) -> Option<Ladder> {
+        let rungs: Vec<String> = self.list()?;
+        Ladder::new(rungs.iter().map(String::as_str)).ok()
     }
 
     /// From `least` to `most` bits a second, both included; `k` stands for a thousand.

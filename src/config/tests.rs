@@ -93,6 +93,9 @@ fn every_key_is_read_from_the_file() {
         part_duration = "200ms"
         segment_duration = "1s"
         window = 10
+        [transcode]
+        ladder = ["480p", "720p", "audio"]
+        ladder_for = ["show=360p+audio", "door = off"]
         [auth]
         admin_token = "admin-admin"
         publish_key = "publish-publish"
@@ -119,6 +122,11 @@ fn every_key_is_read_from_the_file() {
     let graces: Vec<_> =
         config.stream_grace_for.iter().map(|(name, grace)| (name.as_str(), *grace)).collect();
     assert_eq!(graces, [("door", Duration::ZERO), ("show", Duration::from_secs(300))]);
+    assert_eq!(config.transcode_ladder, "720p+480p+audio".parse().expect("a ladder"));
+    let ladders: Vec<_> =
+        config.transcode_ladder_for.iter().map(|(name, ladder)| (name.as_str(), ladder.clone())).collect();
+    let ladder = |text: &str| text.parse().expect("a ladder");
+    assert_eq!(ladders, [("door", ladder("off")), ("show", ladder("360p+audio"))]);
     assert!(config.open && config.demo);
     assert!(config.auth_admin_token.expect("set").matches("admin-admin"));
     assert_eq!(config.pipelines_dir, Some(PathBuf::from("/p")));

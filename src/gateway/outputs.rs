@@ -1,7 +1,7 @@
 //! What each stream gets when it comes to life: its bridges, its hold and its HLS.
 
 use crate::hls::Hls;
-use crate::media::Transcoding;
+use crate::media::{Ladders, Transcoding};
 use crate::pipeline::{self, HoldPicture, Pipelines};
 use crate::stream::{Hub, Stream, StreamEvent};
 use std::sync::Arc;
@@ -31,6 +31,7 @@ impl Outputs {
         pipelines: Arc<Pipelines>,
         hls: Arc<Hls>,
         transcoding: Transcoding,
+        ladders: Ladders,
         hold: Option<HoldPicture>,
         cancel: CancellationToken,
     ) {
@@ -54,7 +55,9 @@ impl Outputs {
                     tasks.spawn(pipeline::run_holds(pipelines, stream.clone(), picture, cancel));
                 }
                 let (pipelines, cancel_bridges) = (pipelines.clone(), cancel.child_token());
-                tasks.spawn(pipeline::run_bridges(pipelines, stream.clone(), transcoding, cancel_bridges));
+                let ladder = ladders.of(stream.name()).clone();
+                let bridged = stream.clone();
+                tasks.spawn(pipeline::run_bridges(pipelines, bridged, transcoding, ladder, cancel_bridges));
                 tasks.spawn(hls.clone().run(stream, cancel.child_token()));
             }
         }

@@ -1,5 +1,6 @@
 //! What the `CODECS` attribute calls a track (RFC 6381 and what each codec's binding adds to it). Pure.
 
+use crate::media::aac::AudioSpecificConfig;
 use crate::media::{AudioTrack, Codec, VideoTrack};
 
 /// From the decoder configuration record; `None` if that is cut short or the codec has no such name.
@@ -51,12 +52,27 @@ fn h265(record: &[u8]) -> Option<String> {
     Some(name)
 }
 
+/// `VIDEO-RANGE` (RFC 8216bis §4.4.6.2), where the decoder configuration record tells it: what has eight bits is
+/// SDR, and of VP9 the transfer characteristics (ISO/IEC 23091-2) are known.
+pub(super) fn video_range(track: &VideoTrack) -> Option<&'static str> {
+    match (track.codec, &track.codec_data[..]) {
+        // Baseline, Main, Extended and High have eight bits.
+        (Codec::H264, [_, 66 | 77 | 88 | 100, ..]) => Some("SDR"),
+        (Codec::H265, [_, profile, ..]) if profile & 0x1f == 1 => Some("SDR"),
+        (Codec::Av1, [_, _, format, ..]) if format & 0x40 == 0 => Some("SDR"),
+        (Codec::Vp9, [_, _, _, _, 16, ..]) => Some("PQ"),
+        (Codec::Vp9, [_, _, _, _, 18, ..]) => Some("HLG"),
+        (Codec::Vp9, [_, _, format, ..]) if format >> 4 == 8 => Some("SDR"),
+        _ => None,
+    }
+}
+
 /// RFC 6381 §3.3: `mp4a.40.` and the audio object type from the AudioSpecificConfig.
 pub(super) fn audio_codec(track: &AudioTrack) -> Option<String> {
     match track.codec {
+        Codec::Aac if is_high_efficiency(track) => return Some("mp4a.40.5".to_owned()),
         Codec::Aac => {}
-        // Encoded again as AAC LC.
-        Codec::Opus | Codec::Mp3 => return Some("mp4a.40.2".to_owned()),
+        Codec::Opus => return Some("opus".to_owned()), // Opus in ISOBMFF §4.3.1, as browsers spell it
         _ => return None,
     }
     let object_type = match track.codec_data.as_ref() {
@@ -66,6 +82,13 @@ pub(super) fn audio_codec(track: &AudioTrack) -> Option<String> {
         [] => 2,
     };
     Some(format!("mp4a.40.{object_type}"))
+}
+
+/// Spectral band replication that is signalled behind the configuration of the core.
+fn is_high_efficiency(track: &AudioTrack) -> bool {
+    let config = AudioSpecificConfig::parse(&track.codec_data);
+    let explicit = track.codec_data.first().is_some_and(|first| first >> 3 != 2);
+    !explicit && config.is_ok_and(|config| config.object_type == 2 && config.frame_samples > 1024)
 }
 
 #[cfg(test)]
@@ -95,6 +118,51 @@ mod tests {
         assert_eq!(name(Codec::Av1, &[0x81, 0x04, 0x0c, 0]).as_deref(), Some("av01.0.04M.08"));
         assert_eq!(name(Codec::Av1, &[0x81, 0x0d, 0xcc, 0]).as_deref(), Some("av01.0.13H.10"));
         assert_eq!(name(Codec::H264, &[1, 0x64, 0, 0x1f, 0xff]).as_deref(), Some("avc1.64001F"));
+    }
+
+    #[test]
+    fn sound_is_named_by_its_object_type() {
+        let name = |codec, record: &'static [u8]| {
+            audio_codec(&AudioTrack {
+                codec,
+                sample_rate: 48_000,
+                channels: 2,
+                codec_data: Bytes::from_static(record),
+                fmtp: String::new(),
+            })
+        };
+        for (record, named) in [
+            (&[0x11, 0x90][..], "mp4a.40.2"),
+            (&[0x2b, 0x92, 0x08, 0x00], "mp4a.40.5"), // SBR in front of the core …
+            (&[0x13, 0x90, 0x56, 0xe5, 0x98], "mp4a.40.5"), // … and behind it
+            (&[0xeb, 0x8a, 0x08, 0x00], "mp4a.40.29"),
+        ] {
+            assert_eq!(name(Codec::Aac, record).as_deref(), Some(named), "{record:x?}");
+        }
+        assert_eq!(name(Codec::Opus, &[]).as_deref(), Some("opus"));
+        assert_eq!(name(Codec::Mp3, &[]), None, "it becomes AAC");
+    }
+
+    #[test]
+    fn the_range_is_said_where_it_is_known() {
+        let range = |codec, record: &[u8]| {
+            video_range(&VideoTrack {
+                codec,
+                resolution: None,
+                frame_rate: None,
+                codec_data: Bytes::copy_from_slice(record),
+                fmtp: String::new(),
+                reordered: false,
+            })
+        };
+        assert_eq!(range(Codec::H264, &[1, 100, 0, 31]), Some("SDR"));
+        assert_eq!(range(Codec::H264, &[1, 110, 0, 31]), None);
+        assert_eq!(range(Codec::H265, &[1, 0x22]), None);
+        assert_eq!(range(Codec::Vp9, &[2, 10, 0xa2, 9, 16, 9]), Some("PQ"));
+        assert_eq!(range(Codec::Vp9, &[2, 10, 0xa2, 9, 18, 9]), Some("HLG"));
+        assert_eq!(range(Codec::Vp9, &[0, 31, 0x82, 1, 1, 1]), Some("SDR"));
+        assert_eq!(range(Codec::Av1, &[0x81, 4, 0x0c]), Some("SDR"));
+        assert_eq!(range(Codec::Av1, &[0x81, 4, 0x4c]), None);
     }
 
     #[test]

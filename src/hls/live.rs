@@ -5,7 +5,7 @@
 
 use super::directives::Directives;
 use super::limits::Limits;
-use super::names::{File, Piece};
+use super::names::{File, Piece, RenditionName};
 use super::snapshot::Snapshot;
 use super::text::Text;
 use super::viewers::Viewers;
@@ -60,10 +60,8 @@ pub(super) struct Numbers {
 pub(super) struct Programme {
     /// The multivariant playlist, once each rendition has a segment.
     pub multivariant: Option<Text>,
-    /// The video rendition and the token in its media names.
-    pub video: Option<RenditionView>,
-    /// The audio rendition.
-    pub audio: Option<RenditionView>,
+    /// All renditions that have been in it.
+    pub renditions: Vec<RenditionView>,
     /// The stream is over.
     pub ended: bool,
 }
@@ -71,6 +69,8 @@ pub(super) struct Programme {
 /// The read side of a rendition.
 #[derive(Clone, Debug)]
 pub(super) struct RenditionView {
+    /// Which one it is.
+    pub name: RenditionName,
     /// The token in its media names.
     pub run: Arc<str>,
     /// Its states.
@@ -167,18 +167,18 @@ impl Live {
                 let text = programme.multivariant.as_ref().ok_or_else(unknown)?;
                 Ok(playlist(text, gzip, Duration::from_secs(1)))
             }
-            File::Playlist(kind) => {
+            File::Playlist(rendition) => {
                 let directives = Directives::parse(query)?;
-                let view = self.playable().await?.view(kind).cloned().ok_or_else(unknown)?;
+                let view = self.playable().await?.view(rendition).cloned().ok_or_else(unknown)?;
                 self.serve_playlist(view, directives, gzip).await
             }
-            File::Media(kind, run, piece) => {
-                let view = self.programme.borrow().view(kind).cloned();
+            File::Media(rendition, run, piece) => {
+                let view = self.programme.borrow().view(rendition).cloned();
                 let mut view = view.filter(|view| &*view.run == run).ok_or_else(unknown)?;
                 let Some(body) = self.media(&mut view, piece).await? else {
                     return Err(self.missing(request.file, &view.states.borrow(), piece));
                 };
-                let content_type = match kind {
+                let content_type = match rendition.kind() {
                     MediaKind::Video => "video/mp4",
                     MediaKind::Audio => "audio/mp4",
                 };
@@ -263,11 +263,8 @@ async fn joinable(view: &mut RenditionView) -> Arc<Snapshot> {
 }
 
 impl Programme {
-    fn view(&self, kind: MediaKind) -> Option<&RenditionView> {
-        match kind {
-            MediaKind::Video => self.video.as_ref(),
-            MediaKind::Audio => self.audio.as_ref(),
-        }
+    fn view(&self, name: RenditionName) -> Option<&RenditionView> {
+        self.renditions.iter().find(|view| view.name == name)
     }
 }
 

@@ -46,11 +46,15 @@ pub(crate) mod fuzzing;
 mod groups;
 mod limits;
 mod live;
+mod lower;
+#[cfg(test)]
+mod lower_tests;
 #[cfg(test)]
 mod media_tests;
 mod multivariant;
 mod names;
 mod output;
+mod packager;
 mod pictures;
 mod playlist;
 mod rendition;
@@ -58,10 +62,11 @@ mod segment;
 mod segmenter;
 mod snapshot;
 mod text;
+mod track;
 mod viewers;
 mod window;
 
-use crate::media::StreamName;
+use crate::media::{Ladders, OpusFrames, StreamName};
 use crate::pipeline::Pipelines;
 use crate::stream::Stream;
 use bytes::Bytes;
@@ -95,6 +100,10 @@ pub struct HlsSettings {
     /// from the first request for a playlist, which is held for the first part, until nobody has asked
     /// for 30 s.
     pub always: bool,
+    /// Of which streams the sound alone is a variant too.
+    pub ladders: Ladders,
+    /// What Opus becomes.
+    pub opus: OpusFrames,
 }
 
 impl Default for HlsSettings {
@@ -104,6 +113,8 @@ impl Default for HlsSettings {
             segment_duration: Duration::from_secs(2),
             window: 7,
             always: false,
+            ladders: Ladders::default(),
+            opus: OpusFrames::Aac,
         }
     }
 }

@@ -3,9 +3,24 @@
 //! A media name says the rendition, a token of this run of the stream, and a number that is never used
 //! twice in the run: what is served under a name never changes. Parts are numbered through, so that the
 //! name of the next part is known before anybody knows which segment it will belong to.
+//!
+//! The best video rendition is `video`, as if there were no other; the others are `video-2`, `video-3` and so
+//! on, the next best first. The sound, which all of them share, is `audio`.
 
 use crate::media::MediaKind;
 use std::fmt;
+
+/// Video renditions beside the best one that a stream may have.
+pub(super) const MOST_LOWER: u8 = 15;
+
+/// A rendition of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum RenditionName {
+    /// Pictures: 0 is the best, the higher the number the lower the quality.
+    Video(u8),
+    /// The sound.
+    Audio,
+}
 
 /// A file a player can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,9 +28,9 @@ pub(super) enum File<'a> {
     /// The multivariant playlist.
     Multivariant,
     /// The media playlist of a rendition.
-    Playlist(MediaKind),
+    Playlist(RenditionName),
     /// Media: of which rendition, of which run, and what.
-    Media(MediaKind, &'a str, Piece),
+    Media(RenditionName, &'a str, Piece),
 }
 
 /// A piece of media of a rendition.
@@ -29,21 +44,65 @@ pub(super) enum Piece {
     Part(u64),
 }
 
+impl RenditionName {
+    /// The best video rendition, and the only one of most streams.
+    pub const VIDEO: Self = Self::Video(0);
+
+    /// The name of the first rendition of `kind`.
+    pub fn of(kind: MediaKind) -> Self {
+        match kind {
+            MediaKind::Video => Self::VIDEO,
+            MediaKind::Audio => Self::Audio,
+        }
+    }
+
+    /// What it consists of.
+    pub fn kind(self) -> MediaKind {
+        match self {
+            Self::Video(_) => MediaKind::Video,
+            Self::Audio => MediaKind::Audio,
+        }
+    }
+
+    /// Whether it is a video rendition beside the best one.
+    pub fn is_lower(self) -> bool {
+        matches!(self, Self::Video(1..))
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "video" => Some(Self::VIDEO),
+            "audio" => Some(Self::Audio),
+            _ => {
+                let place = number_of(name.strip_prefix("video-")?)?;
+                let number = u8::try_from(place.checked_sub(1)?).ok()?;
+                (1..=MOST_LOWER).contains(&number).then_some(Self::Video(number))
+            }
+        }
+    }
+}
+
+impl fmt::Display for RenditionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Video(0) => f.write_str("video"),
+            Self::Video(number) => write!(f, "video-{}", u16::from(*number) + 1),
+            Self::Audio => f.write_str("audio"),
+        }
+    }
+}
+
 impl<'a> File<'a> {
     /// Reads a file name; `None` if nothing of ours is called so.
     pub fn parse(name: &'a str) -> Option<Self> {
-        match name {
-            "index.m3u8" => return Some(Self::Multivariant),
-            "video.m3u8" => return Some(Self::Playlist(MediaKind::Video)),
-            "audio.m3u8" => return Some(Self::Playlist(MediaKind::Audio)),
-            _ => {}
+        if name == "index.m3u8" {
+            return Some(Self::Multivariant);
         }
-        let (kind, rest) = name.split_once('_')?;
-        let kind = match kind {
-            "video" => MediaKind::Video,
-            "audio" => MediaKind::Audio,
-            _ => return None,
-        };
+        if let Some(rendition) = name.strip_suffix(".m3u8") {
+            return RenditionName::parse(rendition).map(Self::Playlist);
+        }
+        let (rendition, rest) = name.split_once('_')?;
+        let rendition = RenditionName::parse(rendition)?;
         let (run, rest) = rest.split_once('_')?;
         let piece = if let Some(number) = rest.strip_prefix("init").and_then(|rest| rest.strip_suffix(".mp4"))
         {
@@ -55,7 +114,7 @@ impl<'a> File<'a> {
                 None => Piece::Segment(number_of(number)?),
             }
         };
-        Some(Self::Media(kind, run, piece))
+        Some(Self::Media(rendition, run, piece))
     }
 }
 
@@ -63,10 +122,14 @@ impl fmt::Display for File<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Multivariant => f.write_str("index.m3u8"),
-            Self::Playlist(kind) => write!(f, "{kind}.m3u8"),
-            Self::Media(kind, run, Piece::Init(number)) => write!(f, "{kind}_{run}_init{number}.mp4"),
-            Self::Media(kind, run, Piece::Segment(number)) => write!(f, "{kind}_{run}_{number}.m4s"),
-            Self::Media(kind, run, Piece::Part(number)) => write!(f, "{kind}_{run}_p{number}.m4s"),
+            Self::Playlist(rendition) => write!(f, "{rendition}.m3u8"),
+            Self::Media(rendition, run, Piece::Init(number)) => {
+                write!(f, "{rendition}_{run}_init{number}.mp4")
+            }
+            Self::Media(rendition, run, Piece::Segment(number)) => {
+                write!(f, "{rendition}_{run}_{number}.m4s")
+            }
+            Self::Media(rendition, run, Piece::Part(number)) => write!(f, "{rendition}_{run}_p{number}.m4s"),
         }
     }
 }
@@ -83,12 +146,18 @@ mod tests {
 
     #[test]
     fn a_name_is_read_as_it_was_written() {
-        for kind in [MediaKind::Video, MediaKind::Audio] {
+        for (rendition, name) in [
+            (RenditionName::VIDEO, "video"),
+            (RenditionName::Video(1), "video-2"),
+            (RenditionName::Video(MOST_LOWER), "video-16"),
+            (RenditionName::Audio, "audio"),
+        ] {
+            assert_eq!(rendition.to_string(), name);
             for piece in [Piece::Init(7), Piece::Segment(217_000_001), Piece::Part(0)] {
-                let file = File::Media(kind, "1a2b", piece);
+                let file = File::Media(rendition, "1a2b", piece);
                 assert_eq!(File::parse(&file.to_string()), Some(file));
             }
-            assert_eq!(File::parse(&File::Playlist(kind).to_string()), Some(File::Playlist(kind)));
+            assert_eq!(File::parse(&File::Playlist(rendition).to_string()), Some(File::Playlist(rendition)));
         }
         assert_eq!(File::parse("index.m3u8"), Some(File::Multivariant));
     }
@@ -108,6 +177,12 @@ mod tests {
             "video_a_init1.m4s",
             "video_a_99999999999999999999.m4s",
             "../index.m3u8",
+            "video-1.m3u8",
+            "video-02.m3u8",
+            "video-17.m3u8",
+            "video-.m3u8",
+            "audio-2.m3u8",
+            "video-0_a_1.m4s",
         ] {
             assert_eq!(File::parse(name), None, "{name}");
         }

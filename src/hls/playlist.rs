@@ -1,11 +1,11 @@
 //! The text of a media playlist (RFC 8216bis §4.4): `m3u8-rs` writes the body, the low-latency tags are
 //! ours.
 //!
-//! Tags that belong to a segment are written in the order DISCONTINUITY, MAP, PROGRAM-DATE-TIME, PART,
+//! Tags that belong to a segment are written in the order DISCONTINUITY, MAP, PROGRAM-DATE-TIME, GAP, PART,
 //! EXTINF. Each segment has its date-time, so that nothing but the front changes when segments leave.
 
 use super::limits::Limits;
-use super::names::{File, Piece};
+use super::names::{File, Piece, RenditionName};
 use super::segment::{Part, Segment};
 use crate::media::MediaKind;
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use std::time::Duration;
 /// What one version of a media playlist says.
 #[derive(Debug)]
 pub(super) struct PlaylistState<'a> {
-    pub kind: MediaKind,
+    pub rendition: RenditionName,
     /// The token in media names.
     pub run: &'a str,
     pub limits: &'a Limits,
@@ -31,14 +31,14 @@ pub(super) struct PlaylistState<'a> {
     pub next_part: u64,
     /// The stream is over.
     pub ended: bool,
-    /// The other rendition's last part.
-    pub sibling: Option<Report>,
+    /// The other renditions' last parts.
+    pub siblings: &'a [Report],
 }
 
 /// `EXT-X-RENDITION-REPORT`: a rendition's last media sequence number and part index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Report {
-    pub kind: MediaKind,
+    pub rendition: RenditionName,
     pub sequence: u64,
     pub part: usize,
 }
@@ -85,9 +85,8 @@ impl PlaylistState<'_> {
         }
         let first = self.listed.first().map(AsRef::as_ref).or(self.open);
         let body = MediaPlaylist {
-            // RFC 8216bis §8: 6 for EXT-X-MAP, 9 for EXT-X-SKIP.
-            version: Some(if skipped > 0 { 9 } else { 6 }),
-            independent_segments: self.kind == MediaKind::Audio,
+            version: Some(self.version(skipped)),
+            independent_segments: self.rendition.kind() == MediaKind::Audio,
             target_duration: self.limits.target,
             media_sequence: first.map_or(0, |first| first.sequence),
             discontinuity_sequence: first.map_or(0, |first| first.stretch.discontinuity),
@@ -104,6 +103,15 @@ impl PlaylistState<'_> {
             self.write_edge(&mut text, previous);
         }
         text.into()
+    }
+
+    /// RFC 8216bis §8: 6 for EXT-X-MAP, 8 for EXT-X-GAP, 9 for EXT-X-SKIP.
+    fn version(&self, skipped: usize) -> usize {
+        match skipped {
+            0 if self.listed.iter().any(|segment| segment.gap) => 8,
+            0 => 6,
+            _ => 9,
+        }
     }
 
     /// RFC 8216bis §4.4.3.7 and §4.4.3.8.
@@ -132,8 +140,8 @@ impl PlaylistState<'_> {
         }
         let hint = self.name(Piece::Part(self.next_part));
         writeln!(text, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{hint}\"").expect(INFALLIBLE);
-        if let Some(Report { kind, sequence, part }) = self.sibling {
-            let uri = File::Playlist(kind);
+        for Report { rendition, sequence, part } in self.siblings {
+            let uri = File::Playlist(*rendition);
             writeln!(text, "#EXT-X-RENDITION-REPORT:URI=\"{uri}\",LAST-MSN={sequence},LAST-PART={part}")
                 .expect(INFALLIBLE);
         }
@@ -165,6 +173,9 @@ impl PlaylistState<'_> {
         }
         let time = DateTime::<Utc>::from(segment.date_time());
         tags.push(tag("X-PROGRAM-DATE-TIME", time.to_rfc3339_opts(SecondsFormat::Millis, true)));
+        if segment.gap {
+            tags.push(ExtTag { tag: "X-GAP".into(), rest: None });
+        }
         tags
     }
 
@@ -175,7 +186,7 @@ impl PlaylistState<'_> {
     }
 
     fn name(&self, piece: Piece) -> String {
-        File::Media(self.kind, self.run, piece).to_string()
+        File::Media(self.rendition, self.run, piece).to_string()
     }
 }
 

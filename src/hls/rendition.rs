@@ -2,21 +2,22 @@
 
 use super::bandwidth::Bandwidth;
 use super::limits::Limits;
+use super::names::RenditionName;
 use super::playlist::Report;
 use super::segment::{Segment, Stretch};
 use super::segmenter::Segmenter;
 use super::snapshot::{Origin, Snapshot};
 use super::window::Window;
-use crate::media::{MediaKind, MediaTime};
+use crate::media::MediaTime;
 use crate::pipeline::MuxedPart;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The write side of a rendition. Each change of state is published as one immutable snapshot.
 #[derive(Debug)]
 pub(super) struct Rendition {
-    kind: MediaKind,
+    name: RenditionName,
     run: Arc<str>,
     limits: Limits,
     segmenter: Segmenter,
@@ -30,14 +31,14 @@ impl Rendition {
     /// `run` is the token in media names; the first segment gets `first_sequence` and ends before `there`,
     /// see [`Segmenter::new`].
     pub fn new(
-        kind: MediaKind,
+        name: RenditionName,
         run: Arc<str>,
         limits: Limits,
         first_sequence: u64,
         there: MediaTime,
     ) -> Self {
         Self {
-            kind,
+            name,
             run,
             limits,
             segmenter: Segmenter::new(first_sequence, there, limits.longest_segment()),
@@ -55,12 +56,19 @@ impl Rendition {
     }
 
     /// Appends a part and publishes. True if a segment became complete.
-    pub fn push(&mut self, now: Instant, part: MuxedPart, sibling: Option<Report>) -> bool {
+    pub fn push(&mut self, now: Instant, part: MuxedPart, siblings: Vec<Report>) -> bool {
         let completed = self.segmenter.push(part);
         let grown = !completed.is_empty();
         self.keep(now, completed);
-        self.publish(sibling);
+        self.publish(siblings);
         grown
+    }
+
+    /// Media do not come from `start` on, for `duration`: lists that as a gap, and publishes.
+    pub fn gap(&mut self, now: Instant, start: MediaTime, duration: Duration, siblings: Vec<Report>) {
+        let completed = self.segmenter.gap(start, duration);
+        self.keep(now, completed);
+        self.publish(siblings);
     }
 
     /// Completes the last segment and ends the playlist.
@@ -68,7 +76,7 @@ impl Rendition {
         let completed = self.segmenter.finish();
         self.keep(now, completed);
         self.ended = true;
-        self.publish(None);
+        self.publish(Vec::new());
     }
 
     /// What readers see.
@@ -76,20 +84,20 @@ impl Rendition {
         self.published.subscribe()
     }
 
-    /// Its last part, for the other rendition's playlist.
+    /// Its last part, for the other renditions' playlists.
     pub fn report(&self) -> Option<Report> {
         let (sequence, part) = self.published.borrow().last_part()?;
-        Some(Report { kind: self.kind, sequence, part })
+        Some(Report { rendition: self.name, sequence, part })
     }
 
     /// Whether a whole segment can be played.
     pub fn playable(&self) -> bool {
-        self.window.listed().len() > 0
+        self.window.listed().any(|segment| !segment.gap)
     }
 
     /// Which rendition it is.
-    pub fn kind(&self) -> MediaKind {
-        self.kind
+    pub fn name(&self) -> RenditionName {
+        self.name
     }
 
     /// The token in its media names.
@@ -115,12 +123,13 @@ impl Rendition {
     fn keep(&mut self, now: Instant, completed: impl IntoIterator<Item = Segment>) {
         for segment in completed {
             self.window.push(now, segment);
-            self.bandwidth.measure(self.window.listed(), self.limits.target_duration());
+            let present = self.window.listed().filter(|segment| !segment.gap);
+            self.bandwidth.measure(present, self.limits.target_duration());
         }
     }
 
-    fn publish(&mut self, sibling: Option<Report>) {
-        let origin = Origin { kind: self.kind, run: self.run.clone(), limits: self.limits };
+    fn publish(&mut self, siblings: Vec<Report>) {
+        let origin = Origin { rendition: self.name, run: self.run.clone(), limits: self.limits };
         let mut snapshot = Snapshot {
             listed: self.window.listed().cloned().collect(),
             removed: self.window.removed().cloned().collect(),
@@ -128,7 +137,7 @@ impl Rendition {
             next_part: self.segmenter.next_part(),
             ended: self.ended,
             origin: Some(origin),
-            sibling,
+            siblings,
             ..Snapshot::default()
         };
         snapshot.joinable = self.ended || snapshot.joins_at_idr(self.limits.part_hold_back());

@@ -23,8 +23,10 @@ pub(super) struct Segment {
     pub start: MediaTime,
     /// The sum of its parts' durations.
     pub duration: Duration,
-    /// At least one, once it is to be seen.
+    /// At least one, once it is to be seen; none of a gap.
     pub parts: Vec<Part>,
+    /// There is nothing in it: `EXT-X-GAP`.
+    pub gap: bool,
     media: Media,
 }
 
@@ -68,7 +70,12 @@ impl Segment {
     /// A segment without parts.
     pub fn new(sequence: u64, stretch: Arc<Stretch>, start: MediaTime) -> Self {
         let media = Media(RwLock::new(Pieces::Parts(Vec::new())));
-        Self { sequence, stretch, start, duration: Duration::ZERO, parts: Vec::new(), media }
+        Self { sequence, stretch, start, duration: Duration::ZERO, parts: Vec::new(), gap: false, media }
+    }
+
+    /// A segment that this rendition does not have.
+    pub fn gap(sequence: u64, stretch: Arc<Stretch>, start: MediaTime, duration: Duration) -> Self {
+        Self { duration, gap: true, ..Self::new(sequence, stretch, start) }
     }
 
     /// Appends a part.

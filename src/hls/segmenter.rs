@@ -68,6 +68,22 @@ impl Segmenter {
         completed
     }
 
+    /// Media of the present stretch that do not come, as segments of their own; gives the segments that are
+    /// complete now. Before the first stretch nothing can be missing.
+    pub fn gap(&mut self, start: MediaTime, duration: Duration) -> Vec<Segment> {
+        let Some(stretch) = self.stretch.clone() else { return Vec::new() };
+        let mut completed: Vec<_> = self.finish().into_iter().collect();
+        self.first_until = None;
+        let (mut start, mut rest) = (start, duration);
+        while !rest.is_zero() {
+            let piece = rest.min(self.longest);
+            completed.push(Segment::gap(self.next_sequence, stretch.clone(), start, piece));
+            self.next_sequence += 1;
+            (start, rest) = (start + piece, rest - piece);
+        }
+        completed
+    }
+
     /// Completes the segment that grows, if there is one.
     pub fn finish(&mut self) -> Option<Segment> {
         let completed = self.open.take()?;

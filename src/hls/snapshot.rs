@@ -3,11 +3,10 @@
 //! Its playlists are written when somebody asks for them, once.
 
 use super::limits::Limits;
-use super::names::Piece;
+use super::names::{Piece, RenditionName};
 use super::playlist::{PlaylistState, Report};
 use super::segment::Segment;
 use super::text::Text;
-use crate::media::MediaKind;
 use bytes::Bytes;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -41,8 +40,8 @@ pub(super) struct Snapshot {
     pub joinable: bool,
     /// Whose state it is; `None` before the first.
     pub origin: Option<Origin>,
-    /// The other rendition's last part.
-    pub sibling: Option<Report>,
+    /// The other renditions' last parts.
+    pub siblings: Vec<Report>,
     /// The playlist, and the delta update, where there is something to skip; see [`Self::playlist`].
     pub texts: (OnceLock<Text>, OnceLock<Option<Text>>),
 }
@@ -50,7 +49,7 @@ pub(super) struct Snapshot {
 /// What all states of a rendition have in common.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
-    pub kind: MediaKind,
+    pub rendition: RenditionName,
     /// The token in media names.
     pub run: Arc<str>,
     pub limits: Limits,
@@ -69,16 +68,16 @@ impl Snapshot {
     }
 
     fn state(&self) -> Option<PlaylistState<'_>> {
-        let Origin { kind, run, limits } = self.origin.as_ref()?;
+        let Origin { rendition, run, limits } = self.origin.as_ref()?;
         Some(PlaylistState {
-            kind: *kind,
+            rendition: *rendition,
             run,
             limits,
             listed: &self.listed,
             open: self.open.as_ref(),
             next_part: self.next_part,
             ended: self.ended,
-            sibling: self.sibling,
+            siblings: &self.siblings,
         })
     }
 
@@ -105,8 +104,8 @@ impl Snapshot {
             return true; // at worst it means part 0 of the next segment, which is here too
         }
         if wanted.sequence == last.sequence {
-            // §6.2.5.2: a part beyond the last of its segment means part 0 of the next segment.
-            return !beyond(last) || self.open.is_some();
+            // §6.2.5.2: a part beyond the last of its segment means part 0 of the next segment; a gap has none.
+            return !beyond(last) || self.open.is_some() || last.gap;
         }
         self.open.as_ref().is_some_and(|open| open.sequence == wanted.sequence && !beyond(open))
     }
@@ -119,7 +118,8 @@ impl Snapshot {
         let mut next = || -> Option<&Segment> { segments.next() };
         let mut segment = self.open.as_ref().or_else(&mut next);
         while let Some(this) = segment {
-            let independent = this.parts.first().is_some_and(|part| part.independent);
+            // Players step over what is listed as missing.
+            let independent = this.gap || this.parts.first().is_some_and(|part| part.independent);
             from_end += this.duration;
             if from_end > latest && !independent {
                 return false;
@@ -152,7 +152,10 @@ impl Snapshot {
             Piece::Init(number) => all
                 .find(|segment| segment.stretch.discontinuity == number)
                 .map(|segment| segment.stretch.init.clone()),
-            Piece::Segment(number) => complete.find(|segment| segment.sequence == number).map(Segment::whole),
+            Piece::Segment(number) => {
+                let wanted = |segment: &&Segment| segment.sequence == number && !segment.gap;
+                complete.find(wanted).map(Segment::whole)
+            }
             Piece::Part(number) => all.find_map(|segment| {
                 let first = segment.parts.first()?.number;
                 let index = usize::try_from(number.checked_sub(first)?).ok()?;

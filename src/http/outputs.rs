@@ -40,7 +40,7 @@ pub(super) fn of(stream: &Stream, transcoding: Transcoding) -> Option<OutputsVie
     let epoch = match native {
         LaneKind::Packets => stream.epoch::<PacketBatch>(),
         LaneKind::Frames => stream.epoch::<Frame>(),
-        LaneKind::Compatible => None,
+        LaneKind::Compatible | LaneKind::Renditions => None,
     }?;
     // A bridge that runs knows more of B-frames than the configuration says.
     let lacks_video = |packets: &Tracks| packets.video.is_none();
@@ -119,7 +119,8 @@ mod tests {
     #[test]
     fn what_becomes_of_b_frames_is_told() {
         let whep = |b_frames, depended_on| {
-            let transcoding = Transcoding { video: VideoTranscoding::Off, b_frames };
+            let transcoding =
+                Transcoding { video: VideoTranscoding::Off, b_frames, ..Transcoding::default() };
             let view = view(&tracks(Codec::H265, true), depended_on, transcoding);
             serde_json::to_value(view).expect("JSON")["whep"].clone()
         };

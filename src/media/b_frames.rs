@@ -24,6 +24,18 @@ pub struct Transcoding {
     pub video: VideoTranscoding,
     /// What is done with B-frames for WHEP.
     pub b_frames: BFrames,
+    /// What a publisher's Opus is on the frame lane.
+    pub opus: OpusFrames,
+}
+
+/// What the Opus of a WebRTC publisher becomes on the frame lane, from which HLS reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OpusFrames {
+    /// AAC, which every player knows.
+    #[default]
+    Aac,
+    /// Opus, as it is.
+    Opus,
 }
 
 /// How video reaches WHEP viewers.
@@ -94,6 +106,19 @@ impl BFrames {
     }
 }
 
+impl FromStr for OpusFrames {
+    type Err = ();
+
+    /// Reads `aac` or `opus`.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "aac" => Ok(Self::Aac),
+            "opus" => Ok(Self::Opus),
+            _ => Err(()),
+        }
+    }
+}
+
 impl FromStr for BFrames {
     type Err = ();
 
@@ -121,7 +146,7 @@ mod tests {
     #[test]
     fn video_in_order_goes_as_it_is_whatever_is_configured() {
         for b_frames in [BFrames::Transcode, BFrames::Drop, BFrames::Refuse] {
-            let transcoding = Transcoding { video: Off, b_frames };
+            let transcoding = Transcoding { video: Off, b_frames, ..Transcoding::default() };
             assert_eq!(transcoding.to_packets(&track(Codec::Vp9, false), false), Ok(PacketVideo::AsItIs));
         }
     }
@@ -130,7 +155,8 @@ mod tests {
     fn b_frames_are_treated_as_configured_as_far_as_that_is_possible() {
         use PacketVideo::{Thinned, Transcoded};
         let way = |b_frames, video, depended_on| {
-            Transcoding { video, b_frames }.to_packets(&track(Codec::H265, true), depended_on).ok()
+            let transcoding = Transcoding { video, b_frames, ..Transcoding::default() };
+            transcoding.to_packets(&track(Codec::H265, true), depended_on).ok()
         };
         assert_eq!(way(BFrames::Transcode, OnDemand, false), Some(Transcoded));
         assert_eq!(way(BFrames::Transcode, Off, false), Some(Thinned));
@@ -144,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_pyramid_is_known_by_the_sequence_parameter_set() {
-        let drop = Transcoding { video: Off, b_frames: BFrames::Drop };
+        let drop = Transcoding { video: Off, b_frames: BFrames::Drop, ..Transcoding::default() };
         let told = drop.to_packets(&track(Codec::H264, true), false).expect_err("two out of order");
         for word in ["B-frames", "transcode.video", "OBS", "zerolatency"] {
             assert!(told.to_string().contains(word), "{told}");

@@ -39,6 +39,26 @@ impl OpusHead {
     }
 }
 
+/// Samples at 48 kHz that a packet holds (RFC 6716 §3.1 and §3.2); `None` if it is cut short.
+pub fn packet_samples(packet: &[u8]) -> Option<u32> {
+    let first = *packet.first()?;
+    let configuration = first >> 3;
+    let frame = match configuration {
+        // SILK: 10, 20, 40, 60 ms
+        0..12 => [480, 960, 1920, 2880][usize::from(configuration & 3)],
+        // hybrid: 10, 20 ms
+        12..16 => [480, 960][usize::from(configuration & 1)],
+        // CELT: 2.5, 5, 10, 20 ms
+        _ => [120, 240, 480, 960][usize::from(configuration & 3)],
+    };
+    let frames = match first & 3 {
+        0 => 1,
+        1 | 2 => 2,
+        _ => u32::from(packet.get(1)? & 0x3f),
+    };
+    Some(frame * frames)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +70,22 @@ mod tests {
         assert_eq!(OpusHead::parse(STEREO), Ok(OpusHead { channels: 2, pre_skip: 312 }));
         for end in 0..STEREO.len() {
             assert_eq!(OpusHead::parse(&STEREO[..end]), Err(OpusError::Malformed), "{end}");
+        }
+    }
+
+    #[test]
+    fn a_packet_tells_how_long_it_lasts() {
+        let cases: [(&[u8], Option<u32>); 7] = [
+            (&[0xf8, 0xff, 0xfe], Some(960)), // CELT, 20 ms
+            (&[0x18], Some(2880)),            // SILK, 60 ms
+            (&[0x68], Some(960)),             // hybrid, 20 ms
+            (&[0x81], Some(240)),             // two of 2.5 ms
+            (&[0x93, 3], Some(1440)),         // three of 10 ms
+            (&[0x93], None),
+            (&[], None),
+        ];
+        for (packet, samples) in cases {
+            assert_eq!(packet_samples(packet), samples, "{packet:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Starts and stops the bridges of one stream, as its lanes have readers.
 
-use super::{PipelineError, Pipelines, to_compatible, to_frames, to_packets};
-use crate::media::{BFRAMES_OFF, BFramesRefused, NoCarriage, PacketVideo, Transcoding, VideoTrack};
+use super::{PipelineError, Pipelines, to_compatible, to_frames, to_packets, to_renditions};
+use crate::media::{BFRAMES_OFF, BFramesRefused, Ladder, NoCarriage, PacketVideo, Transcoding, VideoTrack};
 use crate::stream::{LaneKind, LaneWatch, Stream};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -18,23 +18,28 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 const STABLE: Duration = Duration::from_secs(30);
 
 /// Fills the lanes of `stream` that its publisher does not fill, each while somebody reads it, and
-/// transcodes video for that as far as `transcoding` allows it. Returns when the stream has ended or on `cancel`.
+/// transcodes video for that as far as `transcoding` allows it; makes the lower renditions of `ladder`. Returns when the stream has ended or on `cancel`.
 /// A pipeline that fails is replaced, in a new epoch.
 pub async fn run_bridges(
     pipelines: Arc<Pipelines>,
     stream: Arc<Stream>,
     transcoding: Transcoding,
+    ladder: Ladder,
     cancel: CancellationToken,
 ) {
     let told = Told::new(&stream);
-    let bridges = Bridges { pipelines: &pipelines, stream: &stream, transcoding, told: &told };
-    let both = async {
-        // The compatible lane is filled from the frame lane, which may need its bridge first.
-        tokio::join!(bridges.run(LaneWatch::wanted_bridge), bridges.run(LaneWatch::wanted_compatible))
+    let bridges = Bridges { pipelines: &pipelines, stream: &stream, transcoding, ladder, told: &told };
+    let all = async {
+        // The last two are filled from the frame lane, which may need its bridge first.
+        tokio::join!(
+            bridges.run(LaneWatch::wanted_bridge),
+            bridges.run(LaneWatch::wanted_compatible),
+            bridges.run(LaneWatch::wanted_renditions),
+        )
     };
     tokio::select! {
         () = cancel.cancelled() => {}
-        _ = both => {}
+        _ = all => {}
     }
 }
 
@@ -43,6 +48,7 @@ struct Bridges<'a> {
     pipelines: &'a Pipelines,
     stream: &'a Arc<Stream>,
     transcoding: Transcoding,
+    ladder: Ladder,
     told: &'a Told,
 }
 
@@ -81,11 +87,12 @@ impl Bridges<'_> {
     }
 
     async fn fill(&self, lane: LaneKind) -> Result<(), PipelineError> {
-        let Self { pipelines, stream, transcoding, told } = *self;
+        let Self { pipelines, stream, transcoding, ref ladder, told } = *self;
         match lane {
-            LaneKind::Frames => to_frames::run(pipelines, stream, transcoding.video, told).await,
+            LaneKind::Frames => to_frames::run(pipelines, stream, transcoding, told).await,
             LaneKind::Packets => to_packets::run(pipelines, stream, transcoding, told).await,
             LaneKind::Compatible => to_compatible::run(pipelines, stream, transcoding.video).await,
+            LaneKind::Renditions => to_renditions::run(pipelines, stream, ladder).await,
         }
     }
 }
@@ -136,7 +143,7 @@ fn report(stream: &Stream, error: &PipelineError, backoff: Duration) {
 }
 
 /// Completes when the bridge that was `wanted` in `state` should stop: the stream or its publisher is gone
-/// or another, or nobody has read for a while. The compatible lane follows the frame lane, whoever fills it.
+/// or another, or nobody has read for a while. What is filled from the frame lane follows it, whoever fills it.
 async fn unwanted(
     mut lanes: watch::Receiver<LaneWatch>,
     lane: LaneKind,
@@ -145,7 +152,7 @@ async fn unwanted(
 ) {
     let gone = |lanes: &LaneWatch| {
         let another = lanes.generation != state.generation || lanes.native != state.native;
-        lanes.ended || another && lane != LaneKind::Compatible
+        lanes.ended || another && !matches!(lane, LaneKind::Compatible | LaneKind::Renditions)
     };
     loop {
         let idle = lanes.wait_for(|lanes| gone(lanes) || wanted(lanes).is_none()).await;

@@ -84,6 +84,14 @@ pub(super) fn of_audio(track: &AudioTrack, purpose: &'static str) -> Result<gst:
         .build())
 }
 
+/// Caps of sound that containers can have here.
+pub(super) fn of_muxed_sound(track: &AudioTrack) -> Result<gst::Caps, PipelineError> {
+    match track.codec {
+        Codec::Opus => Ok(opus(track)),
+        _ => of_audio(track, "muxed"),
+    }
+}
+
 /// Caps of coded sound with its configuration beside it, as the frame lane carries it.
 pub(super) fn of_sound(track: &AudioTrack, purpose: &'static str) -> Result<gst::Caps, PipelineError> {
     let (rate, channels) = (track.sample_rate as i32, i32::from(track.channels));
@@ -98,6 +106,15 @@ pub(super) fn of_sound(track: &AudioTrack, purpose: &'static str) -> Result<gst:
         Codec::Opus => Ok(opus(track)),
         _ => of_audio(track, purpose),
     }
+}
+
+/// Caps of Opus packets of any kind, decoded as stereo.
+pub(super) fn opus_in_stereo() -> gst::Caps {
+    gst::Caps::builder("audio/x-opus")
+        .field("rate", 48_000i32)
+        .field("channel-mapping-family", 0i32)
+        .field("channels", 2i32)
+        .build()
 }
 
 /// RFC 7845 §5.1.1: a mapping family other than 0 tells which coded channel is heard where.
@@ -118,6 +135,8 @@ fn opus(track: &AudioTrack) -> gst::Caps {
         }
         _ => caps
             .field("channel-mapping-family", 0i32)
+            .field("stream-count", 1i32)
+            .field("coupled-count", i32::from(track.channels > 1))
             .field("channels", i32::from(track.channels.clamp(1, 2)))
             .build(),
     }

@@ -1,10 +1,12 @@
 //! Where a track is cut into parts and segments.
 //!
 //! Pure. The muxer could cut by itself, but it knows neither the frame rate beforehand, so that parts
-//! would exceed their target by a frame, nor where pictures that are decoded out of order are complete.
+//! would exceed their target by a frame, nor where pictures that are decoded out of order are complete. Nor
+//! does it know of other renditions: those beside the best one begin segments where that one does.
 
 use super::muxer::MuxSettings;
 use crate::media::{MediaKind, MediaTime};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// A cut in front of a frame.
@@ -25,6 +27,18 @@ pub(super) struct Cutter {
     /// a small group. The longest of the last ones, roughly.
     group: Duration,
     position: Option<Position>,
+    /// When the last segment began, other than the first.
+    last_segment: Option<MediaTime>,
+    led: Option<Led>,
+}
+
+/// Where another rendition, which leads, begins segments.
+#[derive(Clone, Debug, Default)]
+struct Led {
+    /// Those that are still to come.
+    segments: VecDeque<MediaTime>,
+    /// The last of those that have passed had no keyframe here.
+    missed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -43,11 +57,35 @@ struct Position {
 const EARLY_KEYFRAME: Duration = Duration::from_millis(100);
 /// Rounding of times does not make a part too long.
 const ROUNDING: Duration = Duration::from_micros(100);
+/// Keyframes of two renditions that are so far apart, or a frame, show the same.
+const APART: Duration = Duration::from_millis(20);
 
 impl Cutter {
     /// `group`: how long one frame lasts, or what can only be cut off together, as far as known.
     pub(super) fn new(kind: MediaKind, settings: MuxSettings, group: Duration) -> Self {
-        Self { kind, settings, group, position: None }
+        Self { kind, settings, group, position: None, last_segment: None, led: None }
+    }
+
+    /// From now on segments begin where [`Self::lead`] says, if there is a keyframe.
+    pub(super) fn follow(&mut self) {
+        self.led = Some(Led::default());
+    }
+
+    /// The rendition that leads begins a segment here. Say it before the frame comes.
+    pub(super) fn lead(&mut self, segment: MediaTime) {
+        if let Some(led) = &mut self.led {
+            led.segments.push_back(segment);
+        }
+    }
+
+    /// When the last segment began, other than the first.
+    pub(super) fn last_segment(&self) -> Option<MediaTime> {
+        self.last_segment
+    }
+
+    /// Whether there was no keyframe where the rendition that leads began its last segment.
+    pub(super) fn is_astray(&self) -> bool {
+        self.led.as_ref().is_some_and(|led| led.missed)
     }
 
     /// The cut in front of the next frame, if there is one.
@@ -82,8 +120,13 @@ impl Cutter {
             self.group = length.max(self.group * 31 / 32);
         }
         at.group_start = here;
-        let cut = if keyframe && here + EARLY_KEYFRAME >= at.segment_end {
+        let starts_segment = match &mut self.led {
+            None => keyframe && here + EARLY_KEYFRAME >= at.segment_end,
+            Some(led) => led.starts_segment(here, keyframe, self.group.max(APART) + ROUNDING),
+        };
+        let cut = if starts_segment {
             at.segment_end = here + segment;
+            self.last_segment = Some(here);
             Cut::Segment
         } else if (here + self.group).since(at.part_start) > self.settings.part_duration + ROUNDING {
             Cut::Part
@@ -115,6 +158,28 @@ impl Cutter {
         };
         at.part_start = pts;
         Some(cut)
+    }
+}
+
+impl Led {
+    /// Whether a segment begins with the frame shown at `here`: a keyframe within `tolerance` of where one begins
+    /// in the other rendition.
+    fn starts_segment(&mut self, here: MediaTime, keyframe: bool, tolerance: Duration) -> bool {
+        while let Some(segment) = self.segments.front() {
+            if here + tolerance < *segment {
+                return false;
+            }
+            let near = here <= *segment + tolerance;
+            if near && !keyframe {
+                return false; // it may come
+            }
+            self.segments.pop_front();
+            self.missed = !near;
+            if near {
+                return true;
+            }
+        }
+        false
     }
 }
 
@@ -186,5 +251,25 @@ mod tests {
         assert_eq!(segments, [94, 188, 281, 375]);
         assert_eq!(cuts(MediaKind::Audio, &[(0, 0, true), (i64::MAX / 2000, 0, true)], 21_333).len(), 1);
         assert!(even.windows(2).all(|pair| pair[1].0 - pair[0].0 <= 15));
+    }
+
+    #[test]
+    fn a_rendition_that_follows_cuts_at_its_keyframes_where_the_leader_does() {
+        let mut cutter = Cutter::new(MediaKind::Video, SETTINGS, Duration::from_millis(40));
+        cutter.follow();
+        for segment in [2000, 4000, 6000] {
+            cutter.lead(MediaTime::from_millis(segment));
+        }
+        // Keyframes: a frame late, one that nobody else has, none, in time.
+        let keyframes = [0, 2040, 3000, 6000];
+        let mut cuts = Vec::new();
+        for millis in (0..6500).step_by(40) {
+            let time = MediaTime::from_millis(millis);
+            if cutter.before(time, time, keyframes.contains(&millis)) == Some(Cut::Segment) {
+                cuts.push((millis, cutter.is_astray()));
+            }
+            assert_eq!(cutter.is_astray(), (4080..6000).contains(&millis), "{millis}");
+        }
+        assert_eq!(cuts, [(2040, false), (6000, false)]);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Owns their parsing and the check that each element they name is installed. Builds no pipeline.
 
+use super::beat::Beat;
 use super::tally::Tally;
 use super::{PipelineCount, PipelineError};
 use crate::media::Codec;
@@ -9,6 +10,7 @@ use gstreamer as gst;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The descriptions, checked, and GStreamer initialised.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub struct Pipelines {
     av1_decoder: &'static str,
     h265_decoder: &'static str,
     audio_bitrate: u32,
+    beat: Beat,
 }
 
 macro_rules! embedded {
@@ -30,21 +33,23 @@ macro_rules! embedded {
 }
 
 /// All descriptions: file name and text.
-const EMBEDDED: [(&str, &str); 17] = embedded![
+const EMBEDDED: [(&str, &str); 19] = embedded![
     "demo-audio",
     "demo-video",
     "frames-to-aac",
     "frames-to-h264-frames",
     "frames-to-opus",
-    "h264-packets-to-frames",
     "h265-packets-to-frames",
     "hold-last-picture",
     "hold-slate",
     "hold-still",
+    "ladder-decode",
+    "ladder-rung",
     "mux-audio",
     "mux-video",
     "mux-vp9",
     "opus-packets-to-frames",
+    "opus-packets-to-opus-frames",
     "reordered-frames-to-h264-frames",
     "vp8-packets-to-h264-frames",
     "vp9-packets-to-frames",
@@ -101,7 +106,7 @@ const PACKAGES: [(&str, &[&str]); 5] = [
     ),
     (
         "gstreamer1.0-plugins-bad",
-        &["h264parse", "h265parse", "vp9parse", "voaacenc", "faad", "openh264dec", "av1dec"],
+        &["h264parse", "h265parse", "vp9parse", "opusparse", "voaacenc", "faad", "openh264dec", "av1dec"],
     ),
     ("gstreamer1.0-plugins-ugly", &["x264enc"]),
     ("gstreamer1.0-libav", &["avdec_h264", "avdec_h265", "avdec_aac", "avdec_mp3"]),
@@ -149,6 +154,7 @@ impl Pipelines {
                 [("mpg123audiodec", "mpg123audiodec"), ("avdec_mp3", "avdec_mp3")],
             )?,
             audio_bitrate,
+            beat: Beat::new(Instant::now()),
             av1_decoder: either(
                 "frames-to-h264-frames.launch",
                 [("av1dec", "av1dec"), ("dav1ddec", "dav1ddec n-threads=1")],
@@ -185,6 +191,11 @@ impl Pipelines {
             Codec::Av1 => Some(self.av1_decoder),
             Codec::Vp8 | Codec::Opus | Codec::Aac | Codec::Mp3 => None,
         }
+    }
+
+    /// When bridges look for packets.
+    pub(super) fn beat(&self) -> Beat {
+        self.beat
     }
 
     /// What decodes sound of `codec`, as it stands in a description.

@@ -4,10 +4,11 @@ use super::PipelineError;
 use super::caps::{self, TrackConfig};
 use super::clock::Origin;
 use super::graph::{Graph, fail};
-use crate::media::{MediaKind, MediaTime};
+use crate::media::{Epoch, Frame, MediaKind, MediaTime};
 use bytes::Bytes;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
+use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 /// What comes out of a pipeline that ends in coded frames.
@@ -26,6 +27,14 @@ pub(super) struct Unit {
     pub(super) pts: MediaTime,
     pub(super) keyframe: bool,
     pub(super) data: Bytes,
+}
+
+impl Unit {
+    /// The frame that it is in `epoch`.
+    pub(super) fn into_frame(self, epoch: Arc<Epoch>) -> Frame {
+        let Self { kind, pts, keyframe, data } = self;
+        Frame { epoch, kind, pts, dts: pts, keyframe, data }
+    }
 }
 
 /// Units that may wait for their reader.

@@ -1,7 +1,7 @@
 //! A stream with its bridges, for the tests of this room.
 
 use super::{Pipelines, run_bridges};
-use crate::media::{Transcoding, VideoTranscoding};
+use crate::media::{Ladder, Transcoding, VideoTranscoding};
 use crate::stream::{Hub, Media, Publisher, Source, SourceKind, Stream, Subscriber};
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +41,13 @@ impl<T: Media> Live<T> {
         let publisher = hub.0.publish::<T>("a".parse().expect("a name"), source).expect("free");
         let (stream, cancel) = (publisher.stream().clone(), CancellationToken::new());
         let pipelines = Pipelines::load(overrides).expect("installed");
-        let bridge = tokio::spawn(run_bridges(pipelines, stream.clone(), transcoding, cancel.clone()));
+        let bridge = tokio::spawn(run_bridges(
+            pipelines,
+            stream.clone(),
+            transcoding,
+            Ladder::default(),
+            cancel.clone(),
+        ));
         Self { publisher, stream, cancel, bridge, _hub: hub }
     }
 

@@ -6,6 +6,7 @@
 //! runs off the asynchronous runtime; no clock of GStreamer's decides a media time.
 
 mod assembler;
+mod beat;
 mod bridge;
 #[cfg(test)]
 mod bridge_tests;
@@ -26,6 +27,7 @@ mod feed;
 mod fixture;
 mod graph;
 mod hold;
+mod ladder;
 mod layer;
 #[cfg(test)]
 mod live;
@@ -34,6 +36,7 @@ mod pace;
 mod packetise;
 mod part;
 mod rtp;
+mod simulcast;
 mod sound;
 #[cfg(test)]
 mod sound_tests;
@@ -45,6 +48,8 @@ mod tests;
 mod to_compatible;
 mod to_frames;
 mod to_packets;
+mod to_renditions;
+mod units;
 mod vp9;
 
 pub use bridge::run_bridges;

@@ -36,7 +36,7 @@ pub struct Muxer {
 pub enum MuxTrack<'a> {
     /// H.264, H.265, VP9 or AV1, with its decoder configuration.
     Video(&'a VideoTrack),
-    /// AAC, with its AudioSpecificConfig.
+    /// AAC, with its AudioSpecificConfig, or Opus.
     Audio(&'a AudioTrack),
 }
 
@@ -73,9 +73,8 @@ impl Muxer {
                 (caps::of_video(track, "muxed")?, file, parser, Duration::from_secs_f64(1.0 / rate))
             }
             MuxTrack::Audio(track) => {
-                let interval =
-                    MediaTime::from_ticks(track.aac_frame_samples().into(), track.sample_rate.max(1));
-                (caps::of_audio(track, "muxed")?, "mux-audio.launch", "", interval.since(MediaTime::ZERO))
+                let interval = MediaTime::from_ticks(frame_samples(track).into(), track.sample_rate.max(1));
+                (caps::of_muxed_sound(track)?, "mux-audio.launch", "", interval.since(MediaTime::ZERO))
             }
         };
         let timescale = match track {
@@ -176,6 +175,27 @@ impl Muxer {
         if step.due { input.flush(&self.graph).map_err(cause) } else { Ok(()) }
     }
 
+    /// When the last segment began, other than the first.
+    pub fn last_segment(&self) -> Option<MediaTime> {
+        self.input.lock().pace.cutter().last_segment()
+    }
+
+    /// Of video: from now on, segments begin where [`Self::lead`] says, if there is a keyframe within a frame of
+    /// that. Call it before the first push.
+    pub fn follow(&self) {
+        self.input.lock().pace.cutter().follow();
+    }
+
+    /// The rendition that leads begins a segment here. Call it before the frame of that time is pushed.
+    pub fn lead(&self, segment: MediaTime) {
+        self.input.lock().pace.cutter().lead(segment);
+    }
+
+    /// Whether there was no keyframe where the rendition that leads began its last segment.
+    pub fn is_astray(&self) -> bool {
+        self.input.lock().pace.cutter().is_astray()
+    }
+
     /// Foretells of the frames that follow those pushed so far which of them are worth a [`Self::push`]
     /// at once.
     pub fn pace(&self) -> Pace {
@@ -208,6 +228,14 @@ impl MuxTrack<'_> {
             Self::Video(_) => MediaKind::Video,
             Self::Audio(_) => MediaKind::Audio,
         }
+    }
+}
+
+/// Samples of a frame of sound, as far as the track tells: Opus has 20 ms commonly.
+pub(super) fn frame_samples(track: &AudioTrack) -> u32 {
+    match track.codec {
+        Codec::Opus => track.sample_rate / 50,
+        _ => track.aac_frame_samples(),
     }
 }
 

@@ -61,6 +61,10 @@ impl Pace {
         Some(Step { pts, dts, duration, cut, due: cut.is_some() || owed })
     }
 
+    pub(super) fn cutter(&mut self) -> &mut Cutter {
+        &mut self.cutter
+    }
+
     /// Parts that were cut off and have not come out.
     pub(super) fn owed(&self) -> u64 {
         self.cuts.saturating_sub(self.parts.load(Relaxed))

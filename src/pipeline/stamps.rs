@@ -2,8 +2,9 @@
 //!
 //! Pure.
 
-use super::muxer::MuxTrack;
-use crate::media::{Frame, MediaKind, MediaTime};
+use super::muxer::{MuxTrack, frame_samples};
+use crate::media::opus::packet_samples;
+use crate::media::{Codec, Frame, MediaKind, MediaTime};
 use std::time::Duration;
 
 /// What is remembered from frame to frame of one track.
@@ -18,6 +19,7 @@ pub(super) struct Stamps {
     sample_rate: u32,
     frame_samples: i64,
     next_sample: Option<i64>,
+    opus: bool,
 }
 
 impl Stamps {
@@ -25,9 +27,11 @@ impl Stamps {
     pub(super) fn new(track: MuxTrack<'_>, interval: Duration) -> Self {
         let (sample_rate, frame_samples) = match track {
             MuxTrack::Video(_) => (1, 1),
-            MuxTrack::Audio(track) => (track.sample_rate.max(1), track.aac_frame_samples().into()),
+            MuxTrack::Audio(track) => (track.sample_rate.max(1), frame_samples(track).into()),
         };
-        Self { kind: track.kind(), interval, last: None, sample_rate, frame_samples, next_sample: None }
+        let opus = matches!(track, MuxTrack::Audio(track) if track.codec == Codec::Opus);
+        let kind = track.kind();
+        Self { kind, interval, last: None, sample_rate, frame_samples, next_sample: None, opus }
     }
 
     /// The next frame's presentation time, decoding time and duration.
@@ -62,7 +66,13 @@ impl Stamps {
             },
             None => ticks,
         };
-        self.next_sample = Some(ticks + self.frame_samples);
+        // Packets of Opus say themselves how long they are.
+        let samples = match self.opus {
+            true => packet_samples(&frame.data).map_or(self.frame_samples, i64::from),
+            false => self.frame_samples,
+        };
+        self.interval = MediaTime::from_ticks(samples, self.sample_rate).since(MediaTime::ZERO);
+        self.next_sample = Some(ticks + samples);
         let time = MediaTime::from_ticks(ticks, self.sample_rate);
         (time, time, self.interval)
     }

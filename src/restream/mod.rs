@@ -69,8 +69,29 @@ pub struct RestreamSettings {
     pub targets: usize,
 }
 
+/// What all targets together have done since the start, those that were removed included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TargetTotals {
+    /// Bytes given to their connections.
+    pub bytes_sent: u64,
+    /// Frames left out because a server was too slow.
+    pub dropped_frames: u64,
+    /// How often one became live again after a failure.
+    pub reconnects: u64,
+}
+
+impl TargetTotals {
+    fn add(&mut self, target: &TargetView) {
+        self.bytes_sent += target.bytes_sent;
+        self.dropped_frames += target.dropped_frames;
+        self.reconnects += u64::from(target.reconnects);
+    }
+}
+
 #[derive(Default)]
 struct Registry {
+    /// Of targets that were removed.
+    removed: TargetTotals,
     /// In the order in which they were added.
     targets: BTreeMap<StreamName, Vec<Worker>>,
     closing: bool,
@@ -205,6 +226,14 @@ impl Restreams {
         self.registry.lock().workers().map(|worker| worker.target.view()).collect()
     }
 
+    /// What all have done since the start.
+    pub fn totals(&self) -> TargetTotals {
+        let registry = self.registry.lock();
+        let mut totals = registry.removed;
+        registry.workers().for_each(|worker| totals.add(&worker.target.view()));
+        totals
+    }
+
     /// One target.
     pub fn get(&self, stream: &StreamName, id: &str) -> Option<TargetView> {
         self.registry.lock().find(stream, id).map(|target| target.view())
@@ -311,18 +340,18 @@ impl Registry {
         if workers.is_empty() {
             self.targets.remove(stream);
         }
+        self.removed.add(&worker.target.view());
         Some(worker)
     }
 
     /// Puts another worker in the place of one, to begin when that has ended; tells when it has begun.
     fn restart(&mut self, stream: &StreamName, id: &str, rooms: &Rooms) -> Option<oneshot::Receiver<()>> {
         let workers = self.targets.get_mut(stream)?;
-        let worker = workers.iter_mut().find(|worker| worker.target.id == id)?;
+        let index = workers.iter().position(|worker| worker.target.id == id)?;
+        let Worker { target, cancel, task } = workers.remove(index);
         let (begins, begun) = oneshot::channel();
-        let target = worker.target.clone();
-        let old = std::mem::replace(&mut worker.task, tokio::spawn(std::future::ready(())));
-        worker.cancel.cancel();
-        *worker = Worker::start(target, rooms.clone(), Some((old, begins)));
+        cancel.cancel();
+        workers.insert(index, Worker::start(target, rooms.clone(), Some((task, begins))));
         Some(begun)
     }
 }

@@ -127,7 +127,7 @@ impl Session<'_> {
                 () = cancel.cancelled() => return End::Cancelled,
                 result = self.push.attend() => Event::Taken(result),
                 Ok(held) = change_of_hold(&mut self.lanes, self.held) => Event::Held(held),
-                frame = self.frames.recv() => Event::Frame(frame),
+                more = self.frames.due() => Event::Due(more),
             };
             match event {
                 Event::Taken(Ok(())) => self.taken(),
@@ -136,16 +136,14 @@ impl Session<'_> {
                     self.held = held;
                     self.tell();
                 }
-                Event::Frame(Ok(Some(frame))) => self.queue.push(frame),
-                Event::Frame(Ok(None)) => {
+                Event::Due(true) => {}
+                Event::Due(false) => {
                     // What is there still goes out.
                     return match timeout(LAST, self.drain()).await {
                         Ok(Err(end)) => end,
                         Ok(Ok(())) | Err(_) => End::Stream,
                     };
                 }
-                // Whoever waits for other media then says why.
-                Event::Frame(Err(_)) => return End::NotCarried,
             }
         }
     }
@@ -162,6 +160,7 @@ impl Session<'_> {
 
     /// Takes what the stream has into the queue, and as much of that as the connection should have.
     fn fill(&mut self) -> Result<(), End> {
+        // Whoever waits for other media then says why.
         while let Some(frame) = self.frames.try_recv().map_err(|_: NoCarriage| End::NotCarried)? {
             self.queue.push(frame);
         }
@@ -259,7 +258,8 @@ impl Session<'_> {
 enum Event {
     Taken(Result<(), PushError>),
     Held(bool),
-    Frame(Result<Option<Frame>, NoCarriage>),
+    /// There are frames, or none will come any more.
+    Due(bool),
 }
 
 /// Waits until a hold begins or ends. Cancel safe.

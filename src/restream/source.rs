@@ -1,13 +1,16 @@
 //! Where a restream's frames come from: the frame lane while that has H.264 and AAC, else the compatible lane.
 
 use crate::media::{
-    Carriage, Codec, Epoch, Frame, MediaKind, NoCarriage, Output, PacketBatch, VideoTranscoding,
+    Carriage, Codec, Epoch, Frame, MediaKind, MediaTime, NoCarriage, Output, PacketBatch, VideoTranscoding,
 };
 use crate::stream::{CompatibleFrame, LaneKind, LaneWatch, Media, Stream, Subscriber};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// Sound waits for a picture so long at most, in media time.
+const SOUND: Duration = Duration::from_millis(40);
 
 /// The frames of one connection. Begins with the frame lane, and goes over to the compatible lane, where a
 /// bridge transcodes, with the first epoch that needs it; that one then carries everything.
@@ -33,22 +36,18 @@ impl Source {
         Self { reader, transcoding }
     }
 
-    /// The next frame; `None` when the stream has ended, an error when its video can't be sent on. Cancel
-    /// safe.
-    pub(super) async fn recv(&mut self) -> Result<Option<Frame>, NoCarriage> {
-        loop {
-            let frame = match &mut self.reader {
-                Reader::Frames(frames) => frames.recv().await.map(|frame| (*frame).clone()),
-                Reader::Compatible(frames) => return Ok(frames.recv().await.map(|frame| frame.0.clone())),
-            };
-            let Some(frame) = frame else { return Ok(None) };
-            if self.fits(&frame.epoch)? {
-                return Ok(Some(frame));
-            }
+    /// Waits until there is something worth sending: a picture, or sound of [`SOUND`]. What came is for
+    /// [`Self::try_recv`]. False when the stream has ended and all is read. Cancel safe.
+    pub(super) async fn due(&mut self) -> bool {
+        let mut first = None;
+        match &mut self.reader {
+            Reader::Frames(frames) => frames.due(move |frame| is_worth(frame, &mut first)).await,
+            Reader::Compatible(frames) => frames.due(move |frame| is_worth(&frame.0, &mut first)).await,
         }
     }
 
-    /// The next frame if one is there now, as [`Self::recv`] gives it. `None` tells nothing about the end.
+    /// The next frame if one is there now, an error when its video can't be sent on. `None` tells nothing about
+    /// the end.
     pub(super) fn try_recv(&mut self) -> Result<Option<Frame>, NoCarriage> {
         loop {
             let frame = match &mut self.reader {
@@ -102,6 +101,12 @@ impl Source {
     }
 }
 
+/// Whether it is time to send, `first` being the first sound that waits. Sound goes with the next picture: a
+/// system call less for each.
+fn is_worth(frame: &Frame, first: &mut Option<MediaTime>) -> bool {
+    frame.kind == MediaKind::Video || frame.dts.since(*first.get_or_insert(frame.dts)) >= SOUND
+}
+
 /// Waits until `stream` has media that can be sent on, and calls `refused` whenever there is other. False
 /// if the stream ended, or its publisher left, before. Where everything is transcoded nothing is waited for;
 /// what a hold sends can always be sent on.
@@ -120,7 +125,7 @@ pub(super) async fn carried(
             carried_by::<PacketBatch>(stream, transcoding, lanes, state, &mut refused).await
         }
         Some(LaneKind::Frames) => carried_by::<Frame>(stream, transcoding, lanes, state, &mut refused).await,
-        Some(LaneKind::Compatible) | None => state.held,
+        Some(LaneKind::Compatible | LaneKind::Renditions) | None => state.held,
     }
 }
 

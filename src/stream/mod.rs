@@ -15,6 +15,7 @@ mod life;
 #[cfg(test)]
 mod life_tests;
 mod publisher;
+mod rendition;
 mod statistics;
 #[allow(clippy::module_inception)] // the room is named after its main noun
 mod stream;
@@ -26,8 +27,9 @@ pub use hold::{HoldWriter, LastGroup};
 pub use hub::{Hub, PublishError};
 pub use lane::{Media, Subscriber};
 pub use layer::{KeyframeWishes, LayerInfo, MAX_LAYERS};
-pub use life::{Graces, StreamState};
+pub use life::{Dismissal, Graces, StreamState};
 pub use publisher::{BridgeWriter, Publisher, Source, SourceKind};
+pub use rendition::RenditionFrame;
 pub use statistics::{ReaderGuard, ReaderKind, Statistics, StatisticsSnapshot, Totals};
 pub use stream::{LaneKind, LaneWatch, Stream};
 pub use watcher::Watcher;

@@ -1,7 +1,8 @@
 //! The write halves of a stream.
 
 use super::hub::HubShared;
-use super::{KeyframeWishes, LaneKind, LayerInfo, Media, Stream};
+use super::life::{Dismissal, Notice};
+use super::{KeyframeWishes, LaneKind, LayerInfo, Media, RenditionFrame, Stream};
 use crate::media::{Epoch, Tracks};
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -48,18 +49,13 @@ pub struct Publisher<T: Media> {
     hub: Arc<HubShared>,
     stream: Arc<Stream>,
     generation: u64,
-    kicked: CancellationToken,
+    notice: Notice,
     _lane: PhantomData<fn(T)>,
 }
 
 impl<T: Media> Publisher<T> {
-    pub(super) fn new(
-        hub: Arc<HubShared>,
-        stream: Arc<Stream>,
-        generation: u64,
-        kicked: CancellationToken,
-    ) -> Self {
-        Self { hub, stream, generation, kicked, _lane: PhantomData }
+    pub(super) fn new(hub: Arc<HubShared>, stream: Arc<Stream>, generation: u64, notice: Notice) -> Self {
+        Self { hub, stream, generation, notice, _lane: PhantomData }
     }
 
     /// Begins a stretch with these configurations; `wall_origin` is the wall-clock time of
@@ -99,8 +95,8 @@ impl<T: Media> Publisher<T> {
         self.stream.turn.interruptions.load(Acquire)
     }
 
-    /// Whether another publisher has taken the name over, because this one was silent.
-    pub fn is_superseded(&self) -> bool {
+    /// Whether another publisher has the name now.
+    pub(super) fn is_superseded(&self) -> bool {
         self.stream.turn.generation.load(Relaxed) != self.generation
     }
 
@@ -120,7 +116,12 @@ impl<T: Media> Publisher<T> {
     /// Cancelled when an operator kicks this publisher, when another takes the name over or when the gateway
     /// shuts down: end the session.
     pub fn kicked(&self) -> CancellationToken {
-        self.kicked.clone()
+        self.notice.token().clone()
+    }
+
+    /// Why the session must end; known from before [`Self::kicked`] is cancelled.
+    pub fn dismissal(&self) -> Option<Dismissal> {
+        self.notice.why()
     }
 
     /// The stream that is published.
@@ -165,7 +166,7 @@ impl<T: Media> BridgeWriter<T> {
         }
         T::lane(&self.stream).write_if(item, || match T::LANE {
             // What the frame lane has, whoever fills it, this lane has.
-            LaneKind::Compatible => true,
+            LaneKind::Compatible | LaneKind::Renditions => true,
             LaneKind::Packets => !turn.is_held() && self.is_wanted(),
             LaneKind::Frames => !turn.is_held() && id > turn.floor.load(Acquire) && self.is_wanted(),
         });
@@ -182,8 +183,18 @@ impl<T: Media> BridgeWriter<T> {
     }
 }
 
+impl BridgeWriter<RenditionFrame> {
+    /// Says how many renditions there will be on this lane, until this is dropped.
+    pub fn promise(&self, count: u8) {
+        self.stream.promise_renditions(count);
+    }
+}
+
 impl<T: Media> Drop for BridgeWriter<T> {
     fn drop(&mut self) {
+        if T::LANE == LaneKind::Renditions {
+            self.stream.promise_renditions(0);
+        }
         // A lane that nobody fills must not give its old group of pictures to the next reader.
         let frames = T::LANE == LaneKind::Frames;
         if !frames || !self.stream.turn.is_held() {

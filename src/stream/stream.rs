@@ -3,13 +3,14 @@
 use super::compatible::CompatibleFrame;
 use super::lane::{Lane, Media, Subscriber};
 use super::layer::{KeyframeWishes, LayerInfo};
-use super::life::{Life, StreamState, Turn};
+use super::life::{Dismissal, Life, StreamState, Turn};
 use super::publisher::{BridgeWriter, Source};
+use super::rendition::RenditionFrame;
 use super::statistics::{ReaderGuard, ReaderKind, Statistics};
 use crate::media::{Epoch, Frame, PacketBatch, StreamName};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
@@ -22,6 +23,8 @@ pub enum LaneKind {
     Frames,
     /// Frames of H.264 and AAC only ([`CompatibleFrame`]). No publisher fills it.
     Compatible,
+    /// Frames of lower video renditions ([`RenditionFrame`]). No publisher fills it.
+    Renditions,
 }
 
 /// What a bridge waits on: who publishes, and how many read each lane.
@@ -41,6 +44,8 @@ pub struct LaneWatch {
     pub frame_readers: usize,
     /// Subscribers of the compatible lane.
     pub compatible_readers: usize,
+    /// Subscribers of the lane of lower renditions.
+    pub rendition_readers: usize,
     /// The stream is over.
     pub ended: bool,
 }
@@ -61,6 +66,11 @@ impl LaneWatch {
     pub fn wanted_compatible(&self) -> Option<LaneKind> {
         ((self.native.is_some() || self.held) && self.compatible_readers > 0).then_some(LaneKind::Compatible)
     }
+
+    /// The lane of lower renditions, if a bridge should fill it now.
+    pub fn wanted_renditions(&self) -> Option<LaneKind> {
+        ((self.native.is_some() || self.held) && self.rendition_readers > 0).then_some(LaneKind::Renditions)
+    }
 }
 
 /// One live programme. Made by [`Hub::publish`](super::Hub::publish), gone after its grace period.
@@ -74,6 +84,9 @@ pub struct Stream {
     pub(super) frames: Lane<Frame>,
     pub(super) packets: Lane<PacketBatch>,
     pub(super) compatible: Lane<CompatibleFrame>,
+    pub(super) renditions: Lane<RenditionFrame>,
+    /// How many of them are to be expected.
+    promised: AtomicU8,
     pub(super) lanes: watch::Sender<LaneWatch>,
     keyframes_wanted: watch::Sender<KeyframeWishes>,
     layers: watch::Sender<Arc<[LayerInfo]>>,
@@ -92,6 +105,8 @@ impl Stream {
             frames: Lane::new(),
             packets: Lane::new(),
             compatible: Lane::new(),
+            renditions: Lane::new(),
+            promised: AtomicU8::new(0),
             lanes: watch::Sender::new(LaneWatch::default()),
             keyframes_wanted: watch::Sender::new(KeyframeWishes::default()),
             layers: watch::Sender::new(Arc::default()),
@@ -177,6 +192,15 @@ impl Stream {
         self.layers.subscribe()
     }
 
+    /// How many lower renditions the lane of [`RenditionFrame`]s will have, as far as is known.
+    pub fn promised_renditions(&self) -> u8 {
+        self.promised.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn promise_renditions(&self, count: u8) {
+        self.promised.store(count, Ordering::Relaxed);
+    }
+
     pub(super) fn set_layers(&self, layers: Vec<LayerInfo>) {
         self.layers.send_if_modified(|known| {
             let news = known[..] != layers[..];
@@ -191,10 +215,14 @@ impl Stream {
         self.keyframes_wanted.subscribe()
     }
 
-    /// Ends the present publisher's session. False if there is none.
+    /// Ends the present publisher's session, as an operator wishes. False if there is none.
     pub fn kick_publisher(&self) -> bool {
+        self.dismiss_publisher(Dismissal::Kicked)
+    }
+
+    pub(super) fn dismiss_publisher(&self, why: Dismissal) -> bool {
         let life = self.life.lock();
-        life.publisher.as_ref().inspect(|publisher| publisher.kicked.cancel()).is_some()
+        life.publisher.as_ref().inspect(|publisher| publisher.notice.give(why)).is_some()
     }
 
     /// Counters.
@@ -229,6 +257,7 @@ impl Stream {
         self.frames.close();
         self.packets.close();
         self.compatible.close();
+        self.renditions.close();
     }
 }
 
@@ -237,5 +266,6 @@ fn readers(lanes: &mut LaneWatch, lane: LaneKind) -> &mut usize {
         LaneKind::Packets => &mut lanes.packet_readers,
         LaneKind::Frames => &mut lanes.frame_readers,
         LaneKind::Compatible => &mut lanes.compatible_readers,
+        LaneKind::Renditions => &mut lanes.rendition_readers,
     }
 }

@@ -9,7 +9,7 @@ fn d09_a_delta_update_leaves_out_what_lies_before_the_boundary() {
     let settings = HlsSettings { window: 20, ..settings() };
     let mut feed = Feed::new(MediaKind::Video);
     feed.rendition = Rendition::new(
-        MediaKind::Video,
+        RenditionName::VIDEO,
         "cafe".into(),
         Limits::new(&settings, Duration::ZERO),
         FIRST,

@@ -9,6 +9,7 @@ mod start;
 
 use super::limits::Limits;
 use super::live::{Live, Programme, RenditionView};
+use super::names::RenditionName;
 use super::playlist::Report;
 use super::rendition::Rendition;
 use super::segment::Stretch;
@@ -44,7 +45,8 @@ struct Feed {
 impl Feed {
     fn new(kind: MediaKind) -> Self {
         let limits = Limits::new(&settings(), Duration::ZERO);
-        let mut rendition = Rendition::new(kind, "cafe".into(), limits, FIRST, MediaTime::ZERO);
+        let mut rendition =
+            Rendition::new(RenditionName::of(kind), "cafe".into(), limits, FIRST, MediaTime::ZERO);
         let clock = Instant::now();
         rendition.begin(clock, stretch(FIRST));
         Self { rendition, clock, next: MediaTime::ZERO, count: 0, versions: Vec::new() }
@@ -69,8 +71,8 @@ impl Feed {
         self.next = self.next + duration;
         self.clock += duration;
         self.count += 1;
-        let sibling = Some(Report { kind: MediaKind::Audio, sequence: FIRST, part: 3 });
-        self.rendition.push(self.clock, part, sibling);
+        let siblings = vec![Report { rendition: RenditionName::Audio, sequence: FIRST, part: 3 }];
+        self.rendition.push(self.clock, part, siblings);
         self.remember()
     }
 
@@ -146,11 +148,14 @@ impl Origin {
     }
 
     fn announce(&self) {
-        let view = RenditionView { run: "cafe".into(), states: self.feed.rendition.subscribe() };
+        let view = RenditionView {
+            name: RenditionName::VIDEO,
+            run: "cafe".into(),
+            states: self.feed.rendition.subscribe(),
+        };
         self.live.publish(Programme {
             multivariant: Some(Text::from(Bytes::from_static(b"#EXTM3U"))),
-            video: Some(view),
-            audio: None,
+            renditions: vec![view],
             ended: false,
         });
     }

@@ -16,7 +16,7 @@ fn the_first_segment_holds_what_was_there_before_the_first_viewer() {
     let limits = Limits::new(&settings(), Duration::ZERO);
     let mut feed = Feed::new(MediaKind::Video);
     feed.rendition =
-        Rendition::new(MediaKind::Video, "cafe".into(), limits, FIRST, MediaTime::from_millis(1700));
+        Rendition::new(RenditionName::VIDEO, "cafe".into(), limits, FIRST, MediaTime::from_millis(1700));
     feed.discontinuity(FIRST);
     for index in 0..4 {
         feed.part(index == 0);
@@ -32,7 +32,7 @@ fn the_first_segment_holds_what_was_there_before_the_first_viewer() {
 fn a_known_group_of_pictures_is_not_cut() {
     let limits = Limits::new(&settings(), Duration::from_millis(8330));
     let mut feed = Feed::new(MediaKind::Video);
-    feed.rendition = Rendition::new(MediaKind::Video, "cafe".into(), limits, FIRST, MediaTime::ZERO);
+    feed.rendition = Rendition::new(RenditionName::VIDEO, "cafe".into(), limits, FIRST, MediaTime::ZERO);
     feed.discontinuity(FIRST);
     feed.parts(140, 28); // 8.4 s
     let playlist = parse(text(feed.now().playlist().plain()));

@@ -194,3 +194,50 @@ async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
     socket2::SockRef::from(&connection).set_tcp_notsent_lowat(UNSENT)?;
     Ok(connection)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extra_roots_are_read_and_faults_name_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        for (name, text, fault) in [
+            ("good.pem", Some(pair.cert.pem()), None),
+            ("none.pem", None, Some("can't be read")),
+            ("empty.pem", Some(String::new()), Some("holds no certificate")),
+            ("key.pem", Some(pair.signing_key.serialize_pem()), Some("holds no certificate")),
+        ] {
+            let path = folder.path().join(name);
+            if let Some(text) = text {
+                std::fs::write(&path, text).expect("written");
+            }
+            let error = TlsRoots::system(Some(&path)).err().map(|error| error.to_string());
+            match fault {
+                None => assert_eq!(error, None),
+                Some(fault) => {
+                    let error = error.expect(name);
+                    assert!(error.contains(fault) && error.contains(name), "{error}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn all_addresses_are_judged_before_one_is_connected_to() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let good = listener.local_addr().expect("bound");
+        let resolver: Resolver = Arc::new(move |_, port| {
+            let bad = SocketAddr::from(([10, 0, 0, 1], port));
+            Box::pin(async move { Ok(vec![good, bad]) })
+        });
+        let guard = EgressGuard::new(["127.0.0.0/8".parse().expect("a network")]);
+        let dialer = Dialer::new(TlsRoots::only([]), guard).with_resolver(resolver);
+        let url = "rtmp://mixed.example/app/key".parse().expect("valid");
+        let error = dialer.dial(&url, &mut |_| {}).await.err().expect("refused");
+        assert!(matches!(error, PushError::NotAllowed { .. }), "{error}");
+        let accepted = timeout(Duration::from_millis(50), listener.accept()).await;
+        assert!(accepted.is_err(), "nobody was connected to");
+    }
+}

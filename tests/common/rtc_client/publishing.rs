@@ -1,7 +1,7 @@
 //! A publisher's media in real time, on a task.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use str0m::media::MediaKind;
@@ -19,6 +19,8 @@ pub struct Publishing {
     task: AbortHandle,
     sent: Arc<AtomicU32>,
     paused: Arc<AtomicBool>,
+    /// The rids of layers that are not sent.
+    silent: Arc<Mutex<Vec<String>>>,
 }
 
 /// What is sent and how.
@@ -79,8 +81,9 @@ impl Publishing {
     pub fn start(sender: RtcSender, programme: Programme) -> Self {
         let sent = Arc::new(AtomicU32::new(0));
         let paused = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(run(sender, programme, sent.clone(), paused.clone())).abort_handle();
-        Self { task, sent, paused }
+        let silent = Arc::new(Mutex::new(Vec::new()));
+        let run = run(sender, programme, sent.clone(), paused.clone(), silent.clone());
+        Self { task: tokio::spawn(run).abort_handle(), sent, paused, silent }
     }
 
     /// Pictures sent so far: the number of the next one.
@@ -94,6 +97,15 @@ impl Publishing {
     pub fn pause(&self, paused: bool) {
         self.paused.store(paused, Ordering::Relaxed);
     }
+
+    /// Sends nothing of one layer any more, or again.
+    pub fn pause_layer(&self, rid: &str, paused: bool) {
+        let mut silent = self.silent.lock().expect("not poisoned");
+        silent.retain(|other| other != rid);
+        if paused {
+            silent.push(rid.to_owned());
+        }
+    }
 }
 
 impl Drop for Publishing {
@@ -102,7 +114,13 @@ impl Drop for Publishing {
     }
 }
 
-async fn run(sender: RtcSender, programme: Programme, sent: Arc<AtomicU32>, paused: Arc<AtomicBool>) {
+async fn run(
+    sender: RtcSender,
+    programme: Programme,
+    sent: Arc<AtomicU32>,
+    paused: Arc<AtomicBool>,
+    silent: Arc<Mutex<Vec<String>>>,
+) {
     while !sender.has_connected() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -132,7 +150,11 @@ async fn run(sender: RtcSender, programme: Programme, sent: Arc<AtomicU32>, paus
             (last_keyframe, answered) = (pictures, requests);
         }
         let timestamp = (u64::from(pictures) * 90_000 / u64::from(programme.frame_rate)) as u32;
+        let silent = silent.lock().expect("not poisoned").clone();
         for layer in &programme.layers {
+            if layer.rid.as_ref().is_some_and(|rid| silent.contains(rid)) {
+                continue;
+            }
             let payloads = match &layer.pictures {
                 PictureSource::Synthetic { size, bytes } => {
                     synthetic_h264(keyframe, pictures, *size, if keyframe { bytes * 4 } else { *bytes })
