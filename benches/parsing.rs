@@ -118,7 +118,10 @@ async fn publish(address: SocketAddr, hub: &Hub, recorded: &Publication) {
             StreamEvent::Started(stream) | StreamEvent::PublisherReturned(stream) => {
                 frames = stream.statistics().snapshot().items_received;
             }
-            StreamEvent::PublisherLeft(_) | StreamEvent::Stalled(_) | StreamEvent::Resumed(_) => {}
+            StreamEvent::PublisherLeft(_)
+            | StreamEvent::Stalled(_)
+            | StreamEvent::Resumed(_)
+            | StreamEvent::TracksChanged(..) => {}
             StreamEvent::Ended(_) => break,
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! Rooms, lowest first; a room imports only rooms below it (`tests/architecture.rs` checks that):
 //! [`media`] nouns and parsing · [`admission`] bounds by source · [`tls`] · [`stream`] the hub · `pipeline` GStreamer · `hls`, `rtmp`, `webrtc` ·
-//! [`store`] · `restream` · `http` · [`check_hls`] · `gateway`, `config`, `telemetry`.
+//! [`store`] · [`auth`] who may · [`declarations`] · `restream` · `http` · [`check_hls`] · `gateway`, `config`, `telemetry`.
 
 pub mod admission;
+pub mod auth;
 pub mod check_hls;
 pub mod config;
+pub mod declarations;
 pub mod events;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -22,4 +24,5 @@ pub mod store;
 pub mod stream;
 pub mod telemetry;
 pub mod tls;
+pub mod webhooks;
 pub mod webrtc;

@@ -203,6 +203,46 @@ async fn without_open_publishing_needs_the_key() {
     accepted.publish("show?key=publish-key-of-the-tests").await;
 }
 
+#[tokio::test]
+async fn a_streams_own_key_publishes_by_rtmp_and_its_session_can_be_kicked() {
+    let server = Server::builder().guarded().env("TIDEGATE_AUTH_PUBLISH_KEY", "off").start().await;
+    let issued =
+        server.api("POST", "/api/v1/streams/show/keys").json(&json!({})).send().await.expect("an answer");
+    assert_eq!(issued.status(), 201);
+    let issued: Value = issued.json().await.expect("JSON");
+    let key = issued["key"].as_str().expect("the key");
+    for refused in [format!("other?key={key}"), "show".to_owned(), "show?key=off".to_owned()] {
+        let mut client = common::RtmpClient::connect(server.rtmp).await;
+        assert_ne!(client.try_publish(&refused).await, "NetStream.Publish.Start", "{refused}");
+    }
+    // OBS's whole stream key.
+    let mut publisher = common::RtmpClient::connect(server.rtmp).await;
+    publisher.publish(key).await;
+    let stream = eventually("the stream is there", seconds(10), || server.stream("show")).await;
+    assert_eq!(stream["source"]["kind"], "rtmp");
+
+    let path = "/api/v1/sessions?stream=show&kind=rtmp";
+    let list: Value = server.api("GET", path).send().await.expect("an answer").json().await.expect("JSON");
+    let session = &streams_in(&list)[0];
+    assert_eq!((&session["stream"], &session["kind"]), (&json!("show"), &json!("rtmp")), "{list}");
+    assert!(session["bytesReceived"].as_u64().is_some_and(|bytes| bytes > 0), "{list}");
+    let none = server.api("GET", "/api/v1/sessions?kind=whep").send().await.expect("an answer");
+    assert_eq!(none.json::<Value>().await.expect("JSON")["itemCount"], 0);
+    problem(server.api("GET", "/api/v1/sessions?kind=hls").send().await.expect("an answer"), 400).await;
+    let one = format!("/api/v1/sessions/{}", session["id"].as_str().expect("an id"));
+    assert_eq!(server.api("DELETE", &one).send().await.expect("an answer").status(), 204);
+    assert!(publisher.closed_within(seconds(10)).await, "the publisher is kicked");
+    eventually("the session is gone", seconds(10), || async {
+        (server.api("GET", &one).send().await.ok()?.status() == 404).then_some(())
+    })
+    .await;
+    let log = server.process.log();
+    assert!(log.contains("Session kicked by the API") && !log.contains(key), "{log}");
+    let info: Value =
+        server.api("GET", "/api/v1/info").send().await.expect("an answer").json().await.expect("JSON");
+    assert_eq!((&info["counts"]["rtmpSessions"], &info["name"]), (&json!(0), &json!("tidegate")), "{info}");
+}
+
 /// The response is a problem document of this status.
 #[track_caller]
 fn problem(response: Response, status: u16) -> impl Future<Output = Value> {

@@ -4,8 +4,8 @@
 mod common;
 
 use common::{
-    Browser, Ffmpeg, Hls, MediaKind, Nginx, RtcClient, RtcEvent, RtcOptions, Server, Source, decode_errors,
-    eventually, machine, packets, problem, seconds,
+    Browser, Ffmpeg, Hls, MediaKind, Nginx, RtcClient, RtcOptions, Server, Source, decode_errors, eventually,
+    machine, packets, problem, seconds,
 };
 use serde_json::{Value, json};
 
@@ -62,25 +62,20 @@ async fn refused(server: &Server) -> String {
     told
 }
 
-/// Pictures that a viewer gets: the timestamp of each.
-async fn pictures(server: &Server, length: u64) -> Vec<u32> {
+/// Ticks of RTP time between the pictures that a viewer gets, `count` of them.
+async fn steps(server: &Server, count: usize) -> Vec<u32> {
     let mut viewer = RtcClient::view(server, "show", RtcOptions::default()).await;
-    viewer.packet(MediaKind::Video).await;
-    let events = viewer.collect(seconds(length)).await;
-    let mut pictures: Vec<u32> = Vec::new();
-    for event in events {
-        if let RtcEvent::Media(packet) = event
-            && packet.kind == MediaKind::Video
-            && pictures.last() != Some(&packet.timestamp)
-        {
-            pictures.push(packet.timestamp);
+    let mut last = viewer.packet(MediaKind::Video).await.timestamp;
+    let mut steps = Vec::new();
+    while steps.len() < count {
+        let timestamp = viewer.packet(MediaKind::Video).await.timestamp;
+        if timestamp != last {
+            steps.push(timestamp.wrapping_sub(last));
+            last = timestamp;
         }
     }
-    assert!(
-        pictures.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) < 1 << 31),
-        "in order: {pictures:?}"
-    );
-    pictures
+    assert!(steps.iter().all(|step| *step < 1 << 31), "in order: {steps:?}");
+    steps
 }
 
 #[tokio::test]
@@ -103,10 +98,11 @@ async fn dropped_b_frames_leave_a_third_of_the_pictures_and_they_play() {
     let whep = whep_output(&server).await;
     assert_eq!((&whep["video"], &whep["transcoded"]), (&"H.264".into(), &false.into()), "{whep}");
     assert!(whep["note"].as_str().is_some_and(|note| note.contains("OBS")), "{whep}");
-    let pictures = pictures(&server, 4).await;
-    assert!((36..=52).contains(&pictures.len()), "{} pictures in 4 s", pictures.len());
-    let steps = pictures.windows(2).filter(|pair| pair[1].wrapping_sub(pair[0]) > 12_000).count();
-    assert_eq!(steps, 0, "no hole: {pictures:?}");
+    // A picture of three is 9000 ticks from the next; groups of 30 begin with two anchors in a row.
+    let steps = steps(&server, 44).await;
+    let ticks: u32 = steps.iter().sum();
+    assert!((330_000..=440_000).contains(&ticks), "44 pictures in {ticks} ticks of 90 kHz");
+    assert!(steps.iter().all(|step| *step <= 12_000), "no hole: {steps:?}");
     let options = json!({ "seconds": 4, "settle": 2, "audio": false });
     let viewed = Browser::view_whep(&server.url("/show/whep"), options).await;
     common::assert_whep_sees(&viewed, 8.0);
@@ -119,7 +115,8 @@ async fn a_pyramid_is_transcoded_instead_of_dropped_or_refused_where_that_is_off
         let server = server("drop", "on-demand").await;
         let _publisher = Ffmpeg::publish(Source::BFrames, &server.rtmp_url("show"));
         assert_eq!(whep_output(&server).await["transcoded"], true);
-        assert!(pictures(&server, 3).await.len() > 75, "all of the pictures");
+        let ticks: u32 = steps(&server, 75).await.iter().sum();
+        assert!(ticks <= 75 * 3_000 + 12_000, "all of the pictures: 75 in {ticks} ticks of 90 kHz");
     }
     for b_frames in ["drop", "transcode"] {
         let server = server(b_frames, "off").await;

@@ -31,7 +31,7 @@ async fn vanishes(protocol: Protocol) {
     let mut viewer = Viewer::start(&server).await;
     viewer.picture(seconds(5)).await;
     let mut events = Events::of(&server, &viewer).await;
-    events.wait_for("active", seconds(2)).await;
+    events.wait_for("active", seconds(10)).await;
     let hls = Hls::open(&server.client, &server.url("/show/index.m3u8"), seconds(15)).await;
     let video = hls.video.clone().expect("a video rendition");
 
@@ -39,7 +39,7 @@ async fn vanishes(protocol: Protocol) {
     let vanished = Instant::now();
     let stalled = state(&server, "stalled", seconds(3)).await;
     assert!(!stalled["source"].is_null(), "it keeps the name: {stalled}");
-    events.wait_for("inactive", seconds(1)).await;
+    events.wait_for("inactive", seconds(5)).await;
     println!("{protocol:?}: stalled after {:?}", vanished.elapsed());
     let waiting = state(&server, "waiting", seconds(10).saturating_sub(vanished.elapsed())).await;
     let left = Instant::now();
@@ -93,7 +93,7 @@ async fn returns(first: Protocol, second: Protocol) {
     let old = state(&server, "live", seconds(1)).await["source"]["since"].clone();
 
     one.vanish().await;
-    state(&server, "stalled", seconds(3)).await;
+    state(&server, "stalled", seconds(10)).await;
     viewer.read_what_is_there();
     let seen = viewer.pictures.len();
     let _two = Publisher::start(second, &server).await;
@@ -108,7 +108,7 @@ async fn returns(first: Protocol, second: Protocol) {
     assert!(back.elapsed() <= seconds(2), "{:?}", back.elapsed());
     assert!(resumed.is_decodable_start(), "{resumed:?}");
     for _ in 0..60 {
-        viewer.picture(seconds(2)).await;
+        viewer.picture(seconds(5)).await;
     }
     viewer.goes_on_without_a_break(seen);
 
@@ -118,8 +118,15 @@ async fn returns(first: Protocol, second: Protocol) {
         assert!(after.next_sequence() > before.next_sequence(), "{}", after.text);
         assert!(after.media_sequence >= before.media_sequence && !after.ended, "{}", after.text);
     }
-    let closed = format!("it was silent in:\n{}", server.process.log());
-    assert!(server.process.log().contains("another publisher has taken the name over"), "{closed}");
+    superseded(&server).await;
+}
+
+/// The log says why the old session has ended: some time after that, its peer may read why first.
+async fn superseded(server: &Server) {
+    eventually("the old session is closed", seconds(10), || async {
+        server.process.log().contains("another publisher has taken the name over").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -133,12 +140,12 @@ async fn rel02_an_rtmp_publisher_that_pauses_goes_on_in_its_session() {
     let hls = Hls::open(&server.client, &server.url("/show/index.m3u8"), seconds(15)).await;
     let since = server.stream("show").await.expect("live")["source"]["since"].clone();
     one.process.signal("STOP");
-    state(&server, "stalled", seconds(3)).await;
+    state(&server, "stalled", seconds(10)).await;
     one.process.signal("CONT");
     let live = state(&server, "live", seconds(2)).await;
     assert_eq!(live["source"]["since"], since, "the same session");
     for _ in 0..90 {
-        viewer.picture(seconds(4)).await;
+        viewer.picture(seconds(5)).await;
     }
     viewer.numbers_go_on();
     breaks_once(&hls).await;
@@ -157,7 +164,7 @@ async fn rel02_a_whip_publisher_that_pauses_is_asked_for_a_keyframe_and_goes_on_
     viewer.picture(seconds(5)).await;
     let before = viewer.pictures.len();
     media.pause(true);
-    state(&server, "stalled", seconds(3)).await;
+    state(&server, "stalled", seconds(10)).await;
     viewer.read_what_is_there();
     let asked = client.sender().keyframe_requests();
     media.pause(false);
@@ -169,7 +176,7 @@ async fn rel02_a_whip_publisher_that_pauses_is_asked_for_a_keyframe_and_goes_on_
     println!("a keyframe {:?} after the pause", resumed.elapsed());
     assert!(client.sender().keyframe_requests() > asked && resumed.elapsed() < seconds(2));
     for _ in 0..60 {
-        viewer.picture(seconds(2)).await;
+        viewer.picture(seconds(5)).await;
     }
     viewer.goes_on_without_a_break(again);
 }
@@ -198,17 +205,17 @@ async fn rel02_a_publisher_that_left_politely_is_waited_for() {
     let mut viewer = Viewer::start(&server).await;
     viewer.picture(seconds(5)).await;
     let mut events = Events::of(&server, &viewer).await;
-    events.wait_for("active", seconds(2)).await;
+    events.wait_for("active", seconds(10)).await;
     ffmpeg.leave().await;
     state(&server, "waiting", seconds(2)).await;
-    events.wait_for("inactive", seconds(1)).await;
+    events.wait_for("inactive", seconds(5)).await;
     viewer.read_what_is_there();
     let seen = viewer.pictures.len();
     let _two = Publisher::start(Protocol::Whip, &server).await;
-    events.wait_for("active", seconds(1)).await;
+    events.wait_for("active", seconds(10)).await;
     assert!(viewer.picture(seconds(2)).await.is_decodable_start());
     for _ in 0..30 {
-        viewer.picture(seconds(2)).await;
+        viewer.picture(seconds(5)).await;
     }
     viewer.goes_on_without_a_break(seen);
 }
@@ -226,16 +233,13 @@ async fn rel03_a_session_that_is_silent_loses_its_name() {
         let mut one = Publisher::start(first, &server).await;
         state(&server, "live", seconds(5)).await;
         one.vanish().await;
-        state(&server, "stalled", seconds(3)).await;
+        state(&server, "stalled", seconds(10)).await;
         let asked = Instant::now();
         claim(second, &server).await.unwrap_or_else(|refused| panic!("{first:?}, {second:?}: {refused}"));
         println!("{first:?} to {second:?}: taken over within {:?}", asked.elapsed());
         assert!(asked.elapsed() <= seconds(1), "{:?}", asked.elapsed());
         // Its session does not wait for its own silence to be found.
-        eventually("the old session is closed", seconds(4), || async {
-            server.process.log().contains("another publisher has taken the name over").then_some(())
-        })
-        .await;
+        superseded(&server).await;
         drop(one);
     }
 }
@@ -279,7 +283,7 @@ async fn rel03_a_publisher_that_never_sends_does_not_block_the_name() {
     let server = Server::start().await;
     let mut mute = RtmpClient::connect(server.rtmp).await;
     mute.publish("show").await;
-    state(&server, "stalled", seconds(3)).await;
+    state(&server, "stalled", seconds(10)).await;
     claim(Protocol::Whip, &server).await.expect("nobody sends");
 }
 

@@ -44,6 +44,16 @@ async fn the_life_of_a_stream_is_told_and_can_be_read_again() {
     told.extend(events.until("viewers.joined", seconds(10)).await);
     let joined = &told.last().expect("an event").data["data"];
     assert_eq!((&joined["threshold"], &joined["hls"], &joined["whep"]), (&json!(1), &json!(1), &json!(0)));
+    let target = server.add_target("show", "rtmp://127.0.0.1:1/app/canary-key").await;
+    let states = ["connecting", "retrying"];
+    for (old, new) in [("waiting", states[0]), (states[0], states[1])] {
+        told.extend(events.until("target.stateChanged", seconds(10)).await);
+        let change = told.last().expect("an event").data["data"].clone();
+        assert_eq!((change["old"].as_str(), change["new"].as_str()), (Some(old), Some(new)), "{change}");
+        assert_eq!(change["target"]["id"], target["id"]);
+        assert_eq!(change["failure"]["reason"].is_string(), new == "retrying", "{change}");
+        assert!(!change.to_string().contains("canary"), "{change}");
+    }
     publisher.process.signal("STOP");
     let silent = Instant::now();
     told.extend(events.until("stream.stalled", seconds(10)).await);

@@ -39,24 +39,24 @@ async fn rel02_one_publication_through_blips_and_across_protocols() {
     // A line that breaks for some seconds, and then brings all that was on its way.
     first.process.signal("STOP");
     let stopped = Instant::now();
-    held(&server, &id, true, seconds(5)).await;
+    held(&server, &id, true, seconds(15)).await;
     tokio::time::sleep(seconds(4).saturating_sub(stopped.elapsed())).await;
     first.process.signal("CONT");
-    held(&server, &id, false, seconds(5)).await;
+    held(&server, &id, false, seconds(15)).await;
     tokio::time::sleep(seconds(2)).await;
 
     // A publisher that dies; another comes from the same encoder, and then one from a browser.
     drop(first);
-    held(&server, &id, true, seconds(5)).await;
+    held(&server, &id, true, seconds(15)).await;
     tokio::time::sleep(seconds(3)).await;
     let second = Ffmpeg::publish(Source::Baseline, &server.rtmp_url("show"));
-    held(&server, &id, false, seconds(5)).await;
+    held(&server, &id, false, seconds(15)).await;
     tokio::time::sleep(seconds(2)).await;
     drop(second);
-    held(&server, &id, true, seconds(5)).await;
+    held(&server, &id, true, seconds(15)).await;
     tokio::time::sleep(seconds(2)).await;
     let _third = Browser::publish(&server.url("/show/whip"), json!({ "source": "camera" })).await;
-    held(&server, &id, false, seconds(8)).await;
+    held(&server, &id, false, seconds(15)).await;
     tokio::time::sleep(seconds(3)).await;
     let (wall, media) = (begun.0.elapsed(), length(&file) - begun.1);
     // The recording is whole once the target has been told of the end.

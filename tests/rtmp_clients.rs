@@ -5,7 +5,7 @@ mod common;
 #[path = "common/rtmp_wire.rs"]
 mod rtmp_wire;
 
-use common::{Ffmpeg, Hls, Process, Server, Source, decode_errors, machine, packets, seconds};
+use common::{Ffmpeg, Hls, Process, Server, Source, decode_errors, eventually, machine, packets, seconds};
 use rtmp_wire::{AAC_HEADER, AVC_HEADER, Site, Wire, command, number, picture, started, text};
 use std::process::Command;
 use tidegate::media::MediaKind;
@@ -181,7 +181,10 @@ async fn ffmpeg_over_rtmps() {
         .env("TIDEGATE_RTMP_TLS_LISTEN", &format!("127.0.0.1:{port}"))
         .start()
         .await;
-    assert!(server.process.log().contains(&format!("rtmps://127.0.0.1:{port}/live")), "the banner says so");
+    eventually("the banner says so", seconds(10), async || {
+        server.process.log().contains(&format!("rtmps://127.0.0.1:{port}/live")).then_some(())
+    })
+    .await;
     let _publisher = Ffmpeg::publish(Source::Baseline, &format!("rtmps://127.0.0.1:{port}/live/cam"));
     assert_readable(&server, "cam").await;
 }

@@ -4,8 +4,9 @@
 mod common;
 
 use common::{
-    Browser, Ffmpeg, Hls, Machine, Message, Nginx, RtmpClient, Server, Source, decode_errors, eventually,
-    machine, messages_of, number, packets, probe, seconds, text,
+    Browser, Ffmpeg, Hls, Machine, Message, Nginx, RtmpClient, Server, Source, assert_plays_hls,
+    assert_whep_hears, decode_errors, eventually, machine, messages_of, number, offset, packets, probe,
+    seconds, text,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -249,7 +250,7 @@ async fn r16_h265_of_ffmpeg_8_is_transcoded_for_restreams() {
 }
 
 #[tokio::test]
-async fn r16_opus_and_mp3_of_ffmpeg_8_are_understood() {
+async fn r16_opus_and_mp3_of_ffmpeg_8_play() {
     let _machine = machine().await;
     let server = Server::start().await;
     for (audio, codec) in [("opus", "Opus"), ("mp3", "MP3")] {
@@ -262,6 +263,24 @@ async fn r16_opus_and_mp3_of_ffmpeg_8_are_understood() {
         .await;
         let sound: &Value = &stream["tracks"][1];
         assert_eq!((&sound["codec"], &sound["sampleRate"]), (&json!(codec), &json!(48_000)), "{stream}");
+        let url = server.url(&format!("/{audio}/index.m3u8"));
+        let hls = Hls::open(&server.client, &url, seconds(15)).await;
+        let viewed = Browser::view_hls(&url, json!({ "seconds": 3 })).await;
+        assert_plays_hls(&viewed);
+        // It is heard when it was sent: with the flash.
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut files = Vec::new();
+        for (name, rendition) in hls.renditions() {
+            hls.wait_for(rendition, seconds(6)).await;
+            files.push(hls.download(rendition, folder.path(), name).await);
+        }
+        let [picture, sound] = &files[..] else { panic!("two renditions: {files:?}") };
+        let apart = offset(picture, sound).await;
+        println!("{audio}: {:.0} ms of {:.0?}", apart.median, apart.all);
+        assert!(apart.median.abs() <= 80.0, "{audio}: {apart:?}");
+        let whep = server.url(&format!("/{audio}/whep"));
+        let viewed = Browser::view_whep(&whep, json!({ "seconds": 2, "video": false })).await;
+        assert_whep_hears(&viewed);
     }
 }
 

@@ -10,9 +10,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
 
 /// Which addresses may be connected to: public ones, and those in the operator's list. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct EgressGuard {
     allowed: Arc<[IpNet]>,
+    setting: &'static str,
     own: Arc<OnceLock<Vec<SocketAddr>>>,
 }
 
@@ -22,7 +23,7 @@ pub enum NotAllowed {
     /// It is not a public one.
     #[error(
         "{address} is {kind}, and connections go to public addresses only; to allow it, add \"{address}/{bits}\" \
-         (or its network) to restream.egress_allow"
+         (or its network) to {setting}"
     )]
     NotPublic {
         /// The address.
@@ -31,16 +32,30 @@ pub enum NotAllowed {
         kind: &'static str,
         /// The length of the address as a prefix.
         bits: u8,
+        /// What would allow it.
+        setting: &'static str,
     },
     /// This gateway listens there: media would run in circles.
     #[error("{0} is a listener of this gateway itself, which can't be a destination")]
     Own(SocketAddr),
 }
 
+impl Default for EgressGuard {
+    /// Lets pass what is public.
+    fn default() -> Self {
+        Self::new([])
+    }
+}
+
 impl EgressGuard {
     /// Lets pass what is public, or in one of `allowed`.
     pub fn new(allowed: impl IntoIterator<Item = IpNet>) -> Self {
-        Self { allowed: allowed.into_iter().collect(), own: Arc::default() }
+        Self { allowed: allowed.into_iter().collect(), setting: "restream.egress_allow", own: Arc::default() }
+    }
+
+    /// Says in errors that `setting` would allow an address.
+    pub fn for_setting(self, setting: &'static str) -> Self {
+        Self { setting, ..self }
     }
 
     /// Names the listeners of this process, known once all of them are bound: no list allows them. Counts for
@@ -59,13 +74,13 @@ impl EgressGuard {
         let named = |ip: IpAddr| self.allowed.iter().any(|network| network.contains(&ip));
         if let Some(kind) = not_public(ip).filter(|_| !named(ip) && !named(ip.to_canonical())) {
             let bits = if ip.is_ipv4() { 32 } else { 128 };
-            return Err(NotAllowed::NotPublic { address: ip, kind, bits });
+            return Err(NotAllowed::NotPublic { address: ip, kind, bits, setting: self.setting });
         }
         // Whoever allows a network of translated addresses has not allowed what may be behind them.
         if let Some(inner) = embedded(ip).map(IpAddr::V4)
             && let Some(kind) = not_public(inner).filter(|_| !named(inner) && !is_exactly(&self.allowed, ip))
         {
-            return Err(NotAllowed::NotPublic { address: inner, kind, bits: 32 });
+            return Err(NotAllowed::NotPublic { address: inner, kind, bits: 32, setting: self.setting });
         }
         if self.is_own(address) { Err(NotAllowed::Own(address)) } else { Ok(()) }
     }

@@ -154,7 +154,7 @@ impl History {
         let key = |version: &Version| {
             (version.playlist.media_sequence, edge(&version.playlist), version.playlist.ended)
         };
-        order.sort_by(|(_, a), (_, b)| key(a).cmp(&key(b)));
+        order.sort_by_key(|(_, version)| key(version));
         order
     }
 

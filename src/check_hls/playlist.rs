@@ -202,8 +202,8 @@ impl Playlist {
             number = earlier.segment(first.sequence).map_or(number, |segment| segment.discontinuity_number);
             number -= first.discontinuities.min(number);
         }
-        let mut sequence = self.media_sequence;
-        for segment in self.segments.iter_mut().chain([&mut self.open]) {
+        let all = self.segments.iter_mut().chain([&mut self.open]);
+        for (sequence, segment) in (self.media_sequence..).zip(all) {
             number += segment.discontinuities;
             if segment.own_map.is_some() {
                 map = segment.own_map.clone();
@@ -215,7 +215,6 @@ impl Playlist {
             encrypted = segment.own_key.unwrap_or(encrypted);
             (segment.sequence, segment.discontinuity_number) = (sequence, number);
             (segment.map, segment.encrypted) = (map.clone(), encrypted);
-            sequence += 1;
         }
     }
 }

@@ -1,16 +1,13 @@
 //! The admin token and the publish key: from the configuration, else made on first start and kept.
 
 use super::Config;
+use crate::auth::{NoRandomness, generate};
 use crate::media::Secret;
-use rand::TryRngCore;
-use rand::rngs::OsRng;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Characters of a generated secret, 6 random bits each: 192 bits.
-const GENERATED_LENGTH: usize = 32;
 /// More than this is no secret of ours.
 const FILE_LIMIT: u64 = 1024;
 
@@ -19,8 +16,8 @@ const FILE_LIMIT: u64 = 1024;
 pub struct Credentials {
     /// The API's bearer token.
     pub admin_token: Secret,
-    /// The key that publishers show.
-    pub publish_key: Secret,
+    /// The key that publishers of whatever stream show; `None`: there is none.
+    pub publish_key: Option<Secret>,
 }
 
 /// Why the secrets can't be kept.
@@ -38,8 +35,8 @@ pub enum CredentialsError {
     #[error("{0:?} holds no usable secret; delete it and a new one is made")]
     BadFile(PathBuf),
     /// No randomness.
-    #[error("the system gives no random bytes: {0}")]
-    Random(String),
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
 }
 
 impl Credentials {
@@ -48,7 +45,10 @@ impl Credentials {
     pub fn load(config: &Config) -> Result<Self, CredentialsError> {
         Ok(Self {
             admin_token: kept(config.auth_admin_token.as_ref(), &config.state_dir, "admin-token")?,
-            publish_key: kept(config.auth_publish_key.as_ref(), &config.state_dir, "publish-key")?,
+            publish_key: match config.auth_stream_keys_only {
+                true => None,
+                false => Some(kept(config.auth_publish_key.as_ref(), &config.state_dir, "publish-key")?),
+            },
         })
     }
 }
@@ -81,14 +81,6 @@ fn kept(configured: Option<&Secret>, folder: &Path, name: &str) -> Result<Secret
     Ok(secret)
 }
 
-/// A secret of letters, digits, `-` and `_` (RFC 4648 §5): safe in URLs and stream keys.
-fn generate() -> Result<Secret, CredentialsError> {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut bytes = [0_u8; GENERATED_LENGTH];
-    OsRng.try_fill_bytes(&mut bytes).map_err(|why| CredentialsError::Random(why.to_string()))?;
-    Ok(Secret::new(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect::<String>()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,9 +93,10 @@ mod tests {
         let first = Credentials::load(&config).expect("made");
         let second = Credentials::load(&config).expect("read");
         assert!(first.admin_token.matches(second.admin_token.reveal()));
-        assert!(first.publish_key.matches(second.publish_key.reveal()));
-        assert!(!first.publish_key.matches(first.admin_token.reveal()));
-        assert_eq!(first.publish_key.reveal().len(), 32);
+        let [first_key, second_key] =
+            [&first, &second].map(|credentials| credentials.publish_key.clone().expect("made"));
+        assert!(first_key.matches(second_key.reveal()) && !first_key.matches(first.admin_token.reveal()));
+        assert_eq!(first_key.reveal().len(), 32);
         let mode = |path: &str| {
             let metadata = fs::metadata(config.state_dir.join(path)).expect("there");
             metadata.permissions().mode() & 0o777

@@ -45,6 +45,8 @@ pub struct Config {
     pub http_proxies_follow_rfc_7239: bool,
     /// Origins whose pages may use WHIP and WHEP; `None`: all.
     pub http_cors_origins: Option<Vec<String>>,
+    /// Names under which the API is served; `None`: any.
+    pub http_hosts: Option<Vec<String>>,
     /// Where RTMP publishers connect.
     pub rtmp_listen: SocketAddr,
     /// Where RTMPS publishers connect, if there is a certificate.
@@ -117,8 +119,10 @@ pub struct Config {
     pub webrtc_b_frames: BFrames,
     /// The API's bearer token; `None`: generated on first start.
     pub auth_admin_token: Option<Secret>,
-    /// The key that publishers show; `None`: generated on first start.
+    /// The key that publishers of whatever stream show; `None`: generated on first start.
     pub auth_publish_key: Option<Secret>,
+    /// `auth.publish_key = "off"`: there is none, each stream needs a key of its own.
+    pub auth_stream_keys_only: bool,
     /// Networks that restream targets may be in although they are not public.
     pub restream_egress_allow: Vec<IpNet>,
     /// Restream targets that one stream may have …
@@ -131,6 +135,14 @@ pub struct Config {
     pub events_kept: usize,
     /// Numbers of viewers of one stream that events tell of.
     pub events_viewer_thresholds: Vec<usize>,
+    /// Networks that webhooks may be in although they are not public.
+    pub webhooks_egress_allow: Vec<IpNet>,
+    /// Attempts before a delivery is given up.
+    pub webhooks_tries: u32,
+    /// From the first failure to the second attempt; it doubles with each failure.
+    pub webhooks_first_retry: Duration,
+    /// For one attempt.
+    pub webhooks_timeout: Duration,
     /// `metrics.open`: `/metrics` needs no token.
     pub metrics_open: bool,
     /// `metrics.per_stream`: series of single streams.
@@ -177,6 +189,7 @@ impl Config {
             http_trusted_proxies: Vec::new(),
             http_proxies_follow_rfc_7239: false,
             http_cors_origins: None,
+            http_hosts: None,
             rtmp_listen: SocketAddr::new(any, 1935),
             rtmp_tls_listen: SocketAddr::new(any, 1936),
             tls_certificate: None,
@@ -213,12 +226,17 @@ impl Config {
             webrtc_b_frames: BFrames::Transcode,
             auth_admin_token: None,
             auth_publish_key: None,
+            auth_stream_keys_only: false,
             restream_egress_allow: Vec::new(),
             restream_targets_per_stream: 400,
             restream_targets: 2000,
             restream_extra_roots: None,
             events_kept: 10_000,
             events_viewer_thresholds: vec![1, 10, 100, 1_000, 10_000],
+            webhooks_egress_allow: Vec::new(),
+            webhooks_tries: 10,
+            webhooks_first_retry: Duration::from_secs(7),
+            webhooks_timeout: Duration::from_secs(10),
             metrics_open: false,
             metrics_per_stream: false,
             stream_grace: Duration::from_secs(60),

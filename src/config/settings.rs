@@ -72,6 +72,13 @@ const DEFINITIONS: &[Definition] = &[
         expected: "\"*\" for all, or a list of origins such as [\"https://example.net\"] (in the environment: between commas)",
         set: |c, v| put(&mut c.http_cors_origins, v.origins()),
     },
+    Definition {
+        key: "http.hosts",
+        expected: "a list of names without ports, such as [\"live.example.net\", \"localhost\"] (in the environment: between commas)",
+        set: |c, v| {
+            put(&mut c.http_hosts, v.list().map(|hosts| Some(hosts).filter(|hosts| !hosts.is_empty())))
+        },
+    },
     Definition { key: "rtmp.listen", expected: ADDRESS, set: |c, v| put(&mut c.rtmp_listen, v.parse()) },
     Definition {
         key: "rtmp.tls_listen",
@@ -240,8 +247,14 @@ const DEFINITIONS: &[Definition] = &[
     },
     Definition {
         key: "auth.publish_key",
-        expected: SECRET,
-        set: |c, v| put(&mut c.auth_publish_key, v.secret().map(Some)),
+        expected: "8 to 256 letters, digits or characters of \"-._~\"; or \"off\": each stream needs a key of its own",
+        set: |c, v| {
+            c.auth_stream_keys_only = v.text() == Some("off");
+            match c.auth_stream_keys_only {
+                true => put(&mut c.auth_publish_key, Some(None)),
+                false => put(&mut c.auth_publish_key, v.secret().map(Some)),
+            }
+        },
     },
     Definition {
         key: "restream.egress_allow",
@@ -275,6 +288,26 @@ const DEFINITIONS: &[Definition] = &[
             let fits = |numbers: &Vec<usize>| numbers.len() <= 32 && !numbers.contains(&0);
             put(&mut c.events_viewer_thresholds, v.list().filter(fits))
         },
+    },
+    Definition {
+        key: "webhooks.egress_allow",
+        expected: "a list of networks, such as [\"10.0.0.0/8\"] (in the environment: between commas)",
+        set: |c, v| put(&mut c.webhooks_egress_allow, v.list()),
+    },
+    Definition {
+        key: "webhooks.tries",
+        expected: "a number from 1 to 100",
+        set: |c, v| put(&mut c.webhooks_tries, v.parse().filter(|n| (1..=100).contains(n))),
+    },
+    Definition {
+        key: "webhooks.first_retry",
+        expected: "a duration from 10ms to 10m, such as \"7s\"",
+        set: |c, v| put(&mut c.webhooks_first_retry, v.duration(10, 600_000)),
+    },
+    Definition {
+        key: "webhooks.timeout",
+        expected: "a duration from 100ms to 60s, such as \"10s\"",
+        set: |c, v| put(&mut c.webhooks_timeout, v.duration(100, 60_000)),
     },
     Definition { key: "metrics.open", expected: SWITCH, set: |c, v| put(&mut c.metrics_open, v.parse()) },
     Definition {

@@ -1,9 +1,10 @@
-//! The one task that writes the journal: it hears the hub and looks at the numbers of viewers.
+//! The one task that writes the journal: it hears the hub and the restreams, and looks at the numbers of viewers.
 
 use super::event::rfc3339;
 use super::viewers::{Crossing, Crowd};
 use super::{EventType, Journal, Thresholds};
 use crate::media::{StreamName, Tracks};
+use crate::restream::{Restreams, TargetEvent};
 use crate::stream::{Hub, Stream, StreamEvent};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -23,14 +24,15 @@ pub struct Feed {
     journal: Arc<Journal>,
     thresholds: Thresholds,
     streams: broadcast::Receiver<StreamEvent>,
+    targets: broadcast::Receiver<TargetEvent>,
     crowds: BTreeMap<StreamName, Crowd>,
 }
 
 impl Feed {
     /// From now on no event is missed.
-    pub fn subscribe(hub: Hub, journal: Arc<Journal>, thresholds: Thresholds) -> Self {
-        let streams = hub.events();
-        Self { hub, journal, thresholds, streams, crowds: BTreeMap::new() }
+    pub fn subscribe(hub: Hub, restreams: &Restreams, journal: Arc<Journal>, thresholds: Thresholds) -> Self {
+        let (streams, targets) = (hub.events(), restreams.events());
+        Self { hub, journal, thresholds, streams, targets, crowds: BTreeMap::new() }
     }
 
     /// Runs until `cancel`; then writes what has happened up to now, and closes the journal.
@@ -44,6 +46,11 @@ impl Feed {
                     Ok(event) => self.note(&event),
                     // A thousand at once: the hub's list tells what is, but not what was.
                     Err(RecvError::Lagged(missed)) => warn!(missed, "Events are missing from the journal."),
+                    Err(RecvError::Closed) => break,
+                },
+                event = self.targets.recv() => match event {
+                    Ok(event) => self.note_target(event),
+                    Err(RecvError::Lagged(missed)) => warn!(missed, "Events of targets are missing."),
                     Err(RecvError::Closed) => break,
                 },
                 () = cancel.cancelled() => break,
@@ -72,6 +79,17 @@ impl Feed {
             }
         };
         self.journal.record(SystemTime::now(), kind, Some(stream.name().clone()), &data);
+    }
+
+    fn note_target(&self, event: TargetEvent) {
+        let TargetEvent { target, stream, name, old, new, at, failure } = event;
+        let data = json!({
+            "target": { "id": target, "name": name },
+            "old": old,
+            "new": new,
+            "failure": failure,
+        });
+        self.journal.record(at.into(), EventType::TargetStateChanged, Some(stream), &data);
     }
 
     fn look(&mut self) {

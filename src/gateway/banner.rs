@@ -3,6 +3,7 @@
 use super::DEMO;
 use super::stream_key::{APPLICATION, MAIN};
 use crate::config::{Config, Credentials};
+use crate::media::Secret;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -43,7 +44,10 @@ impl fmt::Display for Banner<'_> {
         let (config, credentials) = (self.config, self.credentials);
         let http = format!("http://{}", on_this_machine(self.http));
         let rtmp = format!("rtmp://{}/{APPLICATION}", on_this_machine(self.rtmp));
-        let key = credentials.publish_key.reveal();
+        let key = credentials
+            .publish_key
+            .as_ref()
+            .map_or("(make one: POST /api/v1/streams/main/keys)", Secret::reveal);
         let line = |f: &mut fmt::Formatter<'_>, what: &str, text: &str| writeln!(f, "  {what:<19}{text}");
 
         writeln!(f, "\nTidegate {} is live.\n", env!("CARGO_PKG_VERSION"))?;
@@ -60,7 +64,11 @@ impl fmt::Display for Banner<'_> {
         if let Some(address) = self.rtmps {
             line(f, "  or with TLS", &format!("rtmps://{}/{APPLICATION}", on_this_machine(address)))?;
         }
-        let stream_key = if config.open { MAIN.to_owned() } else { format!("{MAIN}?key={key}") };
+        let stream_key = match &credentials.publish_key {
+            _ if config.open => MAIN.to_owned(),
+            Some(key) => format!("{MAIN}?key={}", key.reveal()),
+            None => "(the same key)".to_owned(),
+        };
         line(f, "  stream key", &stream_key)?;
         writeln!(f)?;
         line(f, "API", &format!("{http}/api/v1/streams"))?;
@@ -103,8 +111,10 @@ mod tests {
     fn shown(open: bool, demo: bool) -> String {
         let mut config = Config::new("/state");
         (config.open, config.demo) = (open, demo);
-        let credentials =
-            Credentials { admin_token: Secret::new("admin-token"), publish_key: Secret::new("publish-key") };
+        let credentials = Credentials {
+            admin_token: Secret::new("admin-token"),
+            publish_key: Some(Secret::new("publish-key")),
+        };
         let candidates = ["127.0.0.1:8189", "[2001:db8::5]:8189", "192.0.2.5:8189"];
         let candidates = candidates.map(|candidate| candidate.parse().expect("an address"));
         Banner::new(&config, &credentials, config.http_listen, config.rtmp_listen, &candidates)

@@ -3,6 +3,7 @@
 //! A [`Gateway`] owns every task of the program. It can be started in-process, with port 0 for any free
 //! port, and ends by [`Gateway::shutdown`].
 
+mod about;
 mod banner;
 mod outputs;
 mod stream_key;
@@ -10,21 +11,24 @@ mod stream_key;
 pub use banner::Banner;
 
 use crate::admission::{EgressGuard, Exempt, KeyAttempts, Refusals};
+use crate::auth::{Access, Keyring, Publishing};
 use crate::config::{Config, Credentials, CredentialsError, HoldMode};
+use crate::declarations::Declarations;
 use crate::events::{Feed, Journal, Thresholds};
 use crate::hls::{Hls, HlsSettings};
 use crate::http::{
-    Access, ForwardedHeader, Http, HttpError, HttpSettings, IceServers, Origins, Proxies, RateSettings,
-    Rooms, TurnCredentials,
+    ForwardedHeader, Http, HttpError, HttpSettings, IceServers, Origins, Proxies, RateSettings, Rooms,
+    TurnCredentials,
 };
-use crate::media::{Ladders, Secret, Transcoding};
+use crate::media::{Ladders, Transcoding};
 use crate::metrics::{self, Metrics};
 use crate::pipeline::{self, HoldPicture, PipelineError, Pipelines, Slate, SlateError};
 use crate::restream::{RestreamSettings, Restreams};
 use crate::rtmp::{Dialer, RootsError, RtmpError, RtmpLimits, RtmpServer, TlsRoots};
 use crate::store::{Store, StoreError};
 use crate::stream::{Graces, Hub};
-use crate::tls::{ServerTls, TlsError};
+use crate::tls::{self, ServerTls, TlsError};
+use crate::webhooks::{WebhookSettings, Webhooks};
 use crate::webrtc::{IceMode, WebRtc, WebRtcError, WebRtcSettings};
 use outputs::Outputs;
 use std::future::Future;
@@ -40,6 +44,8 @@ use tracing::{error, info};
 const DEMO: &str = "demo";
 /// For publishers, viewers and outputs to end in order.
 const ENDING: Duration = Duration::from_secs(7);
+/// For what has happened to be kept for webhooks, and for deliveries that are under way.
+const LAST_DELIVERIES: Duration = Duration::from_millis(1_200);
 /// From the last media to the end of the HTTP server: players fetch what ends their playlists.
 const LAST_FETCHES: Duration = Duration::from_millis(200);
 /// For everything.
@@ -55,6 +61,7 @@ pub struct Gateway {
     hub: Hub,
     webrtc: Arc<WebRtc>,
     restreams: Arc<Restreams>,
+    webhooks: Arc<Webhooks>,
     /// New sessions are refused.
     closing: CancellationToken,
     /// Ends the demo and the watcher.
@@ -70,6 +77,7 @@ pub struct Gateway {
 struct Tasks {
     rtmp: JoinHandle<()>,
     demo: Option<JoinHandle<()>>,
+    keyring: JoinHandle<()>,
     watcher: JoinHandle<()>,
     outputs: JoinHandle<()>,
     events: JoinHandle<()>,
@@ -116,16 +124,19 @@ pub struct Overdue;
 impl Gateway {
     /// Takes the ports and starts everything. On an error nothing is left running.
     pub async fn start(config: Config) -> Result<Self, GatewayError> {
+        let started = (SystemTime::now(), std::time::Instant::now());
         metrics::count_panics();
+        tls::install_provider();
         let credentials = Credentials::load(&config)?;
         let store = Store::open(&config.state_dir).await?;
-        let publish_key = (!config.open).then(|| credentials.publish_key.clone());
+        let keyring = Keyring::load(store.clone()).await?;
+        let access = access(&config, &credentials, keyring.clone());
         let graces = Graces { default: config.stream_grace, by_name: config.stream_grace_for.clone() };
         let (hub, watcher) = Hub::new(graces);
+        let declarations = Declarations::load(store.clone(), hub.clone()).await?;
         let outputs = Outputs::subscribe(hub.clone());
         let journal = Journal::new(SystemTime::now(), config.events_kept);
         let thresholds = Thresholds::new(config.events_viewer_thresholds.iter().copied());
-        let feed = Feed::subscribe(hub.clone(), journal.clone(), thresholds);
         let closing = CancellationToken::new();
 
         let pipelines =
@@ -152,13 +163,14 @@ impl Gateway {
             pipelines.clone(),
         );
         let guard = EgressGuard::new(config.restream_egress_allow.iter().copied());
-        let restreams =
-            Restreams::new(hub.clone(), store, restream_settings(&config, guard.clone(), pipelines.clone())?);
+        let settings = restream_settings(&config, guard.clone(), pipelines.clone())?;
+        let restreams = Restreams::new(hub.clone(), store.clone(), settings);
+        let feed = Feed::subscribe(hub.clone(), &restreams, journal.clone(), thresholds);
         let exempt = Exempt::new(config.limits_exempt.iter().copied());
         let refusals = Refusals::default();
         let key_attempts = KeyAttempts::new(config.limits_key_attempts_per_minute, exempt.clone());
         let rates = rates(&config, Arc::new(key_attempts.counting(refusals.clone())), exempt, &refusals);
-        let rtmp = rtmp(&config, &hub, publish_key.clone(), &rates).await?;
+        let rtmp = rtmp(&config, &hub, access.clone(), &rates).await?;
         let webrtc = WebRtc::start(
             WebRtcSettings {
                 listen: config.webrtc_listen,
@@ -173,17 +185,29 @@ impl Gateway {
             },
             hub.clone(),
         )?;
-        let sources =
-            metrics::Sources { hub: hub.clone(), pipelines: pipelines.clone(), journal: journal.clone() };
+        let webhook_guard = EgressGuard::new(config.webhooks_egress_allow.iter().copied())
+            .for_setting("webhooks.egress_allow");
+        let webhooks = Webhooks::new(store, webhook_settings(&config, webhook_guard.clone()));
+        let sources = metrics::Sources {
+            hub: hub.clone(),
+            restreams: restreams.clone(),
+            webrtc: webrtc.clone(),
+            refusals: rates.refusals.clone(),
+            pipelines: pipelines.clone(),
+            journal: journal.clone(),
+            webhooks: webhooks.clone(),
+        };
         let rooms = Rooms {
             hub: hub.clone(),
             hls: hls.clone(),
             webrtc: webrtc.clone(),
             restreams: restreams.clone(),
-            journal,
+            journal: journal.clone(),
+            webhooks: webhooks.clone(),
+            rtmp: rtmp.sessions(),
+            declarations,
             metrics: Metrics::new(sources, config.metrics_per_stream),
         };
-        let access = Access { admin_token: credentials.admin_token.clone(), publish_key };
         let settings = HttpSettings {
             listen: config.http_listen,
             connections_per_source: config.http_connections_per_source,
@@ -191,6 +215,8 @@ impl Gateway {
             rates,
             origins: config.http_cors_origins.clone().map_or(Origins::Any, Origins::Only),
             ice_servers: ice_servers(&config),
+            about: about::of(&config, started, rtmp.local_addr(), rtmp.tls_addr()),
+            hosts: config.http_hosts.clone(),
             open_metrics: config.metrics_open,
         };
         let http = match Http::bind(settings, rooms, access, closing.clone()).await {
@@ -206,13 +232,17 @@ impl Gateway {
         let events_cancel = CancellationToken::new();
         let (http_addr, rtmp_addr, rtmps_addr) = (http.local_addr(), rtmp.local_addr(), rtmp.tls_addr());
         let listeners = [Some(http_addr), Some(rtmp_addr), rtmps_addr, Some(webrtc.local_addr())];
-        guard.own_listeners(listeners.into_iter().flatten());
-        if let Err(error) = restreams.restore().await {
+        for guard in [guard, webhook_guard] {
+            guard.own_listeners(listeners.into_iter().flatten());
+        }
+        let restored = restreams.restore().await.and(webhooks.restore(&journal).await);
+        if let Err(error) = restored {
             webrtc.shutdown().await;
             return Err(error.into());
         }
         let tasks = Tasks {
             watcher: tokio::spawn(watcher.run(sources.clone())),
+            keyring: tokio::spawn(keyring.run(http_cancel.clone())),
             outputs: tokio::spawn(outputs.run(
                 pipelines.clone(),
                 hls,
@@ -242,6 +272,7 @@ impl Gateway {
             hub,
             webrtc,
             restreams,
+            webhooks,
             closing,
             sources,
             rtmp_cancel,
@@ -323,15 +354,33 @@ impl Gateway {
 
         // 4. What has happened is told.
         self.events_cancel.cancel();
-        let in_time = within(ending, "events", joined(tasks.events)).await && in_time;
+        let told = async {
+            joined(tasks.events).await;
+            self.webhooks.shutdown().await;
+        };
+        let in_time = within(ending + LAST_DELIVERIES, "events and webhooks", told).await && in_time;
 
         // 5. Last, HTTP.
         tokio::time::sleep(LAST_FETCHES).await;
         self.http_cancel.cancel();
-        let in_time = within(overall, "HTTP connections", joined(tasks.http)).await && in_time;
+        let last = async {
+            joined(tasks.http).await;
+            joined(tasks.keyring).await;
+        };
+        let in_time = within(overall, "HTTP connections", last).await && in_time;
         info!(after = ?started.elapsed(), "Shut down.");
         if in_time { Ok(()) } else { Err(Overdue) }
     }
+}
+
+/// Who may publish and who may administer.
+fn access(config: &Config, credentials: &Credentials, keyring: Arc<Keyring>) -> Access {
+    let publishing = match &credentials.publish_key {
+        _ if config.open => Publishing::Open,
+        Some(key) => Publishing::Key(key.clone()),
+        None => Publishing::StreamKeys,
+    };
+    Access { admin_token: credentials.admin_token.clone(), publishing, keyring }
 }
 
 /// What fills the pauses of publishers.
@@ -347,7 +396,7 @@ async fn hold(config: &Config, pipelines: &Pipelines) -> Result<Option<HoldPictu
 async fn rtmp(
     config: &Config,
     hub: &Hub,
-    publish_key: Option<Secret>,
+    access: Access,
     rates: &RateSettings,
 ) -> Result<RtmpServer, GatewayError> {
     let limits = RtmpLimits {
@@ -358,13 +407,22 @@ async fn rtmp(
         exempt: rates.exempt.clone(),
         refusals: rates.refusals.clone(),
     };
-    let authorize = stream_key::authorize(publish_key, rates.key_attempts.clone());
+    let authorize = stream_key::authorize(access, rates.key_attempts.clone());
     let server = RtmpServer::bind(config.rtmp_listen, hub.clone(), authorize).await?.with_limits(limits);
     let (Some(certificate), Some(key)) = (&config.tls_certificate, &config.tls_private_key) else {
         return Ok(server);
     };
     let tls = ServerTls::load(certificate, key)?;
     Ok(server.with_tls(config.rtmp_tls_listen, tls).await?)
+}
+
+fn webhook_settings(config: &Config, guard: EgressGuard) -> WebhookSettings {
+    WebhookSettings {
+        guard,
+        tries: config.webhooks_tries,
+        first_retry: config.webhooks_first_retry,
+        timeout: config.webhooks_timeout,
+    }
 }
 
 /// How targets are reached, and how many there may be.

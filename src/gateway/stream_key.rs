@@ -1,12 +1,15 @@
 //! What an RTMP publisher types as server and stream key, and which stream that means.
 //!
-//! The server is `rtmp://host/live`. The stream key is `<stream>?key=<publish key>`, or the publish key
-//! alone for the stream `main`; on an open gateway it is just `<stream>`. The publish key may as well come
-//! under other usual names, as the password of the URL, and the application may be left out.
+//! The server is `rtmp://host/live`. The stream key is `<stream>?key=<key>`, or the key alone: a stream's own
+//! key stands for its stream, the publish key for the stream `main`. On an open gateway it is just `<stream>`.
+//! The key may as well come under other usual names, as the password of the URL, and the application may be
+//! left out.
 
 use crate::admission::KeyAttempts;
+use crate::auth::{self, Access};
 use crate::media::{Secret, StreamName};
 use crate::rtmp::{Authorize, PublishRequest, Refusal};
+use chrono::{DateTime, Utc};
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::{debug, warn};
@@ -19,8 +22,8 @@ pub(super) const MAIN: &str = "main";
 /// (`?user=…&pass=…`).
 const PARAMETERS: [&str; 4] = ["key", "token", "pass", "password"];
 
-/// Decides about RTMP publishers; without a key anyone may publish. Wrong keys are counted in `attempts`.
-pub(super) fn authorize(publish_key: Option<Secret>, attempts: Arc<KeyAttempts>) -> Authorize {
+/// Decides about RTMP publishers. Wrong keys are counted in `attempts`.
+pub(super) fn authorize(access: Access, attempts: Arc<KeyAttempts>) -> Authorize {
     Arc::new(move |request: &PublishRequest| {
         let (source, now) = (request.remote.ip(), Instant::now());
         if let Err(wait) = attempts.may_show(source, now) {
@@ -28,7 +31,7 @@ pub(super) fn authorize(publish_key: Option<Secret>, attempts: Arc<KeyAttempts>)
             let seconds = wait.as_secs() + 1;
             return Err(refusal(format!("too many wrong keys from this address; try again in {seconds} s")));
         }
-        judge(publish_key.as_ref(), request).map_err(|verdict| {
+        judge(&access, request, Utc::now()).map_err(|verdict| {
             if verdict == Verdict::WrongKey {
                 attempts.wrong(source, now);
             }
@@ -47,11 +50,11 @@ enum Verdict {
     #[error("{0}")]
     Name(String),
     /// One answer for all causes: it does not tell whether a name or a key was right.
-    #[error("the stream key must be <stream>?key=<publish key>")]
+    #[error("the stream key must be <stream>?key=<publish key>, or the stream's own key alone")]
     WrongKey,
 }
 
-fn judge(publish_key: Option<&Secret>, request: &PublishRequest) -> Result<StreamName, Verdict> {
+fn judge(access: &Access, request: &PublishRequest, now: DateTime<Utc>) -> Result<StreamName, Verdict> {
     let key = request.key.reveal();
     let text = match (request.app.as_str(), key) {
         (APPLICATION, key) => key,
@@ -59,14 +62,32 @@ fn judge(publish_key: Option<&Secret>, request: &PublishRequest) -> Result<Strea
         (app, "") if !app.is_empty() => app,
         _ => return Err(Verdict::Application),
     };
-    let Some(wanted) = publish_key else { return name(text) };
-    if wanted.matches(key) {
+    // Alone, or as `?key=…` behind nothing.
+    let alone = [Some(text.to_owned()).filter(|text| !text.is_empty())].into_iter().flatten();
+    let alone = alone.chain(shown(request).filter(|_| text.is_empty()));
+    if let Some(stream) = alone.into_iter().find_map(|shown| access.stream_of(&shown, now)) {
+        return Ok(stream);
+    }
+    if access.is_open() {
+        return name(text);
+    }
+    if access.is_publish_key(key) {
         return name(MAIN);
     }
-    if shown(request).any(|shown| wanted.matches(&shown)) { name(text) } else { Err(Verdict::WrongKey) }
+    // A name that can't be is told to who has a key that opens all, and is a wrong key to others.
+    match text.parse::<StreamName>() {
+        Ok(stream) => {
+            let granted = |shown: String| access.publish(&stream, &shown, now) == auth::Verdict::Granted;
+            if shown(request).any(granted) { Ok(stream) } else { Err(Verdict::WrongKey) }
+        }
+        Err(error) if shown(request).any(|shown| access.is_publish_key(&shown)) => {
+            Err(Verdict::Name(error.to_string()))
+        }
+        Err(_) => Err(Verdict::WrongKey),
+    }
 }
 
-/// What may be the publish key.
+/// What may be the key.
 fn shown(request: &PublishRequest) -> impl Iterator<Item = String> {
     let query = request.query.as_ref().map(Secret::reveal).unwrap_or_default();
     let parameters = url::form_urlencoded::parse(query.as_bytes())
@@ -92,6 +113,7 @@ fn refusal(description: impl Into<String>) -> Refusal {
 mod tests {
     use super::*;
     use crate::admission::Exempt;
+    use crate::auth::{Keyring, NewKey, Publishing, Purpose};
     use std::net::SocketAddr;
     use std::num::NonZeroU32;
 
@@ -106,9 +128,19 @@ mod tests {
         }
     }
 
+    /// An open gateway without `publish_key`.
     fn gate(publish_key: Option<&str>, per_minute: Option<u32>) -> Authorize {
+        let publishing = match publish_key {
+            Some(key) => Publishing::Key(Secret::new(key)),
+            None => Publishing::Open,
+        };
+        gate_with(publishing, Keyring::empty(), per_minute)
+    }
+
+    fn gate_with(publishing: Publishing, keyring: Arc<Keyring>, per_minute: Option<u32>) -> Authorize {
         let attempts = KeyAttempts::new(per_minute.and_then(NonZeroU32::new), Exempt::default());
-        authorize(publish_key.map(Secret::new), Arc::new(attempts))
+        let access = Access { admin_token: Secret::new("admin-token"), publishing, keyring };
+        authorize(access, Arc::new(attempts))
     }
 
     fn verdict(publish_key: Option<&str>, app: &str, key: &str, query: Option<&str>) -> Option<String> {
@@ -171,6 +203,32 @@ mod tests {
         for query in ["key=guess", "key=publish-key"] {
             let refused = ask(query).expect_err("locked out");
             assert!(refused.description.contains("try again in 60 s"), "{refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_streams_own_key_finds_its_stream() {
+        let keyring = Keyring::empty();
+        let show = Purpose::Publish("show".parse().expect("valid"));
+        let new = NewKey { name: None, expires_at: None };
+        let (_, key) = keyring.issue(show, new, Utc::now()).await.expect("made");
+        let key = key.reveal();
+        let query = format!("key={key}");
+        for publishing in
+            [Publishing::Key(Secret::new("publish-key")), Publishing::StreamKeys, Publishing::Open]
+        {
+            let gate = gate_with(publishing.clone(), keyring.clone(), None);
+            let name = |app: &str, key: &str, query: Option<&str>| {
+                gate(&request(app, key, query)).ok().map(|name| name.to_string())
+            };
+            assert_eq!(name("live", key, None).as_deref(), Some("show"), "alone");
+            assert_eq!(name("live", "", Some(&query)).as_deref(), Some("show"));
+            assert_eq!(name("live", "show", Some(&query)).as_deref(), Some("show"));
+            let is_open = matches!(publishing, Publishing::Open);
+            assert_eq!(name("live", "other", Some(&query)).is_some(), is_open, "another stream");
+            assert_eq!(name("live", "show", Some("key=admin-token")).is_some(), is_open);
+            let opens_all = !matches!(publishing, Publishing::StreamKeys);
+            assert_eq!(name("live", "show", Some("key=publish-key")).is_some(), opens_all);
         }
     }
 }

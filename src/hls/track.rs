@@ -113,6 +113,11 @@ impl Track {
     pub async fn drain(&mut self) -> (Vec<MuxOutput>, bool) {
         let mut drained = Vec::new();
         let Some(muxer) = self.muxer.take() else { return (drained, true) };
+        if let Some(transcoder) = &mut self.transcoder {
+            // What fails now has failed before, and was told then.
+            let inside = transcoder.finish().unwrap_or_default();
+            let _ = inside.iter().try_for_each(|frame| muxer.push(frame));
+        }
         let drain = async {
             muxer.finish().await;
             while let Some(output @ (MuxOutput::Init(_) | MuxOutput::Part(_))) = self.outputs.recv().await {

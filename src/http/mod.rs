@@ -28,23 +28,28 @@ mod sessions;
 mod site;
 mod tracks;
 
-pub use access::Access;
+pub use api::About;
 pub use cors::Origins;
 pub use ice_servers::{IceServers, TurnCredentials};
 pub use proxies::{ForwardedHeader, Proxies};
 pub use rates::RateSettings;
 pub use server::{Http, HttpError, HttpSettings};
 
+use crate::auth::Access;
+use crate::declarations::Declarations;
 use crate::events::Journal;
 use crate::hls::Hls;
 use crate::metrics::Metrics;
 use crate::restream::Restreams;
+use crate::rtmp::RtmpSessions;
 use crate::stream::Hub;
+use crate::webhooks::Webhooks;
 use crate::webrtc::WebRtc;
 use api::{EventReaders, Idempotency};
 use bitrate::Bitrates;
 use rates::Rates;
 use sessions::Sessions;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -59,8 +64,14 @@ pub struct Rooms {
     pub webrtc: Arc<WebRtc>,
     /// Restream targets.
     pub restreams: Arc<Restreams>,
+    /// RTMP sessions.
+    pub rtmp: Arc<RtmpSessions>,
+    /// Declared streams.
+    pub declarations: Arc<Declarations>,
     /// What has happened.
     pub journal: Arc<Journal>,
+    /// Who is told of it.
+    pub webhooks: Arc<Webhooks>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -79,6 +90,11 @@ struct App {
     /// `/metrics` needs no token.
     open_metrics: bool,
     idempotency: Idempotency,
+    about: About,
+    /// Where HTTP is served.
+    local: SocketAddr,
+    /// The names under which the API is served; `None`: any.
+    hosts: Option<Vec<String>>,
     /// Cancelled when the gateway begins to shut down: new sessions are refused.
     closing: CancellationToken,
 }

@@ -52,6 +52,7 @@ struct AssetPath(String);
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/", get(|headers: HeaderMap| async move { page("index.html", Framing::Ourselves, &headers) }))
+        .route("/api", get(|headers: HeaderMap| async move { page("api.html", Framing::Ourselves, &headers) }))
         .route(
             "/{stream}",
             get(|_: StreamPath, headers: HeaderMap| async move { page("watch.html", Framing::Anyone, &headers) }),

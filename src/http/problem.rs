@@ -3,9 +3,12 @@
 //! A client's fault is never a 5xx. Texts are bounded and hold no control characters, for parts of them
 //! come from the client.
 
+use crate::auth::KeyError;
+use crate::declarations::DeclarationError;
 use crate::hls::HlsError;
 use crate::media::InvalidStreamName;
 use crate::restream::TargetError;
+use crate::webhooks::WebhookError;
 use crate::webrtc::SessionError;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -52,6 +55,7 @@ impl Problem {
     }
 
     /// The status.
+    #[cfg(test)]
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }
@@ -80,7 +84,7 @@ impl Problem {
         let mut problem = Self::new(
             StatusCode::FORBIDDEN,
             "forbidden",
-            "this token is for something else: the API takes the admin token, publishing the publish key",
+            "this token is for something else: the API takes admin tokens, publishing the publish key or the stream's own",
         );
         problem.challenge = Some("Bearer realm=\"tidegate\", error=\"insufficient_scope\"");
         problem
@@ -91,9 +95,18 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not-found", detail)
     }
 
-    /// 404 for a stream that is not live.
+    /// 422 for the field `name` of a body.
+    pub(super) fn unfit_name(error: InvalidStreamName) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-field", format!("field \"name\": {error}"))
+    }
+
+    /// 404 for a stream that is neither live nor declared.
     pub(super) fn unknown_stream(name: impl std::fmt::Display) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "unknown-stream", format!("there is no live stream {name}"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "unknown-stream",
+            format!("there is no stream {name}, live or declared"),
+        )
     }
 
     /// 415.
@@ -150,6 +163,35 @@ impl IntoResponse for Problem {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        use KeyError as E;
+        let detail = error.to_string();
+        let of = |status, code| Self::new(status, code, &detail);
+        match error {
+            E::Unknown => of(StatusCode::NOT_FOUND, "unknown-key"),
+            E::TooMany(_) => of(StatusCode::CONFLICT, "too-many-keys"),
+            E::NameTooLong | E::AlreadyExpired => of(StatusCode::UNPROCESSABLE_ENTITY, "bad-field"),
+            E::Random(_) | E::Store(_) => internal("keys", &detail),
+        }
+    }
+}
+
+impl From<DeclarationError> for Problem {
+    fn from(error: DeclarationError) -> Self {
+        use DeclarationError as E;
+        let detail = error.to_string();
+        let of = |status, code| Self::new(status, code, &detail);
+        match error {
+            E::Exists(_) => of(StatusCode::CONFLICT, "stream-exists"),
+            E::Unknown(_) => of(StatusCode::NOT_FOUND, "undeclared-stream"),
+            E::TooMany => of(StatusCode::CONFLICT, "too-many-streams"),
+            E::TitleTooLong | E::GraceTooLong(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "bad-field"),
+            E::Store(_) => internal("store", &detail),
+        }
     }
 }
 
@@ -217,6 +259,25 @@ impl From<TargetError> for Problem {
             E::BadAudioBitrate(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "bad-field"),
             E::Unknown => of(StatusCode::NOT_FOUND, "unknown-target"),
             E::Changed => of(StatusCode::PRECONDITION_FAILED, "stale-entity-tag"),
+            E::Store(_) => internal("store", &detail),
+            E::Closing => of(StatusCode::SERVICE_UNAVAILABLE, "closing").retry_after(5),
+        }
+    }
+}
+
+impl From<WebhookError> for Problem {
+    fn from(error: WebhookError) -> Self {
+        use WebhookError as E;
+        let detail = error.to_string();
+        let of = |status, code| Self::new(status, code, &detail);
+        match error {
+            E::BadUrl(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "bad-url"),
+            E::NotAllowed(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "not-allowed"),
+            E::BadSecret(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "bad-secret"),
+            E::BadFilter(_) | E::TooManyNames => of(StatusCode::UNPROCESSABLE_ENTITY, "bad-filter"),
+            E::TooMany(_) => of(StatusCode::CONFLICT, "too-many-webhooks"),
+            E::Unknown => of(StatusCode::NOT_FOUND, "unknown-webhook"),
+            E::UnknownDelivery => of(StatusCode::NOT_FOUND, "unknown-delivery"),
             E::Store(_) => internal("store", &detail),
             E::Closing => of(StatusCode::SERVICE_UNAVAILABLE, "closing").retry_after(5),
         }

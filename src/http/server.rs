@@ -12,8 +12,9 @@ use super::rates::{RateSettings, Rates};
 use super::router::router;
 use super::sessions::Sessions;
 use super::site::Site;
-use super::{Access, App, IceServers, Origins, Rooms};
+use super::{About, App, IceServers, Origins, Rooms};
 use crate::admission::{Exempt, Limit, Places};
+use crate::auth::Access;
 use hyper_util::server::graceful::GracefulShutdown;
 use std::io;
 use std::net::SocketAddr;
@@ -48,6 +49,10 @@ pub struct HttpSettings {
     pub origins: Origins,
     /// What sessions are told of.
     pub ice_servers: IceServers,
+    /// What the API tells of the gateway.
+    pub about: About,
+    /// The names under which the API is served, without ports; `None`: any.
+    pub hosts: Option<Vec<String>>,
     /// `/metrics` needs no token.
     pub open_metrics: bool,
 }
@@ -100,6 +105,9 @@ impl Http {
             event_readers: EventReaders::default(),
             open_metrics: settings.open_metrics,
             idempotency: Default::default(),
+            about: settings.about,
+            local,
+            hosts: settings.hosts,
             closing,
         });
         Ok(Self { listener, local, app, places })

@@ -34,7 +34,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// H.264: configuration records, sequence parameter sets, NAL units of each length size.
+/// H.264: configuration records, sequence parameter sets, NAL units of each length size; packets.
 pub fn h264(data: &[u8]) {
     let _ = h264::Sps::parse(data);
     for length_size in 1..=4 {
@@ -54,6 +54,18 @@ pub fn h264(data: &[u8]) {
             let parsed = h264::AvcConfig::parse(built.record().clone()).expect("ours");
             assert_eq!((parsed.sps, parsed.pps), (config.sps, config.pps));
         }
+    }
+    let mut depacketizer = h264::Depacketizer::default();
+    for (lost, packet) in packets(data) {
+        if lost {
+            depacketizer.lost();
+        }
+        depacketizer.push(&packet, |unit| {
+            // Each NAL unit has at least a byte; its length has four.
+            assert!(unit.data.len() <= 5 * data.len(), "nothing comes from nowhere");
+            assert!(h264::NalUnits::new(&unit.data, 4).all(|unit| unit.is_ok()));
+            assert!(unit.config.is_none() || unit.keyframe);
+        });
     }
 }
 
@@ -88,13 +100,23 @@ pub fn av1(data: &[u8]) {
         assert_eq!(header.record().len(), 4);
     }
     let mut depacketizer = av1::Depacketizer::default();
-    for (number, piece) in Input(data).pieces().enumerate() {
-        let mut input = Input(piece);
-        let head = input.number::<1>();
-        if head & 4 != 0 {
+    for (lost, packet) in packets(data) {
+        if lost {
             depacketizer.lost();
         }
-        let unit = depacketizer.push(&Packet {
+        if let Some(unit) = depacketizer.push(&packet) {
+            let most = 2 * data.len() + 16 * packet.sequence as usize + 16;
+            assert!(unit.data.len() <= most, "nothing comes from nowhere");
+        }
+    }
+}
+
+/// Pieces as the packets of one video track, and before which of them others were lost.
+fn packets(data: &[u8]) -> impl Iterator<Item = (bool, Packet)> {
+    Input(data).pieces().enumerate().map(|(number, piece)| {
+        let mut input = Input(piece);
+        let head = input.number::<1>();
+        let packet = Packet {
             kind: MediaKind::Video,
             layer: 0,
             sequence: number as u64,
@@ -103,11 +125,9 @@ pub fn av1(data: &[u8]) {
             marker: head & 1 != 0,
             keyframe: head & 2 != 0,
             payload: Bytes::copy_from_slice(input.0),
-        });
-        if let Some(unit) = unit {
-            assert!(unit.data.len() <= 2 * data.len() + 16 * number + 16, "nothing comes from nowhere");
-        }
-    }
+        };
+        (head & 4 != 0, packet)
+    })
 }
 
 /// VP8 and VP9: the heads of frames, and configuration records.

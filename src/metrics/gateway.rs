@@ -1,9 +1,13 @@
 //! What the gateway's rooms know of themselves: streams, publishers, viewers, targets, pipelines.
 
 use super::sheet::Sheet;
+use crate::admission::Refusals;
 use crate::events::Journal;
 use crate::pipeline::Pipelines;
+use crate::restream::{Restreams, TargetStateKind};
 use crate::stream::{Hub, SourceKind, StreamState};
+use crate::webhooks::{DeliveryCounts, Webhooks};
+use crate::webrtc::WebRtc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
@@ -13,10 +17,18 @@ use std::sync::Arc;
 pub struct Sources {
     /// The streams.
     pub hub: Hub,
+    /// The restream targets.
+    pub restreams: Arc<Restreams>,
+    /// WebRTC's port.
+    pub webrtc: Arc<WebRtc>,
+    /// What was turned away.
+    pub refusals: Refusals,
     /// GStreamer's work.
     pub pipelines: Arc<Pipelines>,
     /// The events.
     pub journal: Arc<Journal>,
+    /// Who is told of them.
+    pub webhooks: Arc<Webhooks>,
 }
 
 impl fmt::Debug for Sources {
@@ -30,12 +42,25 @@ impl Collector for Sources {
         let mut sheet = Sheet(encoder);
         self.streams(&mut sheet)?;
         self.media(&mut sheet)?;
+        self.targets(&mut sheet)?;
+        let refusals = self.refusals.snapshot();
+        let refusals = refusals.iter().map(|(limit, count)| ([("limit", limit.name())], *count));
+        sheet.counters("tidegate_refusals", "What a limit has turned away", refusals)?;
+        let dropped = self.webrtc.dropped();
+        let dropped = dropped.iter().map(|(reason, count)| ([("reason", reason.name())], *count));
+        sheet.counters("tidegate_webrtc_dropped_datagrams", "Datagrams that were dropped", dropped)?;
         let counts = self.pipelines.counts();
         let started = counts.iter().map(|count| ([("description", count.description)], count.started));
         sheet.counters("tidegate_pipelines_started", "GStreamer pipelines that were built", started)?;
         let failed = counts.iter().map(|count| ([("description", count.description)], count.failed));
         sheet.counters("tidegate_pipelines_failed", "GStreamer pipelines that failed", failed)?;
-        sheet.counter("tidegate_events", "Events that were written to the journal", self.journal.count())
+        sheet.counter("tidegate_events", "Events that were written to the journal", self.journal.count())?;
+        let DeliveryCounts { delivered, failed, dead } = self.webhooks.counts();
+        let attempts = [("delivered", delivered), ("failed", failed), ("dead", dead)]
+            .map(|(result, count)| ([("result", result)], count));
+        sheet.counters("tidegate_webhook_attempts", "Attempts to deliver events to webhooks", attempts)?;
+        let pending = self.webhooks.pending_in_all() as u64;
+        sheet.gauge("tidegate_webhook_deliveries_pending", "Deliveries to webhooks that wait", pending)
     }
 }
 
@@ -60,6 +85,23 @@ impl Sources {
         });
         let viewers = [([("kind", "hls")], hls), ([("kind", "whep")], whep)];
         sheet.gauges("tidegate_viewers", "Viewers by protocol", viewers)
+    }
+
+    fn targets(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        use TargetStateKind as K;
+        let targets: Vec<K> = self.restreams.all().iter().map(|target| target.state.kind()).collect();
+        let states =
+            [K::Waiting, K::Connecting, K::Live, K::Retrying, K::Failing, K::Disabled].map(|state| {
+                let count = targets.iter().filter(|target| **target == state).count();
+                ([("state", state.as_str())], count as u64)
+            });
+        sheet.gauges("tidegate_targets", "Restream targets by state", states)?;
+        let totals = self.restreams.totals();
+        sheet.counter("tidegate_target_sent_bytes", "Bytes sent to restream targets", totals.bytes_sent)?;
+        let help = "Frames left out because a target was too slow";
+        sheet.counter("tidegate_target_dropped_frames", help, totals.dropped_frames)?;
+        let help = "How often a target became live again after a failure";
+        sheet.counter("tidegate_target_reconnects", help, totals.reconnects)
     }
 
     /// Of all streams together, those that have ended included.

@@ -185,9 +185,9 @@ async fn a_pipeline_that_fails_is_replaced_in_a_new_epoch() {
     let frames = coded(MediaTime::ZERO, 8, 0);
     let (batches, tracks) = packetize(&frames).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let text = include_str!("../../pipelines/h264-packets-to-frames.launch");
-    let failing = text.replace("! appsink", "! identity error-after=40 ! appsink");
-    std::fs::write(folder.path().join("h264-packets-to-frames.launch"), failing).expect("written");
+    let text = include_str!("../../pipelines/opus-packets-to-frames.launch");
+    let failing = text.replace("! appsink", "! identity error-after=150 ! appsink");
+    std::fs::write(folder.path().join("opus-packets-to-frames.launch"), failing).expect("written");
     let live = Live::<PacketBatch>::new(Some(folder.path()));
     let mut reader = live.stream.subscribe::<Frame>();
     live.bridged().await;

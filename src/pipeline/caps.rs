@@ -108,6 +108,15 @@ pub(super) fn of_sound(track: &AudioTrack, purpose: &'static str) -> Result<gst:
     }
 }
 
+/// Caps of Opus packets of any kind, decoded as stereo.
+pub(super) fn opus_in_stereo() -> gst::Caps {
+    gst::Caps::builder("audio/x-opus")
+        .field("rate", 48_000i32)
+        .field("channel-mapping-family", 0i32)
+        .field("channels", 2i32)
+        .build()
+}
+
 /// RFC 7845 §5.1.1: a mapping family other than 0 tells which coded channel is heard where.
 fn opus(track: &AudioTrack) -> gst::Caps {
     let caps = gst::Caps::builder("audio/x-opus").field("rate", 48_000i32);

@@ -2,6 +2,7 @@
 //!
 //! Owns their parsing and the check that each element they name is installed. Builds no pipeline.
 
+use super::beat::Beat;
 use super::tally::Tally;
 use super::{PipelineCount, PipelineError};
 use crate::media::Codec;
@@ -9,6 +10,7 @@ use gstreamer as gst;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The descriptions, checked, and GStreamer initialised.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub struct Pipelines {
     av1_decoder: &'static str,
     h265_decoder: &'static str,
     audio_bitrate: u32,
+    beat: Beat,
 }
 
 macro_rules! embedded {
@@ -30,13 +33,12 @@ macro_rules! embedded {
 }
 
 /// All descriptions: file name and text.
-const EMBEDDED: [(&str, &str); 20] = embedded![
+const EMBEDDED: [(&str, &str); 19] = embedded![
     "demo-audio",
     "demo-video",
     "frames-to-aac",
     "frames-to-h264-frames",
     "frames-to-opus",
-    "h264-packets-to-frames",
     "h265-packets-to-frames",
     "hold-last-picture",
     "hold-slate",
@@ -152,6 +154,7 @@ impl Pipelines {
                 [("mpg123audiodec", "mpg123audiodec"), ("avdec_mp3", "avdec_mp3")],
             )?,
             audio_bitrate,
+            beat: Beat::new(Instant::now()),
             av1_decoder: either(
                 "frames-to-h264-frames.launch",
                 [("av1dec", "av1dec"), ("dav1ddec", "dav1ddec n-threads=1")],
@@ -188,6 +191,11 @@ impl Pipelines {
             Codec::Av1 => Some(self.av1_decoder),
             Codec::Vp8 | Codec::Opus | Codec::Aac | Codec::Mp3 => None,
         }
+    }
+
+    /// When bridges look for packets.
+    pub(super) fn beat(&self) -> Beat {
+        self.beat
     }
 
     /// What decodes sound of `codec`, as it stands in a description.

@@ -1,17 +1,16 @@
 //! One track's way from packets to coded frames: put in order, one layer of several, and depacketised.
 //!
-//! Most codecs have a pipeline. AV1 has none, since GStreamer 1.22 knows no AV1 over RTP: its packets are
-//! put together here, and nothing more is needed.
+//! What must be decoded has a pipeline, and so have H.265 and VP9. H.264 and AV1 are put together in Rust.
 
 use super::PipelineError;
-use super::caps::TrackConfig;
 use super::clock::Origin;
-use super::encoded::{Encoded, Unit, rising};
+use super::encoded::Encoded;
 use super::encoder::{KeyframeClock, force_keyframe};
 use super::graph::Graph;
 use super::layer::{TopLayer, Verdict};
-use crate::media::av1::{Depacketizer, SequenceHeader};
-use crate::media::{Codec, MediaKind, MediaTime, Packet, ReorderBuffer, Reordered, VideoTrack};
+use super::sound;
+use super::units::{Av1Units, H264Units};
+use crate::media::{Codec, MediaKind, MediaTime, Packet, ReorderBuffer, Reordered};
 use crate::stream::LayerInfo;
 use gstreamer as gst;
 use std::time::{Duration, Instant};
@@ -51,9 +50,13 @@ pub(super) enum Depacketizing {
     Graph(Graph),
     /// A pipeline does it, which must not be given anything between a loss and the next keyframe.
     Gated { graph: Graph, open: bool },
+    /// A pipeline takes payloads as they are, decodes, and encodes again: sound.
+    Sound(Graph),
     /// A pipeline does it, decodes, and encodes again.
     Transcoding { graph: Graph, keyframes: KeyframeClock, timestamp: Option<u32> },
-    /// AV1.
+    /// H.264, without a pipeline.
+    H264(H264Units),
+    /// AV1, without a pipeline.
     Av1(Av1Units),
 }
 
@@ -66,7 +69,7 @@ impl Depacketizing {
         output: &mpsc::Sender<Encoded>,
     ) -> Result<Option<Self>, PipelineError> {
         Ok(Some(match codec {
-            Codec::H264 => Self::Graph(graph("h264-packets-to-frames.launch")?),
+            Codec::H264 => Self::H264(H264Units::new(output.clone())),
             Codec::Vp9 => Self::Graph(graph("vp9-packets-to-frames.launch")?),
             Codec::H265 => Self::Gated { graph: graph("h265-packets-to-frames.launch")?, open: false },
             Codec::Av1 => Self::Av1(Av1Units::new(output.clone())),
@@ -142,13 +145,21 @@ impl Feed {
         matches!(self.depacketizing, Depacketizing::Transcoding { .. })
     }
 
+    /// Says that no more comes: what a pipeline for sound has inside comes out.
+    pub(super) fn finish(&self) {
+        if let Depacketizing::Sound(graph) = &self.depacketizing {
+            sound::drain(graph);
+        }
+    }
+
     /// Pipelines see a loss in the sequence numbers, drop what depends on it and wish for a keyframe.
     fn lose(&mut self, packets: u64) {
         self.sequence = self.sequence.wrapping_add(packets as u16);
         match &mut self.depacketizing {
-            Depacketizing::Graph(_) | Depacketizing::Transcoding { .. } => {}
+            Depacketizing::Graph(_) | Depacketizing::Sound(_) | Depacketizing::Transcoding { .. } => {}
             Depacketizing::Gated { open, .. } => *open = false,
-            Depacketizing::Av1(units) => units.depacketizer.lost(),
+            Depacketizing::H264(units) => units.lost(),
+            Depacketizing::Av1(units) => units.lost(),
         }
     }
 
@@ -157,6 +168,9 @@ impl Feed {
         let sequence = self.sequence;
         match &mut self.depacketizing {
             Depacketizing::Graph(graph) => graph.push(rtp(packet, sequence)?).map(|()| false),
+            Depacketizing::Sound(graph) => graph
+                .push(timed(gst::Buffer::from_slice(packet.payload.clone()), packet.pts)?)
+                .map(|()| false),
             Depacketizing::Gated { graph, open } => {
                 *open |= packet.keyframe;
                 if *open {
@@ -172,50 +186,9 @@ impl Feed {
                 }
                 graph.push(rtp(packet, sequence)?).map(|()| false)
             }
+            Depacketizing::H264(units) => units.push(packet),
             Depacketizing::Av1(units) => units.push(packet),
         }
-    }
-}
-
-/// AV1 packets into coded frames.
-#[derive(Debug)]
-pub(super) struct Av1Units {
-    depacketizer: Depacketizer,
-    output: mpsc::Sender<Encoded>,
-    sequence_header: Option<SequenceHeader>,
-    last: Option<MediaTime>,
-}
-
-impl Av1Units {
-    /// Whose frames go to `output`.
-    pub(super) fn new(output: mpsc::Sender<Encoded>) -> Self {
-        Self { depacketizer: Depacketizer::default(), output, sequence_header: None, last: None }
-    }
-
-    fn push(&mut self, packet: &Packet) -> Result<bool, PipelineError> {
-        let Some(unit) = self.depacketizer.push(packet) else {
-            return Ok(self.depacketizer.needs_keyframe());
-        };
-        let lost = |_| PipelineError::OutputLost { file: "AV1 packets to frames" };
-        if self.sequence_header.replace(unit.sequence_header) != Some(unit.sequence_header) {
-            let config = TrackConfig::Video(track(&unit.sequence_header));
-            self.output.try_send(Encoded::Configured(config)).map_err(lost)?;
-        }
-        let (kind, pts) = (MediaKind::Video, rising(&mut self.last, packet.pts));
-        let unit = Unit { kind, pts, keyframe: unit.keyframe, data: unit.data };
-        self.output.try_send(Encoded::Unit(unit)).map_err(lost)?;
-        Ok(false)
-    }
-}
-
-fn track(header: &SequenceHeader) -> VideoTrack {
-    VideoTrack {
-        codec: Codec::Av1,
-        resolution: Some(header.resolution),
-        frame_rate: None,
-        codec_data: header.record(),
-        fmtp: String::new(),
-        reordered: false,
     }
 }
 
@@ -235,7 +208,13 @@ fn rtp(packet: &Packet, sequence: u16) -> Result<gst::Buffer, PipelineError> {
     let mut buffer = gst::Buffer::from_slice(header);
     if let Some(buffer) = buffer.get_mut() {
         buffer.append_memory(gst::Memory::from_slice(packet.payload.clone()));
-        let time = Origin::INTERNAL.place(packet.pts)?;
+    }
+    timed(buffer, packet.pts)
+}
+
+fn timed(mut buffer: gst::Buffer, pts: MediaTime) -> Result<gst::Buffer, PipelineError> {
+    if let Some(buffer) = buffer.get_mut() {
+        let time = Origin::INTERNAL.place(pts)?;
         buffer.set_pts(time);
         buffer.set_dts(time);
     }

@@ -6,6 +6,7 @@
 //! runs off the asynchronous runtime; no clock of GStreamer's decides a media time.
 
 mod assembler;
+mod beat;
 mod bridge;
 #[cfg(test)]
 mod bridge_tests;
@@ -48,6 +49,7 @@ mod to_compatible;
 mod to_frames;
 mod to_packets;
 mod to_renditions;
+mod units;
 mod vp9;
 
 pub use bridge::run_bridges;

@@ -9,6 +9,7 @@ use super::graph::{Graph, fail};
 use super::{PipelineError, Pipelines, caps};
 use crate::media::{AudioTrack, Codec, Epoch, Frame, MediaKind, MediaTime};
 use bytes::Bytes;
+use gst::prelude::*;
 use gstreamer as gst;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -53,14 +54,15 @@ impl Transcoder {
         let graph = Graph::build(pipelines, "frames-to-aac.launch", &values, move |error| {
             fail(&report, error);
         })?;
-        graph.source().set_caps(Some(&caps::of_sound(track, "decoded")?));
+        let caps = caps::of_sound(track, "decoded")?;
         let delay = MediaTime::from_ticks(VOAACENC_DELAY, 48_000).as_nanos();
         collect(&graph, MediaKind::Audio, delay, encoded, failed);
         graph.start()?;
+        graph.source().set_caps(Some(&caps));
         Ok(Self(graph))
     }
 
-    /// Takes the next frame. Never blocks.
+    /// Takes the next frame, and works on it. Never waits.
     pub(super) fn push(&self, frame: &Frame) -> Result<(), PipelineError> {
         let mut buffer = gst::Buffer::from_slice(frame.data.clone());
         if let Some(buffer) = buffer.get_mut() {
@@ -69,14 +71,34 @@ impl Transcoder {
         }
         self.0.push(buffer)
     }
+
+    /// Says that no more comes: what is inside comes out.
+    pub(super) fn finish(&self) {
+        drain(&self.0);
+    }
 }
 
-/// One epoch's sound as AAC, frame by frame: what goes in comes out of a later call.
+/// Ends a pipeline whose `encoder` is `voaacenc`: that keeps the last samples unless others follow.
+pub(super) fn drain(graph: &Graph) {
+    /// What is inside, and what a frame may lack, of stereo in 16 bits.
+    const SILENCE: usize = (VOAACENC_DELAY as usize + 1023) * 4;
+    let encoder = graph.element("encoder").and_then(|encoder| encoder.static_pad("sink"));
+    // Without caps nothing has come so far.
+    if let Some(pad) = encoder.filter(|pad| pad.current_caps().is_some()) {
+        // Refused only by a pipeline that has failed, and told why.
+        let _ = pad.chain(gst::Buffer::from_slice([0; SILENCE]));
+    }
+    graph.end_of_stream();
+}
+
+/// One epoch's sound as AAC, frame by frame.
 #[derive(Debug)]
 pub struct AacSound {
     transcoder: Transcoder,
     encoded: mpsc::Receiver<Encoded>,
     failed: watch::Receiver<Option<PipelineError>>,
+    /// That of the last frame.
+    epoch: Option<Arc<Epoch>>,
 }
 
 impl AacSound {
@@ -108,22 +130,29 @@ impl AacSound {
         let (sender, encoded) = mpsc::channel(QUEUE);
         let (report, failed) = watch::channel(None);
         let transcoder = Transcoder::begin(pipelines, track, bitrate, sender, report)?;
-        Ok((Self { transcoder, encoded, failed }, aac_track()))
+        Ok((Self { transcoder, encoded, failed, epoch: None }, aac_track()))
     }
 
-    /// Takes a frame; gives those that have become ready since the last call, of the same epoch. Never
-    /// blocks.
+    /// Takes a frame and works on it; gives those that are ready, of the same epoch. Never waits.
     pub fn push(&mut self, frame: &Frame) -> Result<Vec<Frame>, PipelineError> {
         self.transcoder.push(frame)?;
-        self.ready(&frame.epoch)
+        self.epoch = Some(frame.epoch.clone());
+        self.ready()
     }
 
-    /// The frames that have become ready since the last call, for the epoch they came from.
-    pub fn ready(&mut self, epoch: &Arc<Epoch>) -> Result<Vec<Frame>, PipelineError> {
+    /// No more comes: gives the frames that were still inside.
+    pub fn finish(&mut self) -> Result<Vec<Frame>, PipelineError> {
+        self.transcoder.finish();
+        self.ready()
+    }
+
+    /// The frames that have become ready since the last call.
+    fn ready(&mut self) -> Result<Vec<Frame>, PipelineError> {
         if let Some(error) = self.failed.borrow().as_ref() {
             return Err(error.clone());
         }
         let mut ready = Vec::new();
+        let Some(epoch) = &self.epoch else { return Ok(ready) };
         while let Ok(encoded) = self.encoded.try_recv() {
             if let Encoded::Unit(Unit { kind, pts, keyframe, data }) = encoded {
                 ready.push(Frame { epoch: epoch.clone(), kind, pts, dts: pts, keyframe, data });

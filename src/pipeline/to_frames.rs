@@ -6,12 +6,13 @@
 //! Of simulcast layers it reads the best that is active.
 
 use super::assembler::{EpochAssembler, Step};
+use super::beat::Beat;
 use super::bridge::Told;
 use super::encoded::{Encoded, QUEUE, VOAACENC_DELAY, collect};
 use super::encoder::{self, KeyframeClock, Progress};
 use super::feed::{Depacketizing, Feed, PICTURE_WAIT, SOUND_WAIT};
 use super::graph::{Graph, fail, failure};
-use super::{PipelineError, Pipelines};
+use super::{PipelineError, Pipelines, caps};
 use crate::media::{Codec, Epoch, Frame, MediaKind, MediaTime, OpusFrames, Output, PacketBatch, Transcoding};
 use crate::stream::{BridgeWriter, LayerInfo, Stream, Subscriber};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Browsers send keyframes only when asked; segments begin with one. So one is wished for when the
 /// last is so old, in media time.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(1950);
+/// Batches taken in a row, before others have a turn on the thread.
+const BATCHES_AT_ONCE: usize = 16;
 /// A cached group of pictures longer than this is not worth catching up with: a keyframe is faster.
 const MAX_BACKLOG: Duration = Duration::from_secs(3);
 
@@ -60,6 +63,8 @@ pub(super) async fn run(
     };
     let mut session = Session::begin(pipelines, &first.epoch, transcoding, told)?;
     bridge.take(&mut session, &first)?;
+    bridge.hand_over(&mut session);
+    let mut quiet = true;
     let mut ask_again = tokio::time::interval(ASK_EVERY);
     loop {
         let deadline = session.deadline().into_iter().chain(bridge.keyframes.deadline()).min();
@@ -67,16 +72,7 @@ pub(super) async fn run(
         tokio::select! {
             biased;
             error = failure(&mut session.failed) => return Err(error),
-            Some(encoded) = session.encoded.recv() => {
-                let steps = match encoded {
-                    Encoded::Configured(config) => session.epochs.configured(config),
-                    Encoded::Unit(unit) => {
-                        session.progress.came_out(&unit);
-                        session.epochs.unit(Instant::now(), unit)
-                    }
-                };
-                bridge.follow(steps, &session);
-            }
+            Some(encoded) = session.encoded.recv() => bridge.came_out(&mut session, encoded),
             _ = ask_again.tick(), if lacks_video => bridge.keyframes.ask(Wish::Any),
             () = session.keyframe_wanted.notified() => bridge.keyframes.ask(Wish::Any),
             () = sleep_until(deadline) => {
@@ -87,18 +83,39 @@ pub(super) async fn run(
                 let steps = session.epochs.tick(Instant::now());
                 bridge.follow(steps, &session);
             }
-            batch = packets.recv() => {
-                let Some(batch) = batch else {
+            more = more(&mut packets, pipelines.beat(), quiet) => {
+                if !more {
                     return Ok(());
-                };
-                if batch.epoch.id != session.source.id {
-                    debug!(stream = %stream.name(), "The packets' configuration changed.");
-                    session = Session::begin(pipelines, &batch.epoch, transcoding, told)?;
                 }
-                bridge.take(&mut session, &batch)?;
+                let mut taken = 0;
+                while taken < BATCHES_AT_ONCE && let Some(batch) = packets.try_recv() {
+                    if batch.epoch.id != session.source.id {
+                        debug!(stream = %stream.name(), "The packets' configuration changed.");
+                        session.finish();
+                        bridge.hand_over(&mut session);
+                        session = Session::begin(pipelines, &batch.epoch, transcoding, told)?;
+                    }
+                    bridge.take(&mut session, &batch)?;
+                    taken += 1;
+                }
+                bridge.hand_over(&mut session);
+                if taken == BATCHES_AT_ONCE {
+                    tokio::task::yield_now().await;
+                }
+                quiet = taken == 0 || taken == BATCHES_AT_ONCE;
             }
         }
     }
+}
+
+/// Waits for the next beat; where it is `quiet`, or there is more than was taken, for something to take. False
+/// when the stream has ended. Cancel safe.
+async fn more(packets: &mut Subscriber<PacketBatch>, beat: Beat, quiet: bool) -> bool {
+    if quiet {
+        return packets.due(|_| true).await;
+    }
+    tokio::time::sleep_until(beat.after(Instant::now()).into()).await;
+    true
 }
 
 /// Where to begin: the cached group of pictures, unless it is too long. `None`: at the next keyframe.
@@ -140,6 +157,24 @@ impl Bridge {
             self.keyframes.ask(wish);
         }
         Ok(())
+    }
+
+    /// Writes all that has come out.
+    fn hand_over(&mut self, session: &mut Session) {
+        while let Ok(encoded) = session.encoded.try_recv() {
+            self.came_out(session, encoded);
+        }
+    }
+
+    fn came_out(&mut self, session: &mut Session, encoded: Encoded) {
+        let steps = match encoded {
+            Encoded::Configured(config) => session.epochs.configured(config),
+            Encoded::Unit(unit) => {
+                session.progress.came_out(&unit);
+                session.epochs.unit(Instant::now(), unit)
+            }
+        };
+        self.follow(steps, session);
     }
 
     fn follow(&mut self, steps: Vec<Step>, session: &Session) {
@@ -284,12 +319,18 @@ impl Session {
         };
         let audio = match source.tracks.codec(MediaKind::Audio) {
             Some(Codec::Opus) => {
-                let (file, delay) = match transcoding.opus {
-                    OpusFrames::Aac => ("opus-packets-to-frames.launch", VOAACENC_DELAY),
-                    OpusFrames::Opus => ("opus-packets-to-opus-frames.launch", 0),
+                let graph = |file, delay| {
+                    graph(file, MediaKind::Audio, MediaTime::from_ticks(delay, 48_000).as_nanos())
                 };
-                let delay = MediaTime::from_ticks(delay, 48_000).as_nanos();
-                Some(Depacketizing::Graph(graph(file, MediaKind::Audio, delay)?))
+                Some(match transcoding.opus {
+                    OpusFrames::Aac => {
+                        let graph = graph("opus-packets-to-frames.launch", VOAACENC_DELAY)?;
+                        // RFC 7587 §4.1: what is sent may be either, and is decoded as stereo.
+                        graph.source().set_caps(Some(&caps::opus_in_stereo()));
+                        Depacketizing::Sound(graph)
+                    }
+                    OpusFrames::Opus => Depacketizing::Graph(graph("opus-packets-to-opus-frames.launch", 0)?),
+                })
             }
             Some(codec) => {
                 warn!(%codec, "There is no bridge from packets to frames for this codec; the track is left out.");
@@ -339,14 +380,23 @@ impl Session {
     /// Hands over what is in order, or given up.
     fn pump(&mut self) -> Result<Option<Wish>, PipelineError> {
         let now = Instant::now();
+        // A pipeline that failed refuses what comes; why, it has told before.
+        let cause = |refused| self.failed.borrow().clone().unwrap_or(refused);
         if let Some(audio) = &mut self.audio {
-            audio.pump(now)?;
+            audio.pump(now).map_err(cause)?;
         }
         let needs_keyframe = match &mut self.video {
-            Some(video) => video.pump(now)?,
+            Some(video) => video.pump(now).map_err(cause)?,
             None => false,
         };
         Ok(needs_keyframe.then_some(Wish::Any))
+    }
+
+    /// No more comes of this epoch: the sound inside comes out.
+    fn finish(&self) {
+        if let Some(audio) = &self.audio {
+            audio.finish();
+        }
     }
 
     /// There is a video track, and it has not begun.

@@ -69,8 +69,29 @@ pub struct RestreamSettings {
     pub targets: usize,
 }
 
+/// What all targets together have done since the start, those that were removed included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TargetTotals {
+    /// Bytes given to their connections.
+    pub bytes_sent: u64,
+    /// Frames left out because a server was too slow.
+    pub dropped_frames: u64,
+    /// How often one became live again after a failure.
+    pub reconnects: u64,
+}
+
+impl TargetTotals {
+    fn add(&mut self, target: &TargetView) {
+        self.bytes_sent += target.bytes_sent;
+        self.dropped_frames += target.dropped_frames;
+        self.reconnects += u64::from(target.reconnects);
+    }
+}
+
 #[derive(Default)]
 struct Registry {
+    /// Of targets that were removed.
+    removed: TargetTotals,
     /// In the order in which they were added.
     targets: BTreeMap<StreamName, Vec<Worker>>,
     closing: bool,
@@ -205,6 +226,14 @@ impl Restreams {
         self.registry.lock().workers().map(|worker| worker.target.view()).collect()
     }
 
+    /// What all have done since the start.
+    pub fn totals(&self) -> TargetTotals {
+        let registry = self.registry.lock();
+        let mut totals = registry.removed;
+        registry.workers().for_each(|worker| totals.add(&worker.target.view()));
+        totals
+    }
+
     /// One target.
     pub fn get(&self, stream: &StreamName, id: &str) -> Option<TargetView> {
         self.registry.lock().find(stream, id).map(|target| target.view())
@@ -311,6 +340,7 @@ impl Registry {
         if workers.is_empty() {
             self.targets.remove(stream);
         }
+        self.removed.add(&worker.target.view());
         Some(worker)
     }
 

@@ -1,17 +1,19 @@
-//! The AMF0 guard: values are counted before anything builds them.
+//! AMF0 values, read within bounds.
 //!
-//! `rml_amf0` recurses once for each level of nesting, without end; a deep enough message, sent before
-//! any login, would overflow the stack, and no process survives that. So each message passes
-//! [`check`] first, which walks it without recursion and without allocating from a declared count.
+//! `rml_amf0` recurses once for each level of nesting, without end, and a deep enough message, sent before any
+//! login, would overflow the stack; and it knows neither dates nor long strings, which encoders put into their
+//! metadata. So it only writes; what comes is read here, with a bound on depth and number, and nothing is
+//! allocated from a declared count.
 
 use rml_rtmp::rml_amf0::{self, Amf0Value};
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How deeply values may be nested.
 const DEPTH: usize = 16;
 /// How many values a message may hold.
 const VALUES: usize = 4096;
+/// Bytes of a text that are kept: no more can be written.
+const TEXT: usize = 65_535;
 
 /// Why AMF0 data is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,16 +30,15 @@ pub(super) enum AmfError {
     Malformed,
 }
 
-/// Checks, then parses. The result holds at least one value.
+/// Reads all values; at least one. A date comes as its milliseconds since 1970, a long string or a document as a
+/// text, an object with a class as any other; a reference to an earlier value as undefined.
 pub(super) fn parse(data: &[u8]) -> Result<Vec<Amf0Value>, AmfError> {
-    check(data)?;
-    let mut rest = data;
-    // The guard leaves no known way to panic; an unknown one must cost one connection only.
-    let parsed = catch_unwind(AssertUnwindSafe(|| rml_amf0::deserialize(&mut rest)));
-    match parsed {
-        Ok(Ok(values)) if !values.is_empty() => Ok(values),
-        _ => Err(AmfError::Malformed),
+    let mut reader = Reader { rest: data, count: 0 };
+    let mut values = Vec::new();
+    while !reader.rest.is_empty() {
+        values.push(reader.value(0)?);
     }
+    if values.is_empty() { Err(AmfError::Malformed) } else { Ok(values) }
 }
 
 /// Serialises values that we made ourselves.
@@ -57,84 +58,100 @@ pub(super) fn object<'a>(properties: impl IntoIterator<Item = (&'a str, Amf0Valu
     Amf0Value::Object(properties.collect::<HashMap<_, _>>())
 }
 
-/// What is open while walking: an object (its properties end at a marker) or an array (so many to come).
-#[derive(Clone, Copy)]
-enum Open {
-    Object,
-    Array(u32),
+/// A cursor over values.
+struct Reader<'a> {
+    rest: &'a [u8],
+    /// Values so far.
+    count: usize,
 }
 
-/// Walks the whole of `data` in one pass.
-pub(super) fn check(data: &[u8]) -> Result<(), AmfError> {
-    let mut cursor = Cursor { rest: data };
-    let mut open: Vec<Open> = Vec::with_capacity(DEPTH);
-    let mut values = 0;
-    loop {
-        match open.last_mut() {
-            None if cursor.rest.is_empty() => return Ok(()),
-            None => {}
-            Some(Open::Array(0)) => {
-                open.pop();
-                continue;
-            }
-            Some(Open::Array(left)) => *left -= 1,
-            Some(Open::Object) => {
-                let name = cursor.u16()?;
-                cursor.skip(usize::from(name))?;
-                if name == 0 {
-                    if cursor.u8()? != 9 {
-                        return Err(AmfError::Malformed);
-                    }
-                    open.pop();
-                    continue;
-                }
-            }
-        }
-        values += 1;
-        if values > VALUES {
+impl Reader<'_> {
+    /// The next value, inside `depth` others. AMF0 §2.
+    fn value(&mut self, depth: usize) -> Result<Amf0Value, AmfError> {
+        self.count += 1;
+        if self.count > VALUES {
             return Err(AmfError::TooMany);
         }
-        // AMF0 §2.1.
-        let opened = match cursor.u8()? {
-            0 => cursor.skip(8).map(|()| None)?,
-            1 => cursor.skip(1).map(|()| None)?,
-            2 => {
-                let length = cursor.u16()?;
-                cursor.skip(usize::from(length)).map(|()| None)?
+        let marker = self.u8()?;
+        if matches!(marker, 3 | 8 | 10 | 16) && depth == DEPTH {
+            return Err(AmfError::TooDeep);
+        }
+        Ok(match marker {
+            0 => Amf0Value::Number(self.number()?),
+            1 => Amf0Value::Boolean(self.u8()? != 0),
+            2 => Amf0Value::Utf8String(self.text()?),
+            3 => self.object(depth)?,
+            5 => Amf0Value::Null,
+            6 | 13 => Amf0Value::Undefined,
+            7 => {
+                self.u16()?;
+                Amf0Value::Undefined
             }
-            3 => Some(Open::Object),
-            5 | 6 => None,
             8 => {
-                cursor.skip(4)?;
-                Some(Open::Object)
+                // The declared count is a hint only: an end follows all the same.
+                self.u32()?;
+                self.object(depth)?
             }
-            10 => {
-                let count = cursor.u32()?;
-                // Each element takes a byte at least.
-                if count as usize > cursor.rest.len() {
-                    return Err(AmfError::Truncated);
-                }
-                Some(Open::Array(count))
+            10 => self.array(depth)?,
+            11 => {
+                let milliseconds = self.number()?;
+                // The time zone, which "should not be filled in".
+                self.u16()?;
+                Amf0Value::Number(milliseconds)
+            }
+            12 | 15 => {
+                let length = self.u32()?;
+                Amf0Value::Utf8String(self.text_of(length as usize)?)
+            }
+            16 => {
+                self.text()?;
+                self.object(depth)?
             }
             marker => return Err(AmfError::Marker(marker)),
-        };
-        if let Some(opened) = opened {
-            if open.len() == DEPTH {
-                return Err(AmfError::TooDeep);
+        })
+    }
+
+    /// Properties up to the end of an object.
+    fn object(&mut self, depth: usize) -> Result<Amf0Value, AmfError> {
+        let mut properties = HashMap::new();
+        loop {
+            let name = self.text()?;
+            if name.is_empty() {
+                return match self.u8()? {
+                    9 => Ok(Amf0Value::Object(properties)),
+                    _ => Err(AmfError::Malformed),
+                };
             }
-            open.push(opened);
+            properties.insert(name, self.value(depth + 1)?);
         }
     }
-}
 
-struct Cursor<'a> {
-    rest: &'a [u8],
-}
+    fn array(&mut self, depth: usize) -> Result<Amf0Value, AmfError> {
+        let count = self.u32()?;
+        // Each element takes a byte at least.
+        if count as usize > self.rest.len() {
+            return Err(AmfError::Truncated);
+        }
+        let elements: Result<_, _> = (0..count).map(|_| self.value(depth + 1)).collect();
+        elements.map(Amf0Value::StrictArray)
+    }
 
-impl Cursor<'_> {
-    fn skip(&mut self, count: usize) -> Result<(), AmfError> {
-        self.rest = self.rest.get(count..).ok_or(AmfError::Truncated)?;
-        Ok(())
+    fn text(&mut self) -> Result<String, AmfError> {
+        let length = self.u16()?;
+        self.text_of(length.into())
+    }
+
+    /// A text of so many bytes. Encoders that don't write UTF-8 are understood as far as possible.
+    fn text_of(&mut self, length: usize) -> Result<String, AmfError> {
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(AmfError::Truncated)?;
+        self.rest = rest;
+        let mut text = String::from_utf8_lossy(&bytes[..length.min(TEXT)]).into_owned();
+        text.truncate(text.floor_char_boundary(TEXT));
+        Ok(text)
+    }
+
+    fn number(&mut self) -> Result<f64, AmfError> {
+        self.field().map(f64::from_be_bytes)
     }
 
     fn field<const N: usize>(&mut self) -> Result<[u8; N], AmfError> {
@@ -174,16 +191,15 @@ mod tests {
     #[test]
     fn a_nest_of_nine_thousand_arrays_is_refused() {
         let bomb = [10, 0, 0, 0, 1].repeat(9000);
-        assert_eq!(check(&bomb), Err(AmfError::TooDeep));
+        assert_eq!(parse(&bomb), Err(AmfError::TooDeep));
         let objects = [3, 0, 1, b'a'].repeat(9000);
-        assert_eq!(check(&objects), Err(AmfError::TooDeep));
+        assert_eq!(parse(&objects), Err(AmfError::TooDeep));
     }
 
     #[test]
     fn a_declared_count_allocates_nothing() {
-        assert_eq!(check(&[10, 0xff, 0xff, 0xff, 0xff]), Err(AmfError::Truncated));
         assert_eq!(parse(&[10, 0xff, 0xff, 0xff, 0xff]), Err(AmfError::Truncated));
-        assert_eq!(check(&vec![5; 65_536]), Err(AmfError::TooMany));
+        assert_eq!(parse(&vec![5; 65_536]), Err(AmfError::TooMany));
     }
 
     #[test]
@@ -193,13 +209,35 @@ mod tests {
         assert!(parse(&data).is_ok());
         data.insert(0, 1);
         data.splice(0..1, [10, 0, 0, 0, 1]);
-        assert_eq!(check(&data), Err(AmfError::TooDeep));
+        assert_eq!(parse(&data), Err(AmfError::TooDeep));
     }
 
     #[test]
-    fn what_the_guard_passes_the_parser_never_panics_on() {
+    fn dates_long_strings_and_classes_of_metadata_are_read() {
+        let date = [&[11][..], &1.5e12f64.to_be_bytes(), &[0xff, 0xc4]].concat();
+        let long = [&[12, 0, 1, 0x11, 0x70][..], &vec![b'x'; 70_000]].concat();
+        let class = [&[16, 0, 1, b'C', 0, 1, b'a'][..], &date, &[0, 0, 9]].concat();
+        let data = [&date[..], &long, &class, &[7, 0, 1, 13, 15, 0, 0, 0, 2, b'<', 0xff]].concat();
+        let expected = [
+            Amf0Value::Number(1.5e12),
+            Amf0Value::Utf8String("x".repeat(TEXT)),
+            object([("a", Amf0Value::Number(1.5e12))]),
+            Amf0Value::Undefined,
+            Amf0Value::Undefined,
+            text("<\u{fffd}"),
+        ];
+        assert_eq!(parse(&data), Ok(expected.to_vec()));
+        for end in 1..date.len() {
+            assert_eq!(parse(&date[..end]), Err(AmfError::Truncated), "{end}");
+        }
+        assert_eq!(parse(&[12, 0xff, 0xff, 0xff, 0xff, 0]), Err(AmfError::Truncated));
+        assert_eq!(parse(&[4]), Err(AmfError::Marker(4)));
+    }
+
+    #[test]
+    fn noise_never_panics_and_what_is_read_can_be_written() {
         let mut state = 7u64;
-        let mut passed = 0;
+        let mut read = 0;
         for _ in 0..50_000 {
             let length = 1 + (state >> 60) as usize * 2;
             let data: Vec<u8> = (0..length)
@@ -208,9 +246,11 @@ mod tests {
                     [0, 0, 1, 1, 2, 3, 5, 6, 8, 9, 10, b'a', 0, 0, 4, 0xff][(state >> 50) as usize % 16]
                 })
                 .collect();
-            passed += usize::from(check(&data).is_ok());
-            let _ = parse(&data);
+            if let Ok(values) = parse(&data) {
+                read += 1;
+                assert!(parse(&serialize(&values)).is_ok());
+            }
         }
-        assert!(passed > 100, "{passed}");
+        assert!(read > 100, "{read}");
     }
 }

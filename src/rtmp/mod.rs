@@ -20,8 +20,10 @@ mod push;
 mod sender_clock;
 mod server;
 mod session;
+mod sessions;
 
 pub use push::{
     Dialer, FailureClass, Push, PushError, PushUrl, PushUrlError, Resolver, RootsError, Step, Steps, TlsRoots,
 };
 pub use server::{Authorize, PublishRequest, Refusal, RtmpError, RtmpLimits, RtmpServer};
+pub use sessions::{RtmpSession, RtmpSessions};

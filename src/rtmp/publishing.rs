@@ -4,7 +4,7 @@ use super::assembly::{Assembly, AssemblyError, Output};
 use super::chunk::{Message, kind};
 use super::{amf, flv};
 use crate::media::{Epoch, Frame, MediaKind};
-use crate::stream::Publisher;
+use crate::stream::{Dismissal, Publisher};
 use rml_rtmp::rml_amf0::Amf0Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -57,9 +57,9 @@ impl Publishing {
         self.message_stream
     }
 
-    /// Whether another publisher has taken the name over.
-    pub(super) fn is_superseded(&self) -> bool {
-        self.publisher.is_superseded()
+    /// Why the publisher must go, if it must.
+    pub(super) fn dismissal(&self) -> Option<Dismissal> {
+        self.publisher.dismissal()
     }
 
     /// Cancelled when the publisher must go.

@@ -1,6 +1,7 @@
 //! The RTMP listeners: accept connections, bound their number, and await their end.
 
 use super::session::{Session, SessionError};
+use super::sessions::RtmpSessions;
 use crate::admission::{Exempt, Limit, Place, Places, Refusals};
 use crate::media::{Secret, StreamName};
 use crate::stream::Hub;
@@ -96,6 +97,7 @@ pub struct RtmpServer {
     hub: Hub,
     authorize: Authorize,
     doors: Doors,
+    sessions: Arc<RtmpSessions>,
 }
 
 /// A connection that was let in.
@@ -113,7 +115,8 @@ impl RtmpServer {
     /// Binds `listen`; connections wait until [`Self::run`].
     pub async fn bind(listen: SocketAddr, hub: Hub, authorize: Authorize) -> Result<Self, RtmpError> {
         let plain = Listener::bind(listen).await?;
-        Ok(Self { plain, secure: None, hub, authorize, doors: Doors::new(RtmpLimits::default()) })
+        let (doors, sessions) = (Doors::new(RtmpLimits::default()), Arc::default());
+        Ok(Self { plain, secure: None, hub, authorize, doors, sessions })
     }
 
     /// Binds `listen` as well, for RTMPS.
@@ -125,6 +128,11 @@ impl RtmpServer {
     /// These bounds instead of [`RtmpLimits::default`].
     pub fn with_limits(self, limits: RtmpLimits) -> Self {
         Self { doors: Doors::new(limits), ..self }
+    }
+
+    /// The connections that publish.
+    pub fn sessions(&self) -> Arc<RtmpSessions> {
+        self.sessions.clone()
     }
 
     /// Where it listens, with the port that the system chose for port 0.
@@ -139,7 +147,7 @@ impl RtmpServer {
 
     /// Serves until `cancel`; returns when all connections have ended.
     pub async fn run(self, cancel: CancellationToken) {
-        let Self { plain, secure, hub, authorize, mut doors } = self;
+        let Self { plain, secure, hub, authorize, mut doors, sessions: known } = self;
         let mut sessions = JoinSet::new();
         loop {
             let (accepted, tls) = tokio::select! {
@@ -154,7 +162,13 @@ impl RtmpServer {
             match accepted {
                 Ok((connection, remote)) => {
                     if let Some(visitor) = doors.admit(connection, remote, tls) {
-                        sessions.spawn(serve(visitor, hub.clone(), authorize.clone(), cancel.clone()));
+                        sessions.spawn(serve(
+                            visitor,
+                            hub.clone(),
+                            authorize.clone(),
+                            known.clone(),
+                            cancel.clone(),
+                        ));
                     }
                 }
                 Err(error) => {
@@ -240,9 +254,15 @@ async fn accept_secure(
     }
 }
 
-async fn serve(visitor: Visitor, hub: Hub, authorize: Authorize, cancel: CancellationToken) {
+async fn serve(
+    visitor: Visitor,
+    hub: Hub,
+    authorize: Authorize,
+    sessions: Arc<RtmpSessions>,
+    cancel: CancellationToken,
+) {
     let remote = visitor.remote;
-    match Session::run(visitor, hub, authorize, cancel).await {
+    match Session::run(visitor, hub, authorize, sessions, cancel).await {
         Ok(()) => info!(%remote, "RTMP connection closed."),
         // Whoever looks for open ports comes here, again and again.
         Err(error @ (SessionError::Handshake(_) | SessionError::HandshakeTimeout)) => {

@@ -6,14 +6,23 @@
 //! process, damage, or a version from the future is an error at start that names the file. What it holds is
 //! not encrypted: file mode 0600 guards it. Knows no HTTP and no worker.
 
+mod deliveries;
 mod error;
+mod keys;
 mod open;
+mod streams;
 mod targets;
+mod webhooks;
 
+pub use deliveries::{DeliveryState, StoredDelivery};
 pub use error::StoreError;
+pub use keys::StoredKey;
+pub use streams::StoredStream;
 pub use targets::StoredTarget;
+pub use webhooks::StoredWebhook;
 
-use rusqlite::Connection;
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, Row};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -86,4 +95,10 @@ impl Store {
         let done = result.await.map_err(|_| StoreError::Gone)?;
         done.map_err(|error| StoreError::of(&self.path, error))
     }
+}
+
+/// The time in `column`, in milliseconds since 1970.
+fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<DateTime<Utc>> {
+    let millis = row.get(column)?;
+    DateTime::from_timestamp_millis(millis).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, millis))
 }

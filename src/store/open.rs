@@ -16,7 +16,11 @@ const BUSY: Duration = Duration::from_secs(2);
 
 /// Each once, in this order, for ever: a file counts how many it has had. Never change one that was
 /// released.
-const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("migrations/01-targets.sql"))];
+const MIGRATIONS: &[M<'_>] = &[
+    M::up(include_str!("migrations/01-targets.sql")),
+    M::up(include_str!("migrations/02-streams-and-keys.sql")),
+    M::up(include_str!("migrations/03-webhooks.sql")),
+];
 
 /// Opens the file in `folder`, or makes it.
 pub(super) fn open(folder: &Path) -> Result<Connection, StoreError> {

@@ -1,6 +1,6 @@
 //! The table of restream targets.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, time};
 use crate::media::{Secret, StreamName};
 use chrono::{DateTime, Utc};
 use rusqlite::types::Type;
@@ -95,7 +95,6 @@ impl Store {
 fn read(row: &Row<'_>) -> rusqlite::Result<StoredTarget> {
     let stream: String = row.get("stream")?;
     let wrong = |error| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, error);
-    let millis = row.get("created_at")?;
     Ok(StoredTarget {
         id: row.get("id")?,
         stream: stream.parse().map_err(|error| wrong(Box::new(error)))?,
@@ -103,8 +102,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<StoredTarget> {
         name: row.get("name")?,
         enabled: row.get("enabled")?,
         audio_bitrate: row.get("audio_bitrate")?,
-        created_at: DateTime::from_timestamp_millis(millis)
-            .ok_or(rusqlite::Error::IntegralValueOutOfRange(6, millis))?,
+        created_at: time(row, "created_at")?,
         version: row.get("version")?,
     })
 }

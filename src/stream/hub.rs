@@ -1,6 +1,6 @@
 //! The registry of live streams.
 
-use super::life::{Graces, PublisherState, StreamState};
+use super::life::{Dismissal, Graces, Notice, PublisherState, StreamState};
 use super::publisher::{Publisher, Source};
 use super::statistics::Totals;
 use super::watcher::{Verdict, Watcher};
@@ -13,7 +13,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 /// Between two looks at a name that somebody waits for.
@@ -43,6 +42,8 @@ pub(super) struct HubShared {
     registry: Mutex<Registry>,
     events: broadcast::Sender<StreamEvent>,
     graces: Graces,
+    /// Of streams that were declared with a grace of their own.
+    declared_graces: Mutex<BTreeMap<StreamName, Duration>>,
 }
 
 #[derive(Debug)]
@@ -64,6 +65,7 @@ impl Hub {
             }),
             events: broadcast::Sender::new(1024),
             graces: graces.into(),
+            declared_graces: Mutex::default(),
         });
         (Self { shared: shared.clone() }, Watcher::new(shared))
     }
@@ -81,17 +83,19 @@ impl Hub {
         }
         let is_new = known.is_none();
         let stream = known.unwrap_or_else(|| {
-            let grace = self.shared.graces.of(&name);
+            let declared = self.shared.declared_graces.lock().get(&name).copied();
+            let grace = declared.unwrap_or_else(|| self.shared.graces.of(&name));
             Arc::new(Stream::new(name.clone(), grace))
         });
         registry.streams.insert(name, stream.clone());
-        if self.shared.dismiss(&stream) {
+        if let Some(former) = self.shared.remove_publisher(&stream) {
+            former.notice.give(Dismissal::Superseded);
             info!(stream = %stream.name(), "The publisher was silent: another takes the name over.");
         }
         info!(stream = %stream.name(), source = source.kind.as_str(), "Publisher connected.");
-        let kicked = CancellationToken::new();
+        let notice = Notice::default();
         let mut life = stream.life.lock();
-        life.publisher = Some(PublisherState { source, since: SystemTime::now(), kicked: kicked.clone() });
+        life.publisher = Some(PublisherState { source, since: SystemTime::now(), notice: notice.clone() });
         life.heard = (stream.statistics().items(), Instant::now());
         life.enter(StreamState::Live);
         let generation = stream.turn.generation.fetch_add(1, Ordering::AcqRel) + 1;
@@ -100,7 +104,7 @@ impl Hub {
             lanes.generation = generation;
             lanes.native = Some(T::LANE);
         });
-        let publisher = Publisher::new(self.shared.clone(), stream.clone(), generation, kicked);
+        let publisher = Publisher::new(self.shared.clone(), stream.clone(), generation, notice);
         // Sent under the lock, so that events come in the order in which things happened.
         self.shared.tell(match is_new {
             true => StreamEvent::Started(stream),
@@ -122,6 +126,16 @@ impl Hub {
         while before.is_some() && items() == before && Instant::now() < deadline {
             tokio::time::sleep(PATIENCE_STEP).await;
         }
+    }
+
+    /// How long the stream `name` waits for its publisher's return, from its next start on; `None`: as long as
+    /// the configuration says.
+    pub fn set_grace(&self, name: &StreamName, grace: Option<Duration>) {
+        let mut declared = self.shared.declared_graces.lock();
+        match grace {
+            Some(grace) => declared.insert(name.clone(), grace),
+            None => declared.remove(name),
+        };
     }
 
     /// A live stream, or one that waits for its publisher's return.
@@ -157,7 +171,7 @@ impl Hub {
             streams
         };
         for stream in streams.into_values() {
-            stream.kick_publisher();
+            stream.dismiss_publisher(Dismissal::Closing);
             self.shared.end(&stream);
         }
     }
@@ -167,7 +181,9 @@ impl HubShared {
     /// The publisher of this generation ends its source.
     pub(super) fn publisher_left(&self, stream: &Arc<Stream>, generation: u64) {
         let _registry = self.registry.lock();
-        if stream.turn.generation.load(Ordering::Acquire) == generation && self.dismiss(stream) {
+        if stream.turn.generation.load(Ordering::Acquire) == generation
+            && self.remove_publisher(stream).is_some()
+        {
             info!(stream = %stream.name(), "Publisher left.");
         }
     }
@@ -230,10 +246,9 @@ impl HubShared {
         self.tell(StreamEvent::Stalled(stream.clone()));
     }
 
-    /// The present publisher goes, if there is one. Called under the lock.
-    fn dismiss(&self, stream: &Arc<Stream>) -> bool {
-        let Some(publisher) = stream.life.lock().publisher.take() else { return false };
-        publisher.kicked.cancel();
+    /// From now on the stream has no publisher; the one that it had, if any. Called under the lock.
+    fn remove_publisher(&self, stream: &Arc<Stream>) -> Option<PublisherState> {
+        let publisher = stream.life.lock().publisher.take()?;
         {
             let mut life = stream.life.lock();
             life.left = Instant::now();
@@ -259,7 +274,7 @@ impl HubShared {
         stream.renditions.forget();
         stream.set_layers(Vec::new());
         self.tell(StreamEvent::PublisherLeft(stream.clone()));
-        true
+        Some(publisher)
     }
 
     fn end(&self, stream: &Arc<Stream>) {
@@ -280,6 +295,7 @@ mod tests {
     use crate::media::{Codec, Frame, MediaKind, MediaTime, Tracks, VideoTrack};
     use crate::stream::SourceKind;
     use bytes::Bytes;
+    use tokio_util::sync::CancellationToken;
 
     fn name(text: &str) -> StreamName {
         text.parse().expect("a valid name")

@@ -86,8 +86,10 @@ pub struct Lane<T> {
 
 #[derive(Debug)]
 struct State<T> {
-    /// `None` once the stream has ended.
+    /// To the readers. Its slots take tens of kilobytes, so it is there only while there are any.
     sender: Option<broadcast::Sender<Arc<T>>>,
+    /// The stream has ended.
+    ended: bool,
     alarms: Alarms<T>,
     cache: VecDeque<Arc<T>>,
     /// The encoding whose keyframe the cache begins with.
@@ -104,10 +106,10 @@ struct State<T> {
 
 impl<T: Media> Lane<T> {
     pub(super) fn new() -> Self {
-        let sender = Some(broadcast::channel(CAPACITY).0);
         Self {
             state: Mutex::new(State {
-                sender,
+                sender: None,
+                ended: false,
                 alarms: Alarms::new(),
                 cache: VecDeque::new(),
                 cache_layer: 0,
@@ -133,9 +135,13 @@ impl<T: Media> Lane<T> {
             state.clear_cache();
         }
         state.remember(&item);
-        let Some(sender) = &state.sender else { return false };
-        // No receiver is no error: nobody reads this lane now.
-        let _ = sender.send(item.clone());
+        if state.ended {
+            return false;
+        }
+        if state.sender.as_ref().is_some_and(|sender| sender.send(item.clone()).is_err()) {
+            // Nobody reads this lane any more.
+            state.sender = None;
+        }
         state.alarms.ring(&item);
         true
     }
@@ -143,7 +149,7 @@ impl<T: Media> Lane<T> {
     /// Sets an alarm for a reader that has read all there is; `None` if it has not, or no more comes.
     fn sleep(&self, receiver: &broadcast::Receiver<Arc<T>>, rule: Rule<T>) -> Option<Sleep> {
         let mut state = self.state.lock();
-        (receiver.is_empty() && state.sender.is_some()).then(|| state.alarms.set(rule))
+        (receiver.is_empty() && !state.ended).then(|| state.alarms.set(rule))
     }
 
     /// The epoch of the latest item.
@@ -152,8 +158,16 @@ impl<T: Media> Lane<T> {
     }
 
     pub(super) fn subscribe(&self) -> (VecDeque<Arc<T>>, Option<broadcast::Receiver<Arc<T>>>) {
-        let state = self.state.lock();
-        (state.cache.clone(), state.sender.as_ref().map(broadcast::Sender::subscribe))
+        let mut state = self.state.lock();
+        let receiver = (!state.ended).then(|| match &state.sender {
+            Some(sender) => sender.subscribe(),
+            None => {
+                let (sender, receiver) = broadcast::channel(CAPACITY);
+                state.sender = Some(sender);
+                receiver
+            }
+        });
+        (state.cache.clone(), receiver)
     }
 
     /// Forgets the cached group of pictures and the epoch: their source is gone.
@@ -192,7 +206,7 @@ impl<T: Media> Lane<T> {
         self.forget();
         let mut state = self.state.lock();
         state.last = None;
-        state.sender = None;
+        (state.sender, state.ended) = (None, true);
         state.alarms.ring_all();
     }
 }

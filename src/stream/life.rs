@@ -6,8 +6,8 @@
 use super::Source;
 use crate::media::{Epoch, StreamName};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -78,7 +78,41 @@ pub(super) struct Life {
 pub(super) struct PublisherState {
     pub source: Source,
     pub since: SystemTime,
-    pub kicked: CancellationToken,
+    pub notice: Notice,
+}
+
+/// Why a publisher must go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dismissal {
+    /// An operator wishes so.
+    Kicked,
+    /// Another publisher has taken the name over, because this one was silent.
+    Superseded,
+    /// The gateway is shutting down.
+    Closing,
+}
+
+/// The word to a publisher that it must go, and why. Who hears it knows the reason, and the first reason stands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Notice {
+    token: CancellationToken,
+    why: Arc<OnceLock<Dismissal>>,
+}
+
+impl Notice {
+    pub fn give(&self, why: Dismissal) {
+        // Once given, it is not given anew.
+        let _ = self.why.set(why);
+        self.token.cancel();
+    }
+
+    pub fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
+    pub fn why(&self) -> Option<Dismissal> {
+        self.why.get().copied()
+    }
 }
 
 impl Life {
@@ -121,5 +155,36 @@ pub(super) struct Turn {
 impl Turn {
     pub fn is_held(&self) -> bool {
         self.hold.load(Ordering::Acquire) != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+    use std::pin::pin;
+    use std::task::{Context, Wake, Waker};
+
+    /// Looks, in the moment in which it is woken, why.
+    #[derive(Default)]
+    struct Reader {
+        notice: Notice,
+        read: Mutex<Option<Dismissal>>,
+    }
+
+    impl Wake for Reader {
+        fn wake(self: Arc<Self>) {
+            *self.read.lock() = self.notice.why();
+        }
+    }
+
+    #[test]
+    fn who_is_woken_by_a_notice_can_read_why() {
+        let reader = Arc::new(Reader::default());
+        let waker = Waker::from(reader.clone());
+        let mut waiting = pin!(reader.notice.token().cancelled());
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        reader.notice.give(Dismissal::Superseded);
+        assert_eq!(*reader.read.lock(), Some(Dismissal::Superseded));
     }
 }

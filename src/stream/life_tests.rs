@@ -119,7 +119,9 @@ async fn rel03_a_publisher_that_sends_keeps_its_name_and_one_that_has_stalled_lo
     world.stalled().await;
     let second = world.hub.publish::<PacketBatch>(name(), source(SourceKind::Whip)).expect("taken over");
     assert!(world.publisher.kicked().is_cancelled() && world.publisher.is_superseded());
+    assert_eq!(world.publisher.dismissal(), Some(Dismissal::Superseded));
     assert!(!second.kicked().is_cancelled() && !second.is_superseded());
+    assert_eq!(second.dismissal(), None);
     assert_eq!(world.stream.state().0, StreamState::Live);
     assert!(matches!(world.event().await, StreamEvent::PublisherLeft(_)));
     assert!(matches!(world.event().await, StreamEvent::PublisherReturned(_)));
@@ -131,6 +133,18 @@ async fn rel03_a_publisher_that_sends_keeps_its_name_and_one_that_has_stalled_lo
     assert_eq!(world.stream.statistics().snapshot(), before);
     drop(world.publisher);
     assert_eq!(world.stream.source().map(|(source, _)| source.kind), Some(SourceKind::Whip));
+    // Why it must go does not change any more.
+    assert!(world.stream.kick_publisher());
+    world.hub.close();
+    assert_eq!(second.dismissal(), Some(Dismissal::Kicked));
+}
+
+#[tokio::test]
+async fn a_publisher_learns_that_the_gateway_shuts_down() {
+    let world = World::new();
+    world.hub.close();
+    assert!(world.publisher.kicked().is_cancelled());
+    assert_eq!(world.publisher.dismissal(), Some(Dismissal::Closing));
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,7 +27,7 @@ pub use hold::{HoldWriter, LastGroup};
 pub use hub::{Hub, PublishError};
 pub use lane::{Media, Subscriber};
 pub use layer::{KeyframeWishes, LayerInfo, MAX_LAYERS};
-pub use life::{Graces, StreamState};
+pub use life::{Dismissal, Graces, StreamState};
 pub use publisher::{BridgeWriter, Publisher, Source, SourceKind};
 pub use rendition::RenditionFrame;
 pub use statistics::{ReaderGuard, ReaderKind, Statistics, StatisticsSnapshot, Totals};

@@ -1,6 +1,7 @@
 //! The write halves of a stream.
 
 use super::hub::HubShared;
+use super::life::{Dismissal, Notice};
 use super::{KeyframeWishes, LaneKind, LayerInfo, Media, RenditionFrame, Stream};
 use crate::media::{Epoch, Tracks};
 use std::marker::PhantomData;
@@ -48,18 +49,13 @@ pub struct Publisher<T: Media> {
     hub: Arc<HubShared>,
     stream: Arc<Stream>,
     generation: u64,
-    kicked: CancellationToken,
+    notice: Notice,
     _lane: PhantomData<fn(T)>,
 }
 
 impl<T: Media> Publisher<T> {
-    pub(super) fn new(
-        hub: Arc<HubShared>,
-        stream: Arc<Stream>,
-        generation: u64,
-        kicked: CancellationToken,
-    ) -> Self {
-        Self { hub, stream, generation, kicked, _lane: PhantomData }
+    pub(super) fn new(hub: Arc<HubShared>, stream: Arc<Stream>, generation: u64, notice: Notice) -> Self {
+        Self { hub, stream, generation, notice, _lane: PhantomData }
     }
 
     /// Begins a stretch with these configurations; `wall_origin` is the wall-clock time of
@@ -99,8 +95,8 @@ impl<T: Media> Publisher<T> {
         self.stream.turn.interruptions.load(Acquire)
     }
 
-    /// Whether another publisher has taken the name over, because this one was silent.
-    pub fn is_superseded(&self) -> bool {
+    /// Whether another publisher has the name now.
+    pub(super) fn is_superseded(&self) -> bool {
         self.stream.turn.generation.load(Relaxed) != self.generation
     }
 
@@ -120,7 +116,12 @@ impl<T: Media> Publisher<T> {
     /// Cancelled when an operator kicks this publisher, when another takes the name over or when the gateway
     /// shuts down: end the session.
     pub fn kicked(&self) -> CancellationToken {
-        self.kicked.clone()
+        self.notice.token().clone()
+    }
+
+    /// Why the session must end; known from before [`Self::kicked`] is cancelled.
+    pub fn dismissal(&self) -> Option<Dismissal> {
+        self.notice.why()
     }
 
     /// The stream that is published.

@@ -3,7 +3,7 @@
 use super::compatible::CompatibleFrame;
 use super::lane::{Lane, Media, Subscriber};
 use super::layer::{KeyframeWishes, LayerInfo};
-use super::life::{Life, StreamState, Turn};
+use super::life::{Dismissal, Life, StreamState, Turn};
 use super::publisher::{BridgeWriter, Source};
 use super::rendition::RenditionFrame;
 use super::statistics::{ReaderGuard, ReaderKind, Statistics};
@@ -215,10 +215,14 @@ impl Stream {
         self.keyframes_wanted.subscribe()
     }
 
-    /// Ends the present publisher's session. False if there is none.
+    /// Ends the present publisher's session, as an operator wishes. False if there is none.
     pub fn kick_publisher(&self) -> bool {
+        self.dismiss_publisher(Dismissal::Kicked)
+    }
+
+    pub(super) fn dismiss_publisher(&self, why: Dismissal) -> bool {
         let life = self.life.lock();
-        life.publisher.as_ref().inspect(|publisher| publisher.kicked.cancel()).is_some()
+        life.publisher.as_ref().inspect(|publisher| publisher.notice.give(why)).is_some()
     }
 
     /// Counters.

@@ -28,6 +28,7 @@ mod socket;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod transport;
 mod worker;
 
@@ -49,6 +50,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
+pub use traffic::{Traffic, TrafficSnapshot};
 use worker::{Shared, Ticket};
 
 /// Commands that may wait for the worker; more callers wait in line.
@@ -149,6 +151,8 @@ pub struct Answer {
     pub etag: String,
     /// Cancelled when the session is over, for whatever reason.
     pub ended: CancellationToken,
+    /// What it sends and gets.
+    pub traffic: Arc<Traffic>,
 }
 
 /// All WebRTC sessions on one UDP port.
@@ -270,9 +274,9 @@ impl WebRtc {
         self.shared.hub.settle(&name).await;
         let ((ticket, etag), ended) = self.admit(remote, self.placement.publisher(&name))?;
         let (session, worker) = (ticket.session, ticket.seat.worker());
-        let offer = offer.to_owned();
+        let (offer, traffic) = (offer.to_owned(), ticket.traffic.clone());
         let sdp = self.ask(worker, |done| Command::Publish { ticket, name, offer, remote, done }).await?;
-        Ok(Answer { sdp, session, etag, ended })
+        Ok(Answer { sdp, session, etag, ended, traffic })
     }
 
     /// A viewer's offer for the stream `name` (draft-ietf-wish-whep §4.2). Waits, at most 5 s, for the
@@ -310,11 +314,11 @@ impl WebRtc {
         )?;
         let ((ticket, etag), ended) = self.admit(remote, self.placement.viewer(name))?;
         let (session, worker) = (ticket.session, ticket.seat.worker());
-        let sdp = plan.sdp().to_owned();
+        let (sdp, traffic) = (plan.sdp().to_owned(), ticket.traffic.clone());
         let plan = Box::new(plan);
         self.ask(worker, |done| Command::View { ticket, plan, _reading: reading, done }).await?;
         info!(?session, stream = %name, %remote, "Viewer came.");
-        Ok(Answer { sdp, session, etag, ended })
+        Ok(Answer { sdp, session, etag, ended, traffic })
     }
 
     /// A PATCH: candidates for a session, or an ICE restart (RFC 9725 §4.3). `if_match` is the header's
@@ -390,7 +394,20 @@ impl WebRtc {
         let patch = transport::Patch::new(etag.clone());
         let ended = CancellationToken::new();
         let _end = ended.clone().drop_guard();
-        Ok(((Ticket { session: SessionId::random(), patch, seat, half_open, _end }, etag), ended))
+        Ok((
+            (
+                Ticket {
+                    session: SessionId::random(),
+                    patch,
+                    seat,
+                    half_open,
+                    traffic: Arc::default(),
+                    _end,
+                },
+                etag,
+            ),
+            ended,
+        ))
     }
 
     fn worker_of(&self, session: SessionId) -> Result<WorkerId, SessionError> {

@@ -18,6 +18,7 @@ use super::ingest::IngestSession;
 use super::placement::Seat;
 use super::session::SessionState;
 use super::tcp::Connections;
+use super::traffic::Traffic;
 use super::transport::{Identity, Patch};
 use super::{LayerSelection, Patched, SessionError, SessionId, SessionKind};
 use crate::admission::Place;
@@ -64,6 +65,8 @@ pub(super) struct Ticket {
     pub(super) seat: Seat,
     /// It counts as half-open until its peer has passed a connectivity check.
     pub(super) half_open: Option<Place>,
+    /// What others see of what it sends and gets.
+    pub(super) traffic: Arc<Traffic>,
     /// Tells those who wait for the session's end.
     pub(super) _end: DropGuard,
 }
@@ -153,7 +156,8 @@ impl Worker {
                 id
             }
         };
-        let viewer = plan.begin(now);
+        let mut viewer = plan.begin(now);
+        viewer.share_traffic(ticket.traffic.clone());
         this.demux.insert(session, viewer.local_ufrag());
         this.tickets.insert(session, ticket);
         this.sessions.insert(session, Session::Viewer(Box::new(viewer), id, now));
@@ -177,9 +181,10 @@ impl Worker {
         let made = guarded(session, || {
             IngestSession::new(now, identity, candidates, &self.hub, name, offer, remote)
         });
-        let (ingest, answer) =
+        let (mut ingest, answer) =
             made.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())))?;
         self.demux.insert(session, ingest.local_ufrag());
+        ingest.share_traffic(ticket.traffic.clone());
         let ingest = Ingest { session: ingest, cared: now, touched: false };
         self.tickets.insert(session, ticket);
         self.sessions.insert(session, Session::Ingest(Box::new(ingest)));

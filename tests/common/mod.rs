@@ -22,6 +22,7 @@ mod nginx;
 mod nginx_cache;
 mod probe;
 mod process;
+mod receiver;
 mod relay;
 mod rtc_client;
 mod rtc_signalling;
@@ -49,6 +50,7 @@ pub use nginx::{Nginx, recorded_length};
 pub use nginx_cache::NginxCache;
 pub use probe::{Probe, decode_errors, packets, probe};
 pub use process::Process;
+pub use receiver::{Posted, Receiver, Reply};
 pub use relay::{Conditions, Counts, Direction, Fate as RelayFate, Relay};
 pub use rtc_client::{
     BindingRequest, Fate, Layer, MediaKind, MediaPacket, Picture, PictureSource, Pictures, Programme,

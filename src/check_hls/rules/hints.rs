@@ -30,7 +30,7 @@ fn unkept(history: &History, hint: &HintFetched, tolerance: f64) -> Option<Strin
     });
     if !matches!(answer.status, 200 | 206) {
         // A hint may come to nothing when the stream ends or is cut.
-        let Some(later) = later else { return None };
+        let later = later?;
         let why = answer.error.as_deref().unwrap_or("it was listed later");
         return Some(format!(
             "{} to a hinted part, {why}, {:.3} s after the request",

@@ -44,7 +44,7 @@ pub(super) fn l10(evidence: &Evidence) -> Vec<Broken> {
 /// The playlist went away although it was not over.
 pub(super) fn l12(evidence: &Evidence) -> Vec<Broken> {
     each(evidence, |history| {
-        let Some(last) = history.versions.iter().filter(|version| !version.aside).next_back() else {
+        let Some(last) = history.versions.iter().rfind(|version| !version.aside) else {
             return Vec::new();
         };
         let gone = history.refusals.iter().find(|refusal| {

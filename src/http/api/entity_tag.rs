@@ -11,6 +11,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode};
 use serde::Serialize;
 use std::fmt::Write;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::{ObjectBuilder, Required, Type};
 
 /// The strong tag of some settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,20 @@ pub(in crate::http) struct EntityTag(String);
 /// What the client believes to change; nothing if it doesn't say.
 #[derive(Debug)]
 pub(in crate::http) struct IfMatch(Option<String>);
+
+impl IntoParams for IfMatch {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let parameter = ParameterBuilder::new()
+            .name("If-Match")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(
+                "An `ETag` of the resource: it is changed only if it still has this one (else 412).",
+            ))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
+        vec![parameter.build()]
+    }
+}
 
 impl EntityTag {
     /// The same settings have the same tag. Don't put secrets in.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 /// The media types that a patch may come as.
 const MEDIA_TYPES: [&str; 2] = ["application/merge-patch+json", "application/json"];
 
-/// One member of a patch. Give its struct `#[serde(default, deny_unknown_fields)]`.
+/// One member of a patch. Give it `#[serde(default)]`, and its struct `#[serde(deny_unknown_fields)]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::http) enum Member<T> {
     /// It stays as it is.
@@ -39,16 +39,6 @@ impl<T> Member<T> {
             Self::Null => *field = None,
             Self::Value(value) => *field = Some(value),
         }
-    }
-
-    /// Changes what must be there; `name` is for the error.
-    pub(in crate::http) fn apply_required(self, field: &mut T, name: &str) -> Result<(), Problem> {
-        match self {
-            Self::Absent => {}
-            Self::Null => return Err(not_null(name)),
-            Self::Value(value) => *field = value,
-        }
-        Ok(())
     }
 }
 
@@ -93,10 +83,8 @@ mod tests {
             parsed(text).title.apply(&mut field);
             assert_eq!(field.as_deref(), title, "{text}");
         }
-        let mut enabled = true;
-        parsed(r#"{"enabled": false}"#).enabled.apply_required(&mut enabled, "enabled").expect("fine");
-        assert!(!enabled);
-        let refused = parsed(r#"{"enabled": null}"#).enabled.apply_required(&mut enabled, "enabled");
-        assert!(format!("{refused:?}").contains("enabled"));
+        assert_eq!(parsed(r#"{"enabled": false}"#).enabled.change(), Some(Some(false)));
+        assert_eq!(parsed(r#"{"enabled": null}"#).enabled.change(), Some(None));
+        assert_eq!(parsed("{}").enabled.change(), None);
     }
 }

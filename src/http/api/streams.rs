@@ -1,94 +1,173 @@
 //! `/streams`, `/streams/{stream}` and `/streams/{stream}/publisher`.
+//!
+//! Streams that are live and streams that were declared are one list. DELETE forgets the declaration alone:
+//! a stream that is live goes on, and its targets and keys are kept, for they need no declaration.
 
+use super::entity_tag::IfMatch;
 use super::list::{List, Page};
-use crate::http::App;
-use crate::http::live::rfc3339;
-use crate::http::outputs::{self, OutputsView};
+use super::merge_patch::{self, Member};
+use super::stream_view::{StreamView, tag, view};
+use crate::declarations::Declaration;
 use crate::http::problem::Problem;
 use crate::http::request::{StreamParameter, StreamPath};
-use crate::http::tracks::{self, TrackView};
-use crate::restream::TargetView;
+use crate::http::{App, body};
+use crate::media::StreamName;
 use crate::stream::Stream;
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
-use serde::Serialize;
+use axum::http::header::LOCATION;
+use axum::http::{Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use chrono::Utc;
+use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// One stream.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Stream)]
-struct StreamView {
+/// A stream to be declared.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewStream {
+    /// 1 to 64 letters, digits, `-`, `_` and `.`; not beginning with a dot, and none of the server's own paths.
+    #[schema(example = "show", pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
     name: String,
-    /// `live`, `stalled` (a publisher is there, but no media come) or `waiting` for one to return.
-    state: &'static str,
-    state_since: String,
-    /// `null` while the stream waits for its publisher's return.
-    source: Option<SourceView>,
-    since: String,
-    tracks: Vec<TrackView>,
-    /// `null` while nothing is known of the media.
-    outputs: Option<OutputsView>,
-    /// Bits a second over the last seconds.
-    bitrate: u64,
-    bytes_received: u64,
-    video_frames: u64,
-    keyframes: u64,
-    /// Timestamps of the publisher that repeated or fell back a little.
-    repaired_timestamps: u64,
-    /// Tracks that the publisher sends and no output has.
-    tracks_left_out: u64,
-    readers: ReadersView,
-    targets: Vec<TargetView>,
+    /// What people call it.
+    #[serde(default)]
+    #[schema(max_length = 200)]
+    title: Option<String>,
+    /// Seconds that it waits for its publisher's return; `null`: as configured.
+    #[serde(default)]
+    #[schema(maximum = 600)]
+    grace: Option<u32>,
 }
 
-/// Where a stream comes from.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Source)]
-struct SourceView {
-    /// `whip`, `rtmp` or `demo`.
-    kind: &'static str,
-    /// Address and port.
-    remote: Option<String>,
-    since: String,
-}
-
-/// How many read a stream now.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Readers)]
-struct ReadersView {
-    hls: usize,
-    whep: usize,
-    restream: usize,
+/// A change of a declared stream (RFC 7396): what is absent stays, `null` takes it back.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct StreamPatch {
+    /// What people call it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 200)]
+    title: Member<String>,
+    /// Seconds that it waits for its publisher's return, from its next start on.
+    #[serde(default)]
+    #[schema(value_type = Option<u32>, maximum = 600)]
+    grace: Member<u32>,
 }
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one)).routes(routes!(kick))
+    OpenApiRouter::new()
+        .routes(routes!(list, declare))
+        .routes(routes!(one, change, forget))
+        .routes(routes!(kick))
 }
 
 /// All streams
+///
+/// Live ones, and those that were declared.
 #[utoipa::path(
     get, path = "/streams", tag = "Streams", operation_id = "listStreams",
     params(Page),
     responses((status = 200, description = "A page of them, by name", body = List<StreamView>)),
 )]
 async fn list(State(app): State<Arc<App>>, page: Page) -> Json<List<StreamView>> {
-    Json(page.of(app.rooms.hub.list(), |stream| view(&app, &stream)))
+    type Sides = (Option<Arc<Declaration>>, Option<Arc<Stream>>);
+    let mut streams: BTreeMap<StreamName, Sides> = BTreeMap::new();
+    for declaration in app.rooms.declarations.list() {
+        streams.insert(declaration.name.clone(), (Some(declaration), None));
+    }
+    for stream in &app.rooms.hub.list() {
+        streams.entry(stream.name().clone()).or_default().1 = Some(stream.clone());
+    }
+    Json(page.of(streams, |(name, (declared, live))| view(&app, &name, declared.as_deref(), live.as_ref())))
+}
+
+/// Declares a stream
+///
+/// A stream needs no declaration to go live; one that is declared is listed while it is offline, too, and has
+/// settings of its own.
+#[utoipa::path(
+    post, path = "/streams", tag = "Streams", operation_id = "declareStream",
+    request_body(content = NewStream, example = json!({"name": "show", "title": "The evening show", "grace": 120})),
+    responses((
+        status = 201, description = "It was declared", body = StreamView,
+        headers(("Location" = String, description = "Its path"), ("ETag" = String, description = "For `If-Match`")),
+    )),
+)]
+async fn declare(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response, Problem> {
+    let NewStream { name, title, grace } = body::json(request).await?;
+    let name: StreamName = name.parse().map_err(Problem::unfit_name)?;
+    let declaration = app.rooms.declarations.declare(name, title, grace, Utc::now()).await?;
+    let location = format!("/api/v1/streams/{}", declaration.name);
+    Ok((StatusCode::CREATED, [(LOCATION, location)], shown(&app, &declaration)).into_response())
 }
 
 /// One stream
 #[utoipa::path(
     get, path = "/streams/{stream}", tag = "Streams", operation_id = "getStream",
     params(StreamParameter),
-    responses((status = 200, description = "The stream", body = StreamView)),
+    responses((
+        status = 200, description = "The stream", body = StreamView,
+        headers(("ETag" = String, description = "For `If-Match`, if the stream is declared")),
+    )),
 )]
-async fn one(State(app): State<Arc<App>>, StreamPath(name): StreamPath) -> Result<Json<StreamView>, Problem> {
-    let stream = app.rooms.hub.get(&name).ok_or_else(|| Problem::unknown_stream(&name))?;
-    Ok(Json(view(&app, &stream)))
+async fn one(State(app): State<Arc<App>>, StreamPath(name): StreamPath) -> Result<Response, Problem> {
+    match (app.rooms.declarations.get(&name), app.rooms.hub.get(&name)) {
+        (Some(declaration), _) => Ok(shown(&app, &declaration)),
+        (None, Some(stream)) => Ok(Json(view(&app, &name, None, Some(&stream))).into_response()),
+        (None, None) => Err(Problem::unknown_stream(&name)),
+    }
+}
+
+/// Changes a declared stream
+#[utoipa::path(
+    patch, path = "/streams/{stream}", tag = "Streams", operation_id = "changeStream",
+    params(StreamParameter, IfMatch),
+    request_body(
+        content = StreamPatch, content_type = "application/merge-patch+json",
+        example = json!({"title": "The late show", "grace": null}),
+    ),
+    responses((
+        status = 200, description = "The stream as it is now", body = StreamView,
+        headers(("ETag" = String, description = "For `If-Match`")),
+    )),
+)]
+async fn change(
+    State(app): State<Arc<App>>,
+    StreamPath(name): StreamPath,
+    if_match: IfMatch,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let patch: StreamPatch = merge_patch::read(request).await?;
+    let change = |declaration: &mut Declaration| {
+        if_match.allows(Some(&tag(declaration)))?;
+        patch.title.apply(&mut declaration.title);
+        patch.grace.apply(&mut declaration.grace);
+        Ok::<_, Problem>(())
+    };
+    let declaration = app.rooms.declarations.change(&name, Utc::now(), change).await?;
+    Ok(shown(&app, &declaration))
+}
+
+/// Forgets a declared stream
+///
+/// A publisher that is live goes on. Targets and keys of the stream are kept: delete them by themselves.
+#[utoipa::path(
+    delete, path = "/streams/{stream}", tag = "Streams", operation_id = "forgetStream",
+    params(StreamParameter, IfMatch),
+    responses((status = 204, description = "It is forgotten")),
+)]
+async fn forget(
+    State(app): State<Arc<App>>,
+    StreamPath(name): StreamPath,
+    if_match: IfMatch,
+) -> Result<StatusCode, Problem> {
+    let judge = |declaration: &Declaration| if_match.allows(Some(&tag(declaration)));
+    app.rooms.declarations.forget(&name, judge).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Kicks the publisher
@@ -110,32 +189,9 @@ async fn kick(State(app): State<Arc<App>>, StreamPath(name): StreamPath) -> Resu
     }
 }
 
-fn view(app: &App, stream: &Stream) -> StreamView {
-    let statistics = stream.statistics().snapshot();
-    let (state, state_since) = stream.state();
-    StreamView {
-        name: stream.name().to_string(),
-        state: state.as_str(),
-        state_since: rfc3339(state_since),
-        source: stream.source().map(|(source, since)| SourceView {
-            kind: source.kind.as_str(),
-            remote: source.remote.map(|remote| remote.to_string()),
-            since: rfc3339(since),
-        }),
-        since: rfc3339(stream.since()),
-        tracks: tracks::of(stream),
-        outputs: outputs::of(stream, app.rooms.webrtc.transcoding()),
-        bitrate: app.bitrates.of(stream.name()),
-        bytes_received: statistics.bytes_received,
-        video_frames: statistics.video_frames,
-        keyframes: statistics.keyframes,
-        repaired_timestamps: statistics.timestamps_repaired,
-        tracks_left_out: statistics.tracks_left_out,
-        readers: ReadersView {
-            hls: statistics.hls_readers,
-            whep: statistics.whep_readers,
-            restream: statistics.restream_readers,
-        },
-        targets: app.rooms.restreams.list(stream.name()),
-    }
+/// A declared stream, with its tag.
+fn shown(app: &App, declaration: &Declaration) -> Response {
+    let live = app.rooms.hub.get(&declaration.name);
+    let view = view(app, &declaration.name, Some(declaration), live.as_ref());
+    (tag(declaration).header(), Json(view)).into_response()
 }

@@ -1,6 +1,8 @@
 //! Limits of the accept loop, on real sockets and in real time (the slowest takes 10 s).
 
 use super::*;
+use crate::auth::{Keyring, Publishing};
+use crate::declarations::Declarations;
 use crate::events::Journal;
 use crate::hls::{Hls, HlsSettings};
 use crate::http::connection::{HEADER_BYTES, HEADER_COUNT};
@@ -10,6 +12,7 @@ use crate::pipeline::Pipelines;
 use crate::restream::{RestreamSettings, Restreams};
 use crate::store::Store;
 use crate::stream::Hub;
+use crate::webhooks::Webhooks;
 use crate::webrtc::{WebRtc, WebRtcSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -36,16 +39,34 @@ async fn run_with(
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let webrtc = WebRtcSettings::new(any);
     let journal = Journal::new(std::time::SystemTime::now(), 100);
-    let sources = Sources { hub: hub.clone(), pipelines: pipelines.clone(), journal: journal.clone() };
+    let webhooks = Webhooks::idle();
+    let restreams = Restreams::new(hub.clone(), Store::in_memory(), RestreamSettings::default());
+    let webrtc = WebRtc::start(webrtc, hub.clone()).expect("a port");
+    let sources = Sources {
+        webhooks: webhooks.clone(),
+        hub: hub.clone(),
+        restreams: restreams.clone(),
+        webrtc: webrtc.clone(),
+        refusals: Default::default(),
+        pipelines: pipelines.clone(),
+        journal: journal.clone(),
+    };
     let rooms = Rooms {
         hub: hub.clone(),
-        hls: Hls::new(settings, pipelines.clone()),
-        webrtc: WebRtc::start(webrtc, hub.clone()).expect("a port"),
-        restreams: Restreams::new(hub, Store::in_memory(), RestreamSettings::default()),
+        hls: Hls::new(settings, pipelines),
+        webrtc,
+        restreams,
+        rtmp: Arc::default(),
+        declarations: Declarations::load(Store::in_memory(), hub).await.expect("empty"),
         journal,
+        webhooks,
         metrics: Metrics::new(sources, false),
     };
-    let access = Access { admin_token: Secret::new("admin-token"), publish_key: None };
+    let access = Access {
+        admin_token: Secret::new("admin-token"),
+        publishing: Publishing::Open,
+        keyring: Keyring::empty(),
+    };
     let trusted = proxies.iter().map(|network| network.parse().expect("a network"));
     let settings = HttpSettings {
         listen: any,
@@ -55,6 +76,8 @@ async fn run_with(
         origins: crate::http::Origins::Any,
         ice_servers: crate::http::IceServers::none(),
         open_metrics: false,
+        about: About::nothing(),
+        hosts: None,
     };
     let http = Http::bind(settings, rooms, access, CancellationToken::new()).await.expect("a port");
     let address = http.local_addr();

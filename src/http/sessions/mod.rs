@@ -11,7 +11,7 @@ mod resource;
 mod subscription;
 mod table;
 
-pub(super) use table::Sessions;
+pub(super) use table::{Known, Sessions};
 
 use super::access::bearer;
 use super::problem::{self, Problem};
@@ -54,7 +54,7 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
 
 fn endpoint(kind: Kind) -> MethodRouter<Arc<App>> {
     post(move |State(app): State<Arc<App>>, Peer(remote), StreamPath(name), request: Request<Body>| async move {
-        if let Err(problem) = app.admit_new(kind, remote.ip(), request.headers()).await {
+        if let Err(problem) = app.admit_new(kind, &name, remote.ip(), request.headers()).await {
             body::forget(request).await;
             return Err(problem);
         }
@@ -70,6 +70,10 @@ fn endpoint(kind: Kind) -> MethodRouter<Arc<App>> {
             codecs: app.codecs(&name),
             video: video_index(&offer),
             stream: name,
+            number: Entry::next_number(),
+            remote,
+            since: SystemTime::now(),
+            traffic: answer.traffic.clone(),
             principal,
             ended: answer.ended.clone(),
             rate: app.rates.for_session(remote.ip()),
@@ -125,16 +129,28 @@ fn created(app: &App, entry: &Entry, answer: Answer) -> Result<Response, Problem
 impl App {
     /// Who may open a session: publishers with their key, all viewers, not too often, and nobody while the
     /// gateway shuts down.
-    async fn admit_new(&self, kind: Kind, peer: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
+    async fn admit_new(
+        &self,
+        kind: Kind,
+        stream: &StreamName,
+        peer: IpAddr,
+        headers: &HeaderMap,
+    ) -> Result<(), Problem> {
         self.rates.post(peer)?;
-        self.admit_to(kind, peer, headers).await?;
+        self.admit_to(kind, stream, peer, headers).await?;
         if self.closing.is_cancelled() { Err(Problem::closing()) } else { Ok(()) }
     }
 
     /// Publishers need their key, on the endpoint and on the session; viewers need none.
-    async fn admit_to(&self, kind: Kind, peer: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
+    async fn admit_to(
+        &self,
+        kind: Kind,
+        stream: &StreamName,
+        peer: IpAddr,
+        headers: &HeaderMap,
+    ) -> Result<(), Problem> {
         match kind {
-            Kind::Whip => self.admit_publisher(peer, headers).await,
+            Kind::Whip => self.admit_publisher(peer, stream, headers).await,
             Kind::Whep => Ok(()),
         }
     }

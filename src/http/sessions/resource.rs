@@ -2,6 +2,7 @@
 
 use super::table::Entry;
 use super::{ACCEPT_PATCH, FRAGMENT, strong};
+use crate::http::access::bearer;
 use crate::http::problem::Problem;
 use crate::http::request::{Peer, StreamPath, parameter};
 use crate::http::{App, body, cors};
@@ -86,8 +87,15 @@ impl App {
         path: &SessionPath,
     ) -> Result<Result<Arc<Entry>, Problem>, Problem> {
         self.rates.session_request(peer)?;
-        self.admit_to(kind, peer, headers).await?;
         let found = self.sessions.find(kind, &path.stream, &path.session);
+        // Who began it may end it, also when the key has expired meanwhile.
+        if let Ok(entry) = &found
+            && let (Some(principal), Some(shown)) = (&entry.principal, bearer(headers))
+            && principal.matches(shown)
+        {
+            return Ok(found);
+        }
+        self.admit_to(kind, &path.stream, peer, headers).await?;
         if let Ok(entry) = &found {
             self.admit_principal(peer, headers, entry.principal.as_ref()).await?;
         }

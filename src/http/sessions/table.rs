@@ -5,10 +5,13 @@ use super::subscription::Subscription;
 use crate::http::problem::Problem;
 use crate::http::rates::PatchRate;
 use crate::media::{Codec, MediaKind, Secret, StreamName, Tracks};
-use crate::webrtc::{SessionError, SessionId, SessionKind};
+use crate::webrtc::{SessionError, SessionId, SessionKind, Traffic};
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 
 /// All sessions. One that is over is forgotten at the next [`sweep`](Self::sweep); how many there are is
@@ -17,9 +20,14 @@ use tokio_util::sync::CancellationToken;
 pub(in crate::http) struct Sessions(Mutex<HashMap<SessionId, Arc<Entry>>>);
 
 /// One session.
-pub(super) struct Entry {
-    pub(super) kind: SessionKind,
-    pub(super) stream: StreamName,
+pub(in crate::http) struct Entry {
+    pub(in crate::http) kind: SessionKind,
+    pub(in crate::http) stream: StreamName,
+    /// Tells sessions apart where their ids must not be told: unique while the process lives.
+    pub(in crate::http) number: u64,
+    pub(in crate::http) remote: SocketAddr,
+    pub(in crate::http) since: SystemTime,
+    pub(in crate::http) traffic: Arc<Traffic>,
     /// The token that was shown with the offer.
     pub(super) principal: Option<Secret>,
     /// Cancelled when the session is over.
@@ -31,6 +39,12 @@ pub(super) struct Entry {
     /// What the stream had when the session began.
     pub(super) codecs: Option<Codecs>,
     pub(super) subscriptions: Mutex<Vec<Arc<Subscription>>>,
+}
+
+/// A live session with its id.
+pub(in crate::http) struct Known {
+    pub(in crate::http) id: SessionId,
+    pub(in crate::http) entry: Arc<Entry>,
 }
 
 /// The codecs of video and audio. Sound is Opus whenever there is any: that it begins or stops changes nothing.
@@ -58,6 +72,20 @@ impl Sessions {
         found.filter(fits).ok_or_else(|| SessionError::UnknownSession.into())
     }
 
+    /// The live ones, in no order.
+    pub(in crate::http) fn list(&self) -> Vec<Known> {
+        let sessions = self.0.lock();
+        let live = sessions.iter().filter(|(_, entry)| !entry.ended.is_cancelled());
+        live.map(|(id, entry)| Known { id: *id, entry: entry.clone() }).collect()
+    }
+
+    /// The live one with this number.
+    pub(in crate::http) fn by_number(&self, number: u64) -> Option<Known> {
+        let sessions = self.0.lock();
+        let (id, entry) = sessions.iter().find(|(_, entry)| entry.number == number)?;
+        (!entry.ended.is_cancelled()).then(|| Known { id: *id, entry: entry.clone() })
+    }
+
     /// Forgets the sessions that are over.
     pub(in crate::http) fn sweep(&self) {
         let mut sessions = self.0.lock();
@@ -69,6 +97,12 @@ impl Sessions {
 }
 
 impl Entry {
+    /// A number that no other session has or had.
+    pub(super) fn next_number() -> u64 {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        LAST.fetch_add(1, Relaxed) + 1
+    }
+
     /// One more change of this session.
     pub(super) fn take(&self) -> Result<(), Problem> {
         self.rate.as_ref().map_or(Ok(()), PatchRate::take)
@@ -88,6 +122,10 @@ mod tests {
         let entry = Entry {
             kind: SessionKind::Whip,
             stream: stream.clone(),
+            number: 7,
+            remote: SocketAddr::from(([192, 0, 2, 1], 1)),
+            since: SystemTime::now(),
+            traffic: Arc::default(),
             principal: None,
             ended: ended.clone(),
             rate: None,
@@ -101,7 +139,10 @@ mod tests {
         assert!(!found(SessionKind::Whep, &stream) && !found(SessionKind::Whip, &other));
         sessions.sweep();
         assert!(found(SessionKind::Whip, &stream));
+        assert!(sessions.by_number(7).is_some() && sessions.by_number(8).is_none());
+        assert_eq!(sessions.list().len(), 1);
         ended.cancel();
+        assert!(sessions.by_number(7).is_none() && sessions.list().is_empty());
         assert!(!found(SessionKind::Whip, &stream), "before the sweep");
         sessions.sweep();
         assert!(sessions.0.lock().is_empty());

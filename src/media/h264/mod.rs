@@ -3,8 +3,10 @@
 //! Everything read here came over a network: reads are bounded, nothing panics, nothing is allocated
 //! from a declared length.
 
+mod depacketise;
 mod sps;
 
+pub use depacketise::{AccessUnit, Depacketizer};
 pub use sps::Sps;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -205,7 +207,7 @@ mod tests {
 
     // x264, High, 1280x720, 30 fps, two B-frames.
     pub(super) const HIGH: &str = "6764001facd94050 05bb011000000300 1000000303c0f183 1960";
-    const PPS: &str = "68ebe3cb22c0";
+    pub(super) const PPS: &str = "68ebe3cb22c0";
 
     pub(super) fn hex(text: &str) -> Bytes {
         let digits: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();

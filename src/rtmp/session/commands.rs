@@ -120,7 +120,7 @@ impl Session {
     /// Takes the name, if it is to be had, and answers `publish`.
     pub(super) fn publish(&mut self, stream: u32, name: StreamName) -> Result<(), SessionError> {
         let source = Source { kind: SourceKind::Rtmp, remote: Some(self.remote) };
-        let publisher = match self.hub.publish::<Frame>(name, source) {
+        let publisher = match self.hub.publish::<Frame>(name.clone(), source) {
             Ok(publisher) => publisher,
             Err(error @ PublishError::Taken(_)) => {
                 return self.refuse(stream, "NetStream.Publish.BadName", &error.to_string());
@@ -130,6 +130,7 @@ impl Session {
             }
         };
         let publishing = Publishing::new(Instant::now().into(), publisher, stream);
+        self.registration = Some(self.sessions.register(name, self.remote, publishing.kicked()));
         self.kicked = Some(Box::pin(publishing.kicked().cancelled_owned()));
         self.publishing = Some(publishing);
         self.half_open = None;
@@ -141,7 +142,7 @@ impl Session {
 
     fn handle_unpublish(&mut self, command: &Command) {
         if let Some(publishing) = self.publishing.take() {
-            self.kicked = None;
+            (self.kicked, self.registration) = (None, None);
             self.reader.set_limits(Limits::COMMANDS);
             self.publish_deadline = Instant::now() + PUBLISH_PATIENCE;
             let stream = publishing.message_stream();

@@ -38,8 +38,8 @@ pub(in crate::rtmp) enum SessionError {
     Refused(String),
     #[error("not authorised: {0}")]
     Denied(String),
-    #[error("ended by the server")]
-    Ended,
+    #[error("ended by an operator")]
+    Kicked,
     #[error("another publisher has taken the name over, because this one was silent")]
     Superseded,
     #[error("the server is going down")]
@@ -55,7 +55,7 @@ impl Session {
     pub(super) fn say_why(&mut self, stream: u32, error: &SessionError) {
         let code = match error {
             SessionError::Media(_) => "NetStream.Publish.Failed",
-            SessionError::Ended | SessionError::Superseded => "NetConnection.Connect.Closed",
+            SessionError::Kicked | SessionError::Superseded => "NetConnection.Connect.Closed",
             SessionError::Closing => {
                 self.ask_to_reconnect();
                 "NetConnection.Connect.Closed"

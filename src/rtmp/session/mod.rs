@@ -17,13 +17,15 @@ use super::connection::Connection;
 use super::handshake::{self, HandshakeError};
 use super::publishing::Publishing;
 use super::server::{Authorize, Visitor};
+use super::sessions::{Registration, RtmpSessions};
 use crate::admission::Place;
 use crate::media::StreamName;
-use crate::stream::Hub;
+use crate::stream::{Dismissal, Hub};
 use bytes::BytesMut;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -50,6 +52,9 @@ pub(super) struct Session {
     reconnects: bool,
     message_streams: u32,
     publishing: Option<Publishing>,
+    sessions: Arc<RtmpSessions>,
+    /// What others see of it while it publishes.
+    registration: Option<Registration>,
     /// Done when the publisher must go.
     kicked: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     /// The message stream and the name of a `publish` that is to be answered next.
@@ -71,6 +76,7 @@ impl Session {
         visitor: Visitor,
         hub: Hub,
         authorize: Authorize,
+        sessions: Arc<RtmpSessions>,
         cancel: CancellationToken,
     ) -> Result<(), SessionError> {
         let Visitor { connection, tls, remote, half_open, place: _place } = visitor;
@@ -91,7 +97,7 @@ impl Session {
             () = cancel.cancelled() => return Err(SessionError::Closing),
             done = timeout(HANDSHAKE_PATIENCE, greeting) => done.map_err(|_| SessionError::HandshakeTimeout)??,
         };
-        Self::new(connection, early, remote, hub, authorize, half_open).live(&cancel).await
+        Self::new(connection, early, remote, hub, (authorize, sessions), half_open).live(&cancel).await
     }
 
     fn new(
@@ -99,7 +105,7 @@ impl Session {
         early: BytesMut,
         remote: SocketAddr,
         hub: Hub,
-        authorize: Authorize,
+        (authorize, sessions): (Authorize, Arc<RtmpSessions>),
         half_open: Place,
     ) -> Self {
         let mut reader = ChunkReader::new(Limits::COMMANDS);
@@ -115,6 +121,8 @@ impl Session {
             reconnects: false,
             message_streams: 0,
             publishing: None,
+            sessions,
+            registration: None,
             kicked: None,
             asked: None,
             half_open: Some(half_open),
@@ -130,6 +138,7 @@ impl Session {
     async fn live(mut self, cancel: &CancellationToken) -> Result<(), SessionError> {
         let result = self.serve(cancel).await;
         // The hub hears of the end before the peer does.
+        self.registration = None;
         let message_stream = self.publishing.take().map_or(0, |publishing| publishing.message_stream());
         if let Err(error) = &result {
             self.say_why(message_stream, error);
@@ -158,6 +167,9 @@ impl Session {
                 }
             }
             input::release(self.reader.input());
+            if let Some(registration) = &self.registration {
+                registration.received(self.reader.received());
+            }
             self.acknowledge();
             self.flush().await?;
             // A deadline that has moved on is looked at when the timer fires.
@@ -197,9 +209,10 @@ impl Session {
 
     /// Why the hub wants this publisher gone.
     fn dismissed(&self) -> SessionError {
-        match self.publishing.as_ref().is_some_and(Publishing::is_superseded) {
-            true => SessionError::Superseded,
-            false => SessionError::Ended,
+        match self.publishing.as_ref().and_then(Publishing::dismissal) {
+            Some(Dismissal::Superseded) => SessionError::Superseded,
+            Some(Dismissal::Closing) => SessionError::Closing,
+            Some(Dismissal::Kicked) | None => SessionError::Kicked,
         }
     }
 

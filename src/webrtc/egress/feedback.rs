@@ -66,6 +66,7 @@ impl Viewer {
         let Some((keys, _)) = self.transport.sending() else { return };
         let Ok(plain) = keys.incoming.decrypt_rtcp(data) else { return };
         self.listener.note(source);
+        self.traffic.received(data.len());
         self.reach.heard(now);
         let mut keyframe = false;
         Feedback::read(&plain, |feedback| match feedback {
@@ -77,8 +78,12 @@ impl Viewer {
                     self.resend(now, ssrc, number, fan_out, outlet, buffer);
                 }
             }
-            Feedback::Reception { ssrc, lost } => {
+            Feedback::Reception { ssrc, lost, report, delay } => {
+                if let Some(time) = self.echoes.heard(report, delay, now) {
+                    self.traffic.set_round_trip(time);
+                }
                 if self.tracks.iter().any(|track| track.ssrc == ssrc && track.kind == MediaKind::Video) {
+                    self.traffic.set_lost(lost);
                     self.reach.lost(lost, now);
                     self.layers.lost(lost, now);
                 }
@@ -148,6 +153,11 @@ impl Viewer {
         let (Some((keys, path)), Some(fan_out)) = (self.transport.sending(), fan_out) else { return };
         let Some(epoch) = fan_out.epoch() else { return };
         let mut reported = false;
+        let sent = self
+            .tracks
+            .iter()
+            .map(|track| u64::from(track.octets) + HEADER as u64 * u64::from(track.packets));
+        self.traffic.set_sent(sent.sum());
         for track in self.tracks.iter().filter(|track| track.packets > 0) {
             let Some(latest) = fan_out.history().latest(track.kind, track.layer()) else { continue };
             let Some(timestamp) = track.live_timestamp(latest.timestamp) else { continue };
@@ -162,6 +172,7 @@ impl Viewer {
             let mut plain = Vec::with_capacity(128);
             report.write(&self.cname, &mut plain);
             if let Ok(sealed) = keys.rtcp_out.encrypt_rtcp(&plain) {
+                self.echoes.sent(report.middle(), now);
                 outlet.send(path, &sealed, None);
             }
             reported = true;

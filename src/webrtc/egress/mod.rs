@@ -5,6 +5,7 @@
 //! viewer patches and seals it (`track`, `srtp`). Transcodes nothing, controls no bitrate.
 
 mod answer;
+mod echo;
 mod extensions;
 mod fan_out;
 mod feedback;

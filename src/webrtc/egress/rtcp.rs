@@ -15,8 +15,9 @@ pub(super) enum Feedback {
     Nack { ssrc: u32, first: u16, following: u16 },
     /// PLI or FIR.
     Keyframe { ssrc: u32 },
-    /// A report block: of 256 packets since the last report so many were lost (RFC 3550 §6.4.1).
-    Reception { ssrc: u32, lost: u8 },
+    /// A report block (RFC 3550 §6.4.1): of 256 packets since the last one so many were lost; the middle of the
+    /// NTP timestamp of the last sender report, and how long ago that came, in 65536ths of a second.
+    Reception { ssrc: u32, lost: u8, report: u32, delay: u32 },
     /// REMB: so many bits a second get through (draft-alvestrand-rmcat-remb-03 §2.2).
     Estimate { bits: u64 },
 }
@@ -38,7 +39,8 @@ impl Feedback {
                 200 | 201 => {
                     let blocks = packet.get(if kind == 200 { 28.. } else { 8.. }).unwrap_or_default();
                     for block in blocks.chunks_exact(24).take(usize::from(format)) {
-                        take(Self::Reception { ssrc: word32(block, 0), lost: block[4] });
+                        let (report, delay) = (word32(block, 16), word32(block, 20));
+                        take(Self::Reception { ssrc: word32(block, 0), lost: block[4], report, delay });
                     }
                     continue;
                 }
@@ -91,6 +93,11 @@ pub(super) struct SenderReport {
 }
 
 impl SenderReport {
+    /// The middle 32 bits of its NTP timestamp, by which receivers name it.
+    pub(super) fn middle(&self) -> u32 {
+        (ntp(self.ntp) >> 16) as u32
+    }
+
     /// Writes a compound of the report and an SDES with `cname`, of at most 255 bytes.
     pub(super) fn write(&self, cname: &str, output: &mut Vec<u8>) {
         output.extend([0x80, 200, 0, 6]);

@@ -5,6 +5,7 @@
 //! offer.
 
 use super::Plan;
+use super::echo::Echoes;
 use super::fan_out::FanOut;
 use super::feedback::Listener;
 use super::layers::LayerChoice;
@@ -17,6 +18,7 @@ use crate::stream::{LaneKind, ReaderGuard, ReaderKind, Stream};
 use crate::webrtc::path::Path;
 use crate::webrtc::session::SessionState;
 use crate::webrtc::socket::Outlet;
+use crate::webrtc::traffic::Traffic;
 use crate::webrtc::transport::Transport;
 use crate::webrtc::{LayerSelection, SessionError};
 use std::sync::Arc;
@@ -47,6 +49,8 @@ pub(in crate::webrtc) struct Viewer {
     pub(super) paused: bool,
     pub(super) resend: ResendBudget,
     pub(super) listener: Listener,
+    pub(super) echoes: Echoes,
+    pub(super) traffic: Arc<Traffic>,
     pub(super) next_report: Instant,
     /// Reports that come sooner than the others.
     pub(super) early_reports: u8,
@@ -75,6 +79,8 @@ impl Viewer {
             paused: false,
             resend: ResendBudget::new(now),
             listener: Listener::default(),
+            echoes: Echoes::default(),
+            traffic: Arc::default(),
             next_report: now,
             early_reports: 0,
         }
@@ -88,6 +94,11 @@ impl Viewer {
     /// Its transport.
     pub(in crate::webrtc) fn transport(&mut self) -> &mut Transport {
         &mut self.transport
+    }
+
+    /// Where it counts what it sends and gets, from now on.
+    pub(in crate::webrtc) fn share_traffic(&mut self, traffic: Arc<Traffic>) {
+        self.traffic = traffic;
     }
 
     /// The stream that is played.

@@ -12,7 +12,7 @@ use crate::media::{
     AudioTrack, Codec, Epoch, MediaKind, Packet, PacketBatch, RtpClock, SenderReport, Timeline, Tracks,
     VideoTrack,
 };
-use crate::stream::{Publisher, Stream};
+use crate::stream::{Dismissal, Publisher, Stream};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -81,9 +81,9 @@ impl Publication {
         self.publisher.stream()
     }
 
-    /// Whether another publisher has taken the name over.
-    pub(super) fn is_superseded(&self) -> bool {
-        self.publisher.is_superseded()
+    /// Why the publisher must go, if it must.
+    pub(super) fn dismissal(&self) -> Option<Dismissal> {
+        self.publisher.dismissal()
     }
 
     /// The layer that an encoding is; `None` before the layers are in order.

@@ -16,10 +16,11 @@ use super::sources::{Destination, Sources};
 use super::telling::ARRIVALS_INTERVAL;
 use super::twcc::Arrivals;
 use crate::media::{SenderReport, StreamName};
-use crate::stream::{Hub, KeyframeWishes, PublishError, Source as PublisherSource, SourceKind};
+use crate::stream::{Dismissal, Hub, KeyframeWishes, PublishError, Source as PublisherSource, SourceKind};
 use crate::webrtc::path::Path;
 use crate::webrtc::session::{SessionError, SessionState};
 use crate::webrtc::socket::Outlet;
+use crate::webrtc::traffic::Traffic;
 use crate::webrtc::transport::{Identity, Transport};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,6 +61,8 @@ pub(in crate::webrtc) struct IngestSession {
     next_handshake: Instant,
     /// Feedback that is being written.
     pub(super) outgoing: Vec<u8>,
+    /// What others see of it.
+    pub(super) traffic: Arc<Traffic>,
 }
 
 impl IngestSession {
@@ -107,6 +110,7 @@ impl IngestSession {
             next_handshake: now + HANDSHAKE_TICK,
             outgoing: Vec::new(),
             publication: Some(Publication::new(now, publisher, &offer)),
+            traffic: Arc::default(),
             offer,
         };
         Ok((session, answer))
@@ -120,6 +124,11 @@ impl IngestSession {
     /// Its transport, for PATCH.
     pub(in crate::webrtc) fn transport(&mut self) -> &mut Transport {
         &mut self.transport
+    }
+
+    /// Where it counts what it gets, from now on.
+    pub(in crate::webrtc) fn share_traffic(&mut self, traffic: Arc<Traffic>) {
+        self.traffic = traffic;
     }
 
     /// Where the session stands.
@@ -160,6 +169,7 @@ impl IngestSession {
         let Some(header) = Header::parse(data) else { return };
         let Some((role, end)) = self.open(now, &header, data) else { return };
         self.heard = now;
+        self.traffic.received(data.len());
         self.transport.heard(now);
         if let Some(arrivals) = &mut self.arrivals
             && let Some(number) = self.sources.transport_wide(&header, data)
@@ -225,9 +235,12 @@ impl IngestSession {
         let Some(publication) = &mut self.publication else { return };
         publication.flush(now);
         if self.kicked.is_cancelled() {
-            let why = match publication.is_superseded() {
-                true => "another publisher has taken the name over, because this one was silent",
-                false => "the publisher was kicked",
+            let why = match publication.dismissal() {
+                Some(Dismissal::Superseded) => {
+                    "another publisher has taken the name over, because this one was silent"
+                }
+                Some(Dismissal::Closing) => "the server is going down",
+                Some(Dismissal::Kicked) | None => "the publisher was kicked",
             };
             self.end(now, why);
             return;

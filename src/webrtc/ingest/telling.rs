@@ -64,6 +64,9 @@ impl IngestSession {
             let interval = source.write_report(now, &mut self.outgoing);
             (expected, lost) = (expected + interval.expected, lost + interval.lost);
         }
+        if let Some(share) = (256 * lost).checked_div(expected) {
+            self.traffic.set_lost(u8::try_from(share).unwrap_or(u8::MAX));
+        }
         feedback::description(&mut self.outgoing);
         let estimate = self.bandwidth.as_mut().and_then(|all| all.estimate(now, expected, lost));
         if let Some(bits) = estimate {

@@ -3,19 +3,22 @@
 mod api;
 
 use super::*;
+use crate::auth::{Access, Keyring, Publishing};
+use crate::declarations::Declarations;
 use crate::events::Journal;
 use crate::hls::{Hls, HlsSettings};
 use crate::http::api::EventReaders;
 use crate::http::bitrate::Bitrates;
 use crate::http::rates::Rates;
 use crate::http::sessions::Sessions;
-use crate::http::{Access, IceServers, Origins, RateSettings, Rooms};
+use crate::http::{About, IceServers, Origins, RateSettings, Rooms};
 use crate::media::{Codec, Frame, MediaKind, MediaTime, Packet, PacketBatch, Secret, Tracks, VideoTrack};
 use crate::metrics::{Metrics, Sources};
 use crate::pipeline::Pipelines;
 use crate::restream::{RestreamSettings, Restreams};
 use crate::store::Store;
 use crate::stream::{Hub, Publisher, Source, SourceKind};
+use crate::webhooks::Webhooks;
 use crate::webrtc::{WebRtc, WebRtcSettings};
 use axum::body::{Body, Bytes};
 use axum::http::header::{
@@ -40,28 +43,46 @@ struct Site {
 }
 
 impl Site {
-    fn new() -> Self {
-        Self::with(RateSettings::off())
+    async fn new() -> Self {
+        Self::with(RateSettings::off(), None).await
     }
 
-    fn with(rates: RateSettings) -> Self {
+    async fn with(rates: RateSettings, hosts: Option<Vec<String>>) -> Self {
+        let store = Store::in_memory();
         let (hub, _reaper) = Hub::new(Duration::from_secs(60));
         let pipelines = Pipelines::load(None).expect("GStreamer");
         let settings = HlsSettings::default();
         let listen = "127.0.0.1:0".parse().expect("an address");
         let webrtc = WebRtcSettings::new(listen);
         let journal = Journal::new(std::time::SystemTime::now(), 100);
-        let sources = Sources { hub: hub.clone(), pipelines: pipelines.clone(), journal: journal.clone() };
+        let webhooks = Webhooks::idle();
+        let restreams = Restreams::new(hub.clone(), Store::in_memory(), RestreamSettings::default());
+        let webrtc = WebRtc::start(webrtc, hub.clone()).expect("a port");
+        let sources = Sources {
+            webhooks: webhooks.clone(),
+            hub: hub.clone(),
+            restreams: restreams.clone(),
+            webrtc: webrtc.clone(),
+            refusals: Default::default(),
+            pipelines: pipelines.clone(),
+            journal: journal.clone(),
+        };
         let rooms = Rooms {
             hub: hub.clone(),
-            hls: Hls::new(settings, pipelines.clone()),
-            webrtc: WebRtc::start(webrtc, hub.clone()).expect("a port"),
-            restreams: Restreams::new(hub.clone(), Store::in_memory(), RestreamSettings::default()),
+            hls: Hls::new(settings, pipelines),
+            webrtc,
+            restreams,
+            rtmp: Arc::default(),
+            declarations: Declarations::load(store, hub.clone()).await.expect("empty"),
             journal,
+            webhooks,
             metrics: Metrics::new(sources, false),
         };
-        let access =
-            Access { admin_token: Secret::new("admin-token"), publish_key: Some(Secret::new("publish-key")) };
+        let access = Access {
+            admin_token: Secret::new("admin-token"),
+            publishing: Publishing::Key(Secret::new("publish-key")),
+            keyring: Keyring::empty(),
+        };
         let closing = CancellationToken::new();
         let app = App {
             rooms,
@@ -75,6 +96,9 @@ impl Site {
             event_readers: EventReaders::default(),
             open_metrics: false,
             idempotency: Default::default(),
+            about: About::nothing(),
+            local: listen,
+            hosts,
             closing: closing.clone(),
         };
         Self { router: router(Arc::new(app)), hub, closing }
@@ -124,7 +148,7 @@ async fn document(response: Response<Body>) -> Value {
 
 #[tokio::test]
 async fn w01_w16_an_offer_needs_a_key_and_a_type() {
-    let site = Site::new();
+    let site = Site::new().await;
     assert_eq!(site.status("POST", "/demo/whip", &[SDP], "v=0").await, 401);
     assert_eq!(site.status("POST", "/demo/whip", &[SDP, ADMIN], "v=0").await, 403);
     assert_eq!(site.status("POST", "/demo/whip", &[KEY], "v=0").await, 415);
@@ -136,14 +160,14 @@ async fn w01_w16_an_offer_needs_a_key_and_a_type() {
 
 #[tokio::test]
 async fn w02_a_malformed_offer_is_400() {
-    let site = Site::new();
+    let site = Site::new().await;
     assert_eq!(site.status("POST", "/demo/whip", &[KEY, SDP], "garbage").await, 400);
     assert_eq!(site.status("POST", "/demo/whip", &[KEY, SDP], &"a=x\r\n".repeat(16_000)).await, 413);
 }
 
 #[tokio::test]
 async fn w07_e02_get_and_head_succeed_without_a_body() {
-    let site = Site::new();
+    let site = Site::new().await;
     for method in ["GET", "HEAD"] {
         for (path, status) in [
             ("/demo/whip", 204),
@@ -164,7 +188,7 @@ async fn w07_e02_get_and_head_succeed_without_a_body() {
 
 #[tokio::test]
 async fn w08_w41_preflights_need_no_key() {
-    let site = Site::new();
+    let site = Site::new().await;
     for path in ["/demo/whip", "/demo/whep", SESSION] {
         let preflight = ["origin: https://other.example", "access-control-request-method: POST"];
         let response = site.ask("OPTIONS", path, &preflight, "").await;
@@ -185,7 +209,7 @@ async fn w08_w41_preflights_need_no_key() {
 
 #[tokio::test]
 async fn w41_problems_can_be_read_by_other_origins() {
-    let site = Site::new();
+    let site = Site::new().await;
     for method in ["POST", "PUT"] {
         let response = site.ask(method, "/demo/whip", &[], "").await;
         assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "*", "{method}");
@@ -195,7 +219,7 @@ async fn w41_problems_can_be_read_by_other_origins() {
 
 #[tokio::test]
 async fn w30_w33_w39_sessions_answer_exactly() {
-    let site = Site::new();
+    let site = Site::new().await;
     let whep = "/demo/whep/0123456789abcdef0123456789abcdef";
     assert_eq!(site.status("PATCH", SESSION, &[FRAGMENT], "").await, 401);
     assert_eq!(site.status("PATCH", SESSION, &[KEY, SDP], "").await, 415);
@@ -250,12 +274,12 @@ async fn lives(site: &Site, endpoint: &str, direction: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn w03_w32_w34_w39_a_publishers_session() {
-    lives(&Site::new(), "/demo/whip", "sendonly").await;
+    lives(&Site::new().await, "/demo/whip", "sendonly").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn w03_w32_w34_w39_a_viewers_session() {
-    let site = Site::new();
+    let site = Site::new().await;
     let source = Source { kind: SourceKind::Whip, remote: None };
     let publisher = site.hub.publish::<PacketBatch>("demo".parse().expect("a name"), source).expect("free");
     let video = VideoTrack {
@@ -283,7 +307,7 @@ async fn w03_w32_w34_w39_a_viewers_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn w22_a_name_that_is_live_is_refused() {
-    let site = Site::new();
+    let site = Site::new().await;
     let _publisher = site.publish("demo");
     let response = site.ask("POST", "/demo/whip", &[KEY, SDP], &offer("sendonly")).await;
     assert_eq!(response.status().as_u16(), 409);
@@ -293,7 +317,7 @@ async fn w22_a_name_that_is_live_is_refused() {
 
 #[tokio::test]
 async fn e03_an_unknown_stream_can_not_be_watched() {
-    let site = Site::new();
+    let site = Site::new().await;
     let offer = "v=0\r\n";
     let status = site.status("POST", "/nobody/whep", &[SDP], offer).await;
     assert!(status == 404 || status == 400, "{status}");
@@ -302,7 +326,7 @@ async fn e03_an_unknown_stream_can_not_be_watched() {
 
 #[tokio::test]
 async fn w18_while_closing_nobody_new_is_taken() {
-    let site = Site::new();
+    let site = Site::new().await;
     assert_eq!(site.status("GET", "/readyz", &[], "").await, 200);
     site.closing.cancel();
     for (method, path, headers) in [
@@ -320,7 +344,7 @@ async fn w18_while_closing_nobody_new_is_taken() {
 
 #[tokio::test]
 async fn the_api_always_needs_the_admin_token() {
-    let site = Site::new();
+    let site = Site::new().await;
     for path in
         ["/api/v1/streams", "/api/v1/streams/demo", "/api/v1/streams/demo/targets/1", "/api/v1/nothing"]
     {
@@ -342,7 +366,7 @@ async fn the_api_always_needs_the_admin_token() {
 
 #[tokio::test]
 async fn the_api_lists_streams() {
-    let site = Site::new();
+    let site = Site::new().await;
     let (status, empty) = site.api("/api/v1/streams").await;
     assert_eq!((status, empty), (200, json!({"items": [], "itemCount": 0, "pageCount": 0})));
     let _publishers = ["a", "b", "c"].map(|name| site.publish(name));
@@ -357,7 +381,7 @@ async fn the_api_lists_streams() {
 
 #[tokio::test]
 async fn the_api_shows_one_stream_and_kicks_its_publisher() {
-    let site = Site::new();
+    let site = Site::new().await;
     assert_eq!(site.status("GET", "/api/v1/streams/demo", &[ADMIN], "").await, 404);
     assert_eq!(site.status("DELETE", "/api/v1/streams/demo/publisher", &[ADMIN], "").await, 404);
     let publisher = site.publish("demo");
@@ -377,7 +401,7 @@ async fn the_api_shows_one_stream_and_kicks_its_publisher() {
 
 #[tokio::test]
 async fn a_posted_target_is_checked_field_by_field() {
-    let site = Site::new();
+    let site = Site::new().await;
     let path = "/api/v1/streams/demo/targets";
     let json = "content-type: application/json";
     assert_eq!(site.status("POST", path, &[ADMIN], "{}").await, 415);
@@ -399,7 +423,7 @@ async fn a_posted_target_is_checked_field_by_field() {
 
 #[tokio::test]
 async fn the_public_list_shows_streams_that_are_live_or_may_come_back() {
-    let site = Site::new();
+    let site = Site::new().await;
     let publisher = site.publish("demo");
     let list = document(site.ask("GET", "/live", &[], "").await).await;
     assert_eq!(list["items"][0]["name"], "demo");
@@ -413,7 +437,7 @@ async fn the_public_list_shows_streams_that_are_live_or_may_come_back() {
 
 #[tokio::test]
 async fn what_is_not_there_is_a_problem() {
-    let site = Site::new();
+    let site = Site::new().await;
     for path in ["/api/v2/x", "/a/b/c/d", "/.git", "/api", "/assets/nothing.js", "/demo/whip/x/y"] {
         assert_eq!(site.status("GET", path, &[], "").await, 404, "{path}");
     }
@@ -435,7 +459,7 @@ async fn what_is_not_there_is_a_problem() {
 
 #[tokio::test]
 async fn l17_errors_of_media_are_cached_for_a_second_and_readable_everywhere() {
-    let site = Site::new();
+    let site = Site::new().await;
     let response = site.ask("GET", "/demo/index.m3u8", &[], "").await;
     assert_eq!(response.headers()[CACHE_CONTROL], "public, max-age=1");
     assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
