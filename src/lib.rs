@@ -2,7 +2,8 @@
 //!
 //! Rooms, lowest first; a room imports only rooms below it (`tests/architecture.rs` checks that):
 //! [`media`] nouns and parsing · [`admission`] bounds by source · [`tls`] · [`stream`] the hub · `pipeline` GStreamer · `hls`, `rtmp`, `webrtc` ·
-//! [`store`] · [`auth`] who may · [`declarations`] · `restream` · `http` · [`check_hls`] · `gateway`, `config`, `telemetry`.
+//! [`store`] · [`auth`] who may · [`declarations`] · `restream` · [`events`] the journal · [`webhooks`] · [`metrics`] ·
+//! `http` · [`check_hls`] · `gateway`, `config`, `telemetry`.
 
 pub mod admission;
 pub mod auth;

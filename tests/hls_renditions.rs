@@ -21,7 +21,7 @@ async fn layers_are_renditions_in_step_and_players_change_between_them() {
     let _machine = machine().await;
     let server = Server::start().await;
     let publisher = Simulcast::start(&server).await;
-    let stream = Renditions::open(&server, "show").await;
+    let stream = Renditions::open(&server, "show", 3).await;
     let sizes: Vec<_> = stream.video.iter().map(|variant| variant.size).collect();
     assert_eq!(sizes, LAYERS.map(|(_, size)| size), "the best first: {}", stream.text);
     assert!(stream.video.iter().all(|variant| variant.audio.is_some()), "{}", stream.text);
@@ -45,8 +45,7 @@ async fn layers_are_renditions_in_step_and_players_change_between_them() {
     })
     .await;
     assert!(!gap.contains("#EXT-X-DISCONTINUITY\n") && !gap.contains("#EXT-X-ENDLIST"), "{gap}");
-    let left = Renditions::open(&server, "show").await;
-    assert_eq!(left.video.len(), 2, "{}", left.text);
+    let left = Renditions::open(&server, "show", 2).await;
     for variant in &left.video {
         let text = fetch(&server, &variant.url).await;
         assert!(!text.contains("#EXT-X-DISCONTINUITY\n") && !text.contains("#EXT-X-GAP"), "{text}");
@@ -69,7 +68,7 @@ async fn a_ladder_is_encoded_in_step_with_its_source() {
     let ladder = ("TIDEGATE_TRANSCODE_LADDER_FOR", "show=1080p+360p+180p+audio");
     let server = Server::builder().env(ladder.0, ladder.1).start().await;
     let _publisher = publish_b_frames(&server.rtmp_url("show"));
-    let stream = Renditions::open(&server, "show").await;
+    let stream = Renditions::open(&server, "show", 3).await;
     let sizes: Vec<_> = stream.video.iter().map(|variant| variant.size).collect();
     assert_eq!(sizes, [(960, 540), (640, 360), (320, 180)], "nothing is made larger: {}", stream.text);
     assert!(stream.audio_only.is_some(), "{}", stream.text);
@@ -82,8 +81,8 @@ async fn a_ladder_is_encoded_in_step_with_its_source() {
     }
     // Another stream has none.
     let _other = publish_b_frames(&server.rtmp_url("other"));
-    let other = Renditions::open(&server, "other").await;
-    assert_eq!((other.video.len(), other.audio_only), (1, None), "{}", other.text);
+    let other = Renditions::open(&server, "other", 1).await;
+    assert_eq!(other.audio_only, None, "{}", other.text);
 }
 
 #[tokio::test]
@@ -165,8 +164,13 @@ struct Variant {
 }
 
 impl<'a> Renditions<'a> {
-    async fn open(server: &'a Server, name: &str) -> Self {
-        eventually("the stream is playable", seconds(20), || Self::read(server, name)).await
+    /// Waits until there are so many of pictures, and sound.
+    async fn open(server: &'a Server, name: &str, count: usize) -> Self {
+        eventually("the stream has its renditions", seconds(30), || async {
+            let read = Self::read(server, name).await?;
+            (read.video.len() == count && read.text.contains("#EXT-X-MEDIA:")).then_some(read)
+        })
+        .await
     }
 
     async fn read(server: &'a Server, name: &str) -> Option<Self> {

@@ -70,6 +70,8 @@ pub(super) struct History {
     /// Segments fetched again after they had left the playlist.
     pub removed: Vec<Removed>,
     pub probes: Vec<Probe>,
+    /// The check ended before all probes were answered.
+    pub probing: bool,
 }
 
 /// A file of media.
@@ -145,6 +147,7 @@ impl History {
             hints: Vec::new(),
             removed: Vec::new(),
             probes: Vec::new(),
+            probing: false,
         }
     }
 

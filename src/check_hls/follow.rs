@@ -14,6 +14,7 @@ use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use url::Url;
@@ -30,6 +31,8 @@ const UNCHANGED: Duration = Duration::from_millis(200);
 const OVERDUE: Duration = Duration::from_secs(2);
 /// The edges are tried when so many versions were seen.
 const PROBE_AFTER: usize = 3;
+/// Files that are fetched at a time.
+const AT_A_TIME: usize = 6;
 /// What is kept of bodies that wait for their initialization section.
 const MOST_WAITING: usize = 64;
 
@@ -48,6 +51,8 @@ struct Follower {
     http: Http,
     history: History,
     tasks: JoinSet<Got>,
+    /// To fetch what is listed: no more at a time than players have connections.
+    turns: Arc<Semaphore>,
     asked: HashSet<Resource>,
     hinted: HashSet<Resource>,
     inits: HashMap<Resource, Arc<Init>>,
@@ -68,6 +73,7 @@ pub(super) async fn follow(http: Http, url: Url, deadline: Instant) -> History {
         http,
         history: History::new(url),
         tasks: JoinSet::new(),
+        turns: Arc::new(Semaphore::new(AT_A_TIME)),
         asked: HashSet::new(),
         hinted: HashSet::new(),
         inits: HashMap::new(),
@@ -102,7 +108,10 @@ impl Follower {
                 self.history.hints.push(HintFetched { media, version, fetched });
             }
             Got::Removed(removed) => self.history.removed.push(removed),
-            Got::Probes(probes) => self.history.probes.extend(probes),
+            Got::Probes(probes) => {
+                self.history.probes.extend(probes);
+                self.history.probing = false;
+            }
             Got::TimeForAside => {
                 if self.whole.as_ref().is_some_and(|whole| !whole.ended) {
                     self.request(Duration::ZERO, None, false, true);
@@ -165,6 +174,7 @@ impl Follower {
             if playlist.can_block() && !playlist.ended {
                 self.aside_later();
             }
+            self.history.probing = true;
             self.tasks.spawn(async move { Got::Probes(probes::run(&http, &url, &playlist).await) });
         }
         if playlist.ended {
@@ -241,8 +251,9 @@ impl Follower {
         if !self.asked.insert(media.clone()) {
             return;
         }
-        let (http, media) = (self.http.clone(), media.clone());
+        let (http, turns, media) = (self.http.clone(), self.turns.clone(), media.clone());
         self.tasks.spawn(async move {
+            let _turn = turns.acquire_owned().await;
             let (answer, body) = http.media(&media).await;
             Got::Media(media, answer, body)
         });

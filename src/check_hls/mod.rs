@@ -171,6 +171,9 @@ fn not_judged(evidence: &Evidence) -> Vec<String> {
         if last.is_some_and(|last| !last.can_block()) {
             add("D01–D10: no blocking reload is offered");
         }
+        if history.probing {
+            add("D01–D09, H02, L15: the check ended before the requests at the edges were answered");
+        }
         let segments = history.segments();
         if segments.iter().any(|(_, segment)| segment.encrypted)
             || segments

@@ -9,6 +9,8 @@ use futures_util::future::{join, join_all};
 use std::time::Duration;
 use url::Url;
 
+/// What depends on the moment is tried so often.
+const TRIES: usize = 3;
 /// How much longer than it may be held a request is waited for.
 const OVERDUE: Duration = Duration::from_secs(2);
 
@@ -31,9 +33,9 @@ pub(super) async fn run(http: &Http, url: &Url, known: &Playlist) -> Vec<Probe> 
     if known.ended {
         probes.extend(prober.after_the_end(known).await);
     } else if known.can_block() {
+        probes.extend(prober.deltas(known).await);
         let (quick, held) = join(prober.refused(known), prober.held(known)).await;
         probes.extend(quick.into_iter().chain(held));
-        probes.extend(prober.deltas(known).await);
     }
     probes
 }
@@ -96,17 +98,27 @@ impl Prober<'_> {
         );
         let part = vec![("_HLS_msn", open.to_string()), ("_HLS_part", "x".to_owned())];
         asked.push(("D07", part, Expect::Status(400)));
-        if let Some(target) = now.part_target.filter(|target| *target > 0.0) {
-            // RFC 8216bis §6.2.5.2: the advance part limit
-            let limit = if target < 1.0 { (3.0 / target).ceil() as u64 } else { 3 };
-            let beyond = now.open.parts.len() as u64 + 2 * limit;
-            asked.push(("D06", block((open, Some(beyond))), Expect::Status(400)));
-        }
-        let mut probes = Vec::new();
-        for (rule, parameters, expect) in asked {
-            probes.push(self.ask(rule, parameters, expect).await);
-        }
+        let asked = asked.into_iter().map(|(rule, parameters, expect)| self.ask(rule, parameters, expect));
+        let (mut probes, beyond) = join(join_all(asked), self.beyond_the_limit(known)).await;
+        probes.extend(beyond);
         probes
+    }
+
+    /// RFC 8216bis §6.2.5.2: a part beyond the advance part limit. If the segment was complete when the request
+    /// came, the part is of the next and the request is right; then it is tried again.
+    async fn beyond_the_limit(&self, known: &Playlist) -> Vec<Probe> {
+        let Some(target) = known.part_target.filter(|target| *target > 0.0) else { return Vec::new() };
+        let limit = if target < 1.0 { (3.0 / target).ceil() as u64 } else { 3 };
+        for _ in 0..TRIES {
+            let now = self.fresh(known).await;
+            let beyond = (now.open.sequence, Some(now.open.parts.len() as u64 + 2 * limit));
+            let asked = self.ask("D06", block(beyond), Expect::Status(400));
+            let (probe, then) = join(asked, self.fresh(known)).await;
+            if probe.answer.status == 400 || then.open.sequence == now.open.sequence {
+                return vec![probe];
+            }
+        }
+        Vec::new()
     }
 
     /// What must be held until it is there.

@@ -5,7 +5,8 @@
 //!
 //! # What is served
 //! Each stream has `index.m3u8`, the multivariant playlist; `video.m3u8` and `audio.m3u8`, the demuxed
-//! renditions; and media under names that are never used twice.
+//! renditions; `video-2.m3u8` and so on where there are lower ones (`lower`); and media under names that are never
+//! used twice.
 //!
 //! Media sequence numbers count from the seconds of the wall clock since 2020 when the stream began, so
 //! they go on rising when the process restarts. Discontinuity sequence numbers begin at 1, because hls.js
@@ -34,7 +35,7 @@
 //!
 //! # Discontinuities
 //! A new epoch, media lost on the way, or a broken muxer begins a new stretch in both renditions, with the
-//! same discontinuity sequence number. `EXT-X-GAP` is not used: nothing is ever listed that is not there.
+//! same discontinuity sequence number. `EXT-X-GAP` stands for what does not come of a lower rendition only.
 
 mod bandwidth;
 #[cfg(test)]

@@ -176,8 +176,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<StoredDelivery> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::webhooks::webhook;
     use super::*;
+    use crate::store::webhooks::webhook;
 
     fn delivery(webhook: &str, event: &str) -> StoredDelivery {
         let now = DateTime::from_timestamp_millis(1_700_000_000_123).expect("a time");

@@ -1,7 +1,7 @@
 // A WHIP publisher in Chromium.
 //   node tests/browser/publish.mjs '{"endpoint":"http://127.0.0.1:8080/show/whip","source":"flash"}'
 // Options: endpoint; token; source "camera" or "flash"; audio, video (true); codec "H264", "VP8", "VP9" or
-// "AV1" (H264); encodings: those of a simulcast track, as RTCRtpEncodingParameters; beepDelay; fps, width, height, noise of "flash"; keepSize: never a smaller picture for want of bandwidth or time; relay: port of a relay before the server;
+// "AV1" (H264); encodings: those of a simulcast track, as RTCRtpEncodingParameters; beepDelay; fps, width, height, noise, varies of "flash"; keepSize: never a smaller picture for want of bandwidth or time; relay: port of a relay before the server;
 // turn: relay candidates only, from the ICE servers that the 201 names; browser "chromium" or "firefox".
 // Prints `connected`, with the candidate it sends from, then a `transport` line for each change of its DTLS transport.
 // Commands on stdin: `stats`, `delete` (ends the session by DELETE), `stop` or end of input (goes away).

@@ -1,7 +1,7 @@
 //! L08 and M03: date-times are there, agree with media time and with each other.
 
 use super::each;
-use crate::check_hls::evidence::{Evidence, History};
+use crate::check_hls::evidence::{Evidence, History, Version};
 use crate::check_hls::playlist::Segment;
 use crate::check_hls::report::Broken;
 use std::collections::BTreeMap;
@@ -14,7 +14,9 @@ const ROUNDING: f64 = 0.002;
 pub(super) fn l08(evidence: &Evidence) -> Vec<Broken> {
     each(evidence, |history| {
         let mut broken = Vec::new();
-        for (index, version) in history.versions.iter().enumerate() {
+        // What is not live needs no dates.
+        let live = |version: &Version| version.playlist.kind.as_deref() != Some("VOD");
+        for (index, version) in history.versions.iter().enumerate().filter(|(_, version)| live(version)) {
             for (place, segment) in version.playlist.all().enumerate() {
                 if segment.date.is_some() || place > 0 && segment.discontinuities == 0 {
                     continue;
@@ -126,6 +128,8 @@ mod tests {
         assert!(!breaks(l08, &evidence(vec![history(&[&told])])));
         assert!(breaks(l08, &evidence(vec![history(&[&missing])])));
         assert!(breaks(l08, &evidence(vec![history(&[&after])])));
+        let whole = missing + "#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-ENDLIST\n";
+        assert!(!breaks(l08, &evidence(vec![history(&[&whole])])));
     }
 
     #[test]

@@ -147,15 +147,29 @@ pub(super) fn d09(evidence: &Evidence) -> Vec<Broken> {
     broken.extend(each(evidence, |history| {
         let deltas =
             history.versions.iter().enumerate().filter(|(_, version)| version.playlist.skipped.is_some());
+        let whole = history.versions.iter().filter(|version| version.asked_skip && skips_too_little(version));
+        let whole: Vec<Broken> = whole
+            .map(|version| {
+                Broken::new("D09", &version.answer.url, "a whole playlist, although a delta update is due")
+            })
+            .collect();
         let found = deltas.filter_map(|(index, version)| {
             let what = skipped_wrongly(version)?;
             let line =
                 version.answer.text.lines().find(|line| line.starts_with("#EXT-X-SKIP")).map(str::to_owned);
             Some(Broken::new("D09", &version.answer.url, what).seen(index, line))
         });
-        found.collect()
+        found.chain(whole).collect()
     }));
     broken
+}
+
+/// Whether nothing was skipped although a whole segment, and some more, lies beyond the skip boundary.
+fn skips_too_little(version: &Version) -> bool {
+    let playlist = &version.playlist;
+    let until = playlist.control.as_ref().and_then(|control| control.can_skip_until);
+    let Some((until, first)) = until.zip(playlist.segments.first()) else { return false };
+    playlist.skipped.is_none() && !playlist.ended && playlist.duration() - first.duration > until + 1.0
 }
 
 /// What is wrong with a delta update that was made whole.
@@ -274,5 +288,16 @@ mod tests {
         assert!(!breaks(d09, &delta(4.0, true)));
         assert!(breaks(d09, &delta(4.0, false)));
         assert!(breaks(d09, &delta(6.0, true)));
+
+        let whole = |segments: usize| {
+            let control = "#EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL=24\n".to_owned();
+            let mut version = version(1.0, &live(1, &(control + &"#EXTINF:4,\na\n".repeat(segments))));
+            version.asked_skip = true;
+            let mut history = history(&[]);
+            history.versions.push(version);
+            evidence(vec![history])
+        };
+        assert!(!breaks(d09, &whole(7)));
+        assert!(breaks(d09, &whole(8)));
     }
 }

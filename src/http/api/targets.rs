@@ -99,7 +99,7 @@ async fn list(
 #[utoipa::path(
     post, path = "/streams/{stream}/targets", tag = "Targets", operation_id = "addTarget",
     params(StreamParameter),
-    request_body(content = Posted, example = json!({"url": "rtmp://live.example.net/app/KEY", "name": "Example"})),
+    request_body(content = Posted, example = json!({"url": "rtmp://192.0.2.1/app/KEY", "name": "Example", "enabled": false})),
     responses((
         status = 201, description = "It was added", body = TargetView,
         headers(

@@ -60,6 +60,10 @@ impl Depacketizer {
         if self.instant.is_some_and(|(timestamp, _)| timestamp != packet.timestamp) {
             self.complete().into_iter().for_each(&mut output);
         }
+        if packet.keyframe && self.instant.is_none() {
+            // Of this picture nothing precedes, whatever was lost.
+            self.damaged = false;
+        }
         self.instant.get_or_insert((packet.timestamp, packet.pts));
         if self.payload(&packet.payload).is_none() || self.unit.len() > MAX_UNIT {
             (self.damaged, self.fragment) = (true, None);
@@ -312,6 +316,10 @@ mod tests {
         let units = push(&mut depacketizer, &[packet(12_000, true, IDR), packet(15_000, true, SLICE)]);
         assert_eq!(units.iter().map(|unit| unit.keyframe).collect::<Vec<_>>(), [true, false]);
         assert!(!depacketizer.needs_keyframe());
+        // A keyframe is whole if its first packet is there, even the first packet after a loss.
+        depacketizer.lost();
+        let units = push(&mut depacketizer, &[Packet { keyframe: true, ..packet(18_000, true, IDR) }]);
+        assert!(units.len() == 1 && units[0].keyframe);
     }
 
     #[test]

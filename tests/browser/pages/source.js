@@ -16,9 +16,10 @@ const CHUNK = 480;
  * 1 kHz beep of 100 ms. One timer writes both tracks, each sample and each frame at the moment it is due,
  * so the two leave together to within one audio chunk (10 ms).
  * `noise` of the picture's height, 0 to 1, is noise that encoders spend all their bits on.
+ * `varies`: pictures are left out, one to four in a row, so that the frame rate varies.
  * `beepDelay` in seconds moves the beep: a known offset, to check a meter with.
  */
-export function flashAndBeep({ audio = true, video = true, beepDelay = 0, fps = 30, width = 640, height = 360, noise = 0 }) {
+export function flashAndBeep({ audio = true, video = true, beepDelay = 0, fps = 30, width = 640, height = 360, noise = 0, varies = false }) {
   const stream = new MediaStream();
   const audioTrack = audio && new MediaStreamTrackGenerator({ kind: "audio" });
   const videoTrack = video && new MediaStreamTrackGenerator({ kind: "video" });
@@ -44,7 +45,7 @@ export function flashAndBeep({ audio = true, video = true, beepDelay = 0, fps = 
       if (grain) grainy(context, grain, width, height, noise);
       const timestamp = Math.round(origin * 1000 + (frames * 1e6) / fps);
       picture.write(new VideoFrame(canvas, { timestamp })).catch(() => clearInterval(timer));
-      frames += 1;
+      frames += varies ? 1 + (Math.floor(frames / 10) % 5) : 1;
     }
   }, 4);
   return stream;

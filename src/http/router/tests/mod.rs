@@ -438,7 +438,7 @@ async fn the_public_list_shows_streams_that_are_live_or_may_come_back() {
 #[tokio::test]
 async fn what_is_not_there_is_a_problem() {
     let site = Site::new().await;
-    for path in ["/api/v2/x", "/a/b/c/d", "/.git", "/api", "/assets/nothing.js", "/demo/whip/x/y"] {
+    for path in ["/api/v2/x", "/a/b/c/d", "/.git", "/assets/nothing.js", "/demo/whip/x/y"] {
         assert_eq!(site.status("GET", path, &[], "").await, 404, "{path}");
     }
     assert_eq!(site.status("POST", "/bad%20name/whip", &[KEY, SDP], "v=0").await, 400);
