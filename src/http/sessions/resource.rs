@@ -93,6 +93,8 @@ impl App {
             && let (Some(principal), Some(shown)) = (&entry.principal, bearer(headers))
             && principal.matches(shown)
         {
+            // Not even the right key of a source that has guessed too often: the answer would confirm the guess.
+            self.rates.may_show_key(peer)?;
             return Ok(found);
         }
         self.admit_to(kind, &path.stream, peer, headers).await?;
