@@ -46,9 +46,12 @@ async fn what_happens_is_counted_and_promtool_finds_nothing() {
     for path in ["/canary-stream/whep", "/no/such/path", "/healthz"] {
         let _ = server.client.post(server.url(path)).send().await.expect("an answer");
     }
-    let busy = eventually("the viewer is counted", seconds(10), || async {
+    let busy = eventually("the viewer and some pictures are counted", seconds(10), || async {
         let page = page(&server).await;
-        (value(&page, r#"tidegate_viewers{kind="hls"}"#) == Some(1.0)).then_some(page)
+        let pictures = value(&page, "tidegate_received_video_frames_total");
+        let counted = value(&page, r#"tidegate_viewers{kind="hls"}"#) == Some(1.0)
+            && pictures.is_some_and(|pictures| pictures >= 10.0);
+        counted.then_some(page)
     })
     .await;
     for (series, least) in [

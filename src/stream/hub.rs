@@ -273,7 +273,10 @@ impl HubShared {
         stream.compatible.forget();
         stream.renditions.forget();
         stream.set_layers(Vec::new());
-        self.tell(StreamEvent::PublisherLeft(stream.clone()));
+        // After the end nothing is told of a stream: at a shutdown it ends before its publisher has gone.
+        if !stream.lanes.borrow().ended {
+            self.tell(StreamEvent::PublisherLeft(stream.clone()));
+        }
         Some(publisher)
     }
 

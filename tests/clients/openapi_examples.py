@@ -47,13 +47,14 @@ def operations(document):
 
 
 def fill(path, operation, made):
+    filled = path
     for parameter in operation.get("parameters", []):
         if parameter["in"] != "path":
             continue
         name = "{" + parameter["name"] + "}"
         value = OPTIONS["live"] if name == "{stream}" else made[path[: path.index("/" + name)]]
-        path = path.replace(name, value)
-    return path
+        filled = filled.replace(name, value)
+    return filled
 
 
 def check(document, method, path, operation, made):

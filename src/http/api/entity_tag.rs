@@ -80,7 +80,12 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let lines: Vec<&str> =
             parts.headers.get_all(IF_MATCH).iter().map(|line| line.to_str().unwrap_or_default()).collect();
-        Ok(Self((!lines.is_empty()).then(|| lines.join(","))))
+        let wanted = (!lines.is_empty()).then(|| lines.join(","));
+        if wanted.as_ref().is_some_and(|wanted| wanted.trim().is_empty()) {
+            let detail = "If-Match is empty; send the ETag of what you have read, or leave it out";
+            return Err(Problem::bad_request("bad-if-match", detail));
+        }
+        Ok(Self(wanted))
     }
 }
 
