@@ -121,6 +121,8 @@ pub(super) enum Expect {
     Holds { position: Position },
     /// A whole playlist, at once.
     Whole,
+    /// A whole playlist, as a request without directives gets it: an origin may let a player wait that comes anew.
+    Plain,
     /// A delta update, at once.
     Delta,
     /// A playlist of either kind, at once.

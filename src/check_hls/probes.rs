@@ -90,7 +90,7 @@ impl Prober<'_> {
             ("D06", block((open + 3, None)), Expect::Status(400)),
             ("D06", block((open + 1_000_000, Some(0))), Expect::Status(400)),
             ("D07", vec![("_HLS_part", "0".to_owned())], Expect::Status(400)),
-            ("D07", vec![("_HLS_unknown", "x".to_owned())], Expect::Whole),
+            ("D07", vec![("_HLS_unknown", "x".to_owned())], Expect::Plain),
         ];
         let malformed = ["abc", "-1", "1.5", ""];
         asked.extend(

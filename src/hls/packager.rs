@@ -185,12 +185,16 @@ impl<'a> Packager<'a> {
         self.discontinuity = discontinuity;
         let siblings = reports(&self.renditions, name);
         let Some(rendition) = self.renditions.get_mut(&name) else { return };
+        let is_first = rendition.report().is_none();
         if begins {
             rendition.begin(now, Stretch { discontinuity, init, wall_origin });
         }
         let grown = rendition.push(now, part, siblings);
         self.failures = 0;
         self.live.set_next_numbers(Numbers { sequence: rendition.next_sequence(), discontinuity });
+        if is_first {
+            self.tell_siblings(name);
+        }
         if grown || self.multivariant.is_none() {
             self.announce();
         }
@@ -198,6 +202,18 @@ impl<'a> Packager<'a> {
             self.list_gaps();
         }
         self.live.count_viewers(now);
+    }
+
+    /// The rendition `name` has its first part: the playlists of the others report on it from now on.
+    fn tell_siblings(&mut self, name: RenditionName) {
+        let others: Vec<_> = self.renditions.keys().copied().filter(|other| *other != name).collect();
+        for other in others {
+            let siblings = reports(&self.renditions, other);
+            if let Some(rendition) = self.renditions.get_mut(&other).filter(|other| other.report().is_some())
+            {
+                rendition.refresh(siblings);
+            }
+        }
     }
 
     fn begin_stretch(&mut self, epoch: Arc<Epoch>, start: MediaTime) -> Result<(), PipelineError> {

@@ -64,6 +64,13 @@ impl Rendition {
         grown
     }
 
+    /// Publishes what there is with new reports on the siblings.
+    pub fn refresh(&mut self, siblings: Vec<Report>) {
+        if !self.ended {
+            self.publish(siblings);
+        }
+    }
+
     /// Media do not come from `start` on, for `duration`: lists that as a gap, and publishes.
     pub fn gap(&mut self, now: Instant, start: MediaTime, duration: Duration, siblings: Vec<Report>) {
         let completed = self.segmenter.gap(start, duration);

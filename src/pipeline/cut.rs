@@ -117,7 +117,7 @@ impl Cutter {
         }
         let length = here.since(at.group_start);
         if !length.is_zero() {
-            self.group = length.max(self.group * 31 / 32);
+            self.group = length.max(self.group * 255 / 256);
         }
         at.group_start = here;
         let starts_segment = match &mut self.led {

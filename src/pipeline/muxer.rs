@@ -73,8 +73,9 @@ impl Muxer {
                 (caps::of_video(track, "muxed")?, file, parser, Duration::from_secs_f64(1.0 / rate))
             }
             MuxTrack::Audio(track) => {
-                let interval = MediaTime::from_ticks(frame_samples(track).into(), track.sample_rate.max(1));
-                (caps::of_muxed_sound(track)?, "mux-audio.launch", "", interval.since(MediaTime::ZERO))
+                let frame = MediaTime::from_ticks(frame_samples(track).into(), track.sample_rate.max(1));
+                let interval = frame.since(MediaTime::ZERO);
+                (caps::of_muxed_sound(track)?, "mux-audio.launch", "", interval)
             }
         };
         let timescale = match track {

@@ -98,7 +98,7 @@ pub(super) fn misanswered(probe: &Probe, at_once: f64) -> Option<String> {
             None => format!("{status}; {wanted} is due"),
         });
     }
-    if !matches!(probe.expect, Expect::Holds { .. }) && took > at_once {
+    if !matches!(probe.expect, Expect::Holds { .. } | Expect::Plain) && took > at_once {
         return Some(format!("{status} after {took:.3} s; it is due at once"));
     }
     let playlist = Playlist::parse(&probe.answer.text, &probe.answer.url);
@@ -106,10 +106,10 @@ pub(super) fn misanswered(probe: &Probe, at_once: f64) -> Option<String> {
         Expect::Holds { position } if !playlist.ended && !holds(&playlist, position) => {
             Some(format!("answered without {position:?}; the end is {:?}", edge(&playlist)))
         }
-        Expect::Whole if playlist.skipped.is_some() => {
+        Expect::Whole | Expect::Plain if playlist.skipped.is_some() => {
             Some("a delta update; a whole playlist is due".to_owned())
         }
-        Expect::Whole if playlist.segments.is_empty() && playlist.open.parts.is_empty() => {
+        Expect::Whole | Expect::Plain if playlist.segments.is_empty() && playlist.open.parts.is_empty() => {
             Some("no playlist with media".to_owned())
         }
         Expect::Delta if playlist.skipped.is_none() && !playlist.ended => {
