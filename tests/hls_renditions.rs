@@ -238,7 +238,7 @@ impl<'a> Renditions<'a> {
     /// What is in the renditions is what the multivariant playlist says, and shows the same at the same time.
     async fn look_as_they_say(&self) {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut keyframes: Vec<Vec<f64>> = Vec::new();
+        let (mut keyframes, mut peaks): (Vec<Vec<f64>>, Vec<f64>) = Default::default();
         for (index, variant) in self.video.iter().enumerate() {
             let list = fetch(self.server, &variant.url).await;
             let (file, peak) =
@@ -253,11 +253,13 @@ impl<'a> Renditions<'a> {
             );
             assert!((variant.frame_rate - 27.5).abs() < 3.0, "25 or 30: {}", variant.frame_rate);
             println!("{}: BANDWIDTH {}, measured {peak:.0} without sound", variant.url, variant.bandwidth);
+            peaks.push(peak);
             // ffprobe shows a track with negative composition offsets late by the largest of them. The decode time of
             // a segment's first picture is the segment's earliest presentation time (CMAF), and so the keyframe's.
             let times = packets(&file, "v").await;
             keyframes.push(times.iter().filter(|packet| packet.2).map(|packet| packet.1).collect());
         }
+        assert!(peaks.is_sorted_by(|larger, smaller| larger > smaller), "smaller, fewer bits: {peaks:?}");
         let (best, others) = keyframes.split_first().expect("there are pictures");
         for list in others {
             let near = |time: &&f64| list.iter().any(|other| (other - **time).abs() < 0.005);
