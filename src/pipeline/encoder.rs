@@ -32,7 +32,7 @@ pub(super) fn follow_resolution(graph: &Graph) {
             return gst::PadProbeReturn::Ok;
         };
         let number = |name| {
-            let number = caps.structure().and_then(|caps| caps.get::<i32>(name).ok());
+            let number = caps.caps().structure(0).and_then(|caps| caps.get::<i32>(name).ok());
             number.and_then(|number| u32::try_from(number).ok())
         };
         let resolution = number("width").zip(number("height"));

@@ -360,9 +360,10 @@ impl Session {
     fn take(&mut self, batch: &PacketBatch, layers: &[LayerInfo]) -> Result<Option<Wish>, PipelineError> {
         let now = Instant::now();
         for packet in &batch.packets {
-            let feed = match packet.kind {
-                MediaKind::Video => &mut self.video,
-                MediaKind::Audio => &mut self.audio,
+            let (feed, layers) = match packet.kind {
+                MediaKind::Video => (&mut self.video, layers),
+                // Sound has no layers; of its packets none is a keyframe.
+                MediaKind::Audio => (&mut self.audio, &[][..]),
             };
             if let Some(feed) = feed {
                 feed.take(now, packet, layers);
