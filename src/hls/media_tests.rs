@@ -2,9 +2,13 @@
 //! reads it back over a small HTTP server of the test's own.
 
 use super::{Hls, HlsError, HlsSettings, Request, Viewer};
-use crate::media::{AudioTrack, Codec, Epoch, Frame, MediaKind, MediaTime, Tracks, VideoTrack};
-use crate::pipeline::Pipelines;
-use crate::stream::{Hub, Publisher, Source, SourceKind};
+use crate::media::h264::{AvcConfig, NalUnits};
+use crate::media::{
+    AudioTrack, Codec, Epoch, Frame, Ladder, MediaKind, MediaTime, Packet, PacketBatch, Tracks, Transcoding,
+    VideoTrack,
+};
+use crate::pipeline::{Pipelines, run_bridges};
+use crate::stream::{Hub, Media, Publisher, Source, SourceKind};
 use bytes::Bytes;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -91,6 +95,34 @@ impl Programme {
         }
     }
 
+    /// The pictures in packets, one for each NAL unit.
+    fn packets(&self) -> Vec<Vec<Packet>> {
+        let config = self.tracks.video.as_ref().map(|track| track.codec_data.clone()).expect("pictures");
+        let config = AvcConfig::parse(config).expect("avcC");
+        let mut sequence = 0;
+        let packets = |(_, pts, _, keyframe, data): &(MediaKind, MediaTime, MediaTime, bool, Bytes)| {
+            let sets = config.sps.iter().chain(&config.pps).filter(|_| *keyframe).cloned();
+            let slices = NalUnits::new(data, config.length_size).map(|unit| unit.expect("whole"));
+            let slices = slices.map(Bytes::copy_from_slice);
+            let units: Vec<Bytes> = sets.chain(slices).collect();
+            let packet = |(index, payload): (usize, &Bytes)| {
+                sequence += 1;
+                Packet {
+                    kind: MediaKind::Video,
+                    layer: 0,
+                    sequence,
+                    timestamp: pts.to_ticks(90_000) as u32,
+                    pts: *pts,
+                    marker: index + 1 == units.len(),
+                    keyframe: *keyframe && index == 0,
+                    payload: payload.clone(),
+                }
+            };
+            units.iter().enumerate().map(packet).collect()
+        };
+        self.frames.iter().map(packets).collect()
+    }
+
     /// Publishes it at the pace of its timestamps.
     async fn publish(&self, publisher: &Publisher<Frame>) {
         let epoch: Arc<Epoch> = publisher.begin_epoch(self.tracks.clone(), SystemTime::now());
@@ -140,12 +172,12 @@ impl House {
         Self { hub, hls, address, server }
     }
 
-    fn publish(&self) -> Publisher<Frame> {
+    fn publish<T: Media>(&self) -> Publisher<T> {
         let source = Source { kind: SourceKind::Rtmp, remote: None };
         self.hub.publish("show".parse().expect("a name"), source).expect("free")
     }
 
-    fn start(&self, publisher: &Publisher<Frame>) -> (JoinHandle<()>, CancellationToken) {
+    fn start<T: Media>(&self, publisher: &Publisher<T>) -> (JoinHandle<()>, CancellationToken) {
         let cancel = CancellationToken::new();
         let run = self.hls.clone().run(publisher.stream().clone(), cancel.clone());
         (tokio::spawn(run), cancel)
@@ -284,6 +316,43 @@ async fn ffmpeg_reads_picture_and_sound_without_an_error() {
     let (_, errors) = run("ffmpeg", "-v error -i URL -f null -", &house.url()).await;
     assert_eq!(errors, "");
     output.abort();
+}
+
+/// Packets become frames only when somebody reads them, and what was there before comes all at once then.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_segment_of_packets_holds_what_was_there_too() {
+    const THERE: Duration = Duration::from_millis(1400);
+    let programme = Programme::record(&format!("{PICTURE} -t 3 {X264} -g 90 -an")).await;
+    let house = House::build().await;
+    let publisher = house.publish::<PacketBatch>();
+    let epoch = publisher.begin_epoch(programme.tracks.clone(), SystemTime::now() - THERE);
+    let (before, after): (Vec<_>, Vec<_>) = programme
+        .packets()
+        .into_iter()
+        .map(|packets| PacketBatch { epoch: epoch.clone(), packets })
+        .partition(|batch| batch.packets[0].pts.since(MediaTime::ZERO) < THERE);
+    before.into_iter().for_each(|batch| publisher.write(batch));
+    let pipelines = Pipelines::load(None).expect("GStreamer and its plugins");
+    let cancel = CancellationToken::new();
+    let stream = publisher.stream().clone();
+    let bridges = run_bridges(pipelines, stream, Transcoding::default(), Ladder::default(), cancel);
+    let bridges = tokio::spawn(bridges);
+    let (output, _cancel) = house.start(&publisher);
+    let publishing = tokio::spawn(async move {
+        let began = Instant::now();
+        for batch in after {
+            let due = batch.packets[0].pts.since(MediaTime::ZERO).saturating_sub(THERE);
+            tokio::time::sleep_until(began + due).await;
+            publisher.write(batch);
+        }
+        publisher
+    });
+    let first = house.text("video.m3u8").await;
+    let (segment, _) = first.split_once("#EXTINF:").expect("a whole segment");
+    assert!(segment.matches("#EXT-X-PART:").count() >= 5, "{first}");
+    drop(publishing.await.expect("no panic"));
+    output.abort();
+    bridges.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,8 +36,8 @@ pub(super) async fn run(
     cancel: &CancellationToken,
 ) -> Stop {
     let mut packager = Packager::new(settings, pipelines, live, first);
+    packager.there = live.stream().frames_until().unwrap_or(MediaTime::ZERO);
     let mut frames = live.stream().subscribe::<Frame>();
-    packager.there = frames.last_of_backlog().map_or(MediaTime::ZERO, |last| last.dts);
     let mut lower = live.stream().subscribe::<RenditionFrame>();
     let mut lanes = live.stream().watch_lanes();
     info!(stream = %live.stream().name(), "HLS output started.");

@@ -72,6 +72,9 @@ impl Media for PacketBatch {
     fn size(&self) -> usize {
         self.packets.iter().map(|packet| packet.payload.len()).sum()
     }
+    fn time(&self) -> Option<MediaTime> {
+        self.packets.last().map(|packet| packet.pts)
+    }
     fn lane(stream: &Stream) -> &Lane<Self> {
         &stream.packets
     }
@@ -155,6 +158,11 @@ impl<T: Media> Lane<T> {
     /// The epoch of the latest item.
     pub(super) fn epoch(&self) -> Option<Arc<Epoch>> {
         self.state.lock().epoch.clone()
+    }
+
+    /// When the last of the cached items is decoded.
+    pub(super) fn last_time(&self) -> Option<MediaTime> {
+        self.state.lock().cache.back()?.time()
     }
 
     pub(super) fn subscribe(&self) -> (VecDeque<Arc<T>>, Option<broadcast::Receiver<Arc<T>>>) {
@@ -344,11 +352,6 @@ impl<T: Media> Subscriber<T> {
     /// How many cached items are still to come before live media.
     pub fn backlog(&self) -> usize {
         self.backlog.len()
-    }
-
-    /// The last of them.
-    pub fn last_of_backlog(&self) -> Option<&Arc<T>> {
-        self.backlog.back()
     }
 
     /// Items lost to lag so far.

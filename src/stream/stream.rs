@@ -7,7 +7,7 @@ use super::life::{Dismissal, Life, StreamState, Turn};
 use super::publisher::{BridgeWriter, Source};
 use super::rendition::RenditionFrame;
 use super::statistics::{ReaderGuard, ReaderKind, Statistics};
-use crate::media::{Epoch, Frame, PacketBatch, StreamName};
+use crate::media::{Epoch, Frame, MediaTime, PacketBatch, StreamName};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -151,6 +151,12 @@ impl Stream {
     /// The longest group of pictures so far, where frames come; zero before the second keyframe.
     pub fn longest_group(&self) -> Duration {
         self.frames.longest_group()
+    }
+
+    /// When the last frame is decoded that is there before anybody reads frames: cached, or to be made of cached
+    /// packets; `None` if there is none.
+    pub fn frames_until(&self) -> Option<MediaTime> {
+        self.frames.last_time().or_else(|| self.packets.last_time())
     }
 
     /// The configurations on a lane now; `None` before its first item.
