@@ -117,7 +117,8 @@ impl Hub {
 
     /// Waits while the present publisher of `name` is silent but has not stalled yet: an encoder whose line
     /// broke tries again at once, and [`Self::publish`] a moment later gives it the name. A publisher that
-    /// sends costs 0.3 s, for what was on its way when it fell silent still comes; none is waited for longer than 2.5 s. Cancel safe.
+    /// sends costs 0.3 s, for what was on its way when it fell silent still comes; none is waited for longer than
+    /// 2.5 s. Cancel safe.
     pub async fn settle(&self, name: &StreamName) {
         let deadline = Instant::now() + PATIENCE;
         let items = || {
