@@ -141,7 +141,7 @@ async fn the_hls_client_reads_separate_renditions() {
     let app = axum::Router::new().route("/{name}", axum::routing::get(serve));
     tokio::spawn(async move { axum::serve(listener, app).await });
 
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let client = common::http_client().build().expect("a client");
     let hls = Hls::open(&client, &format!("http://{address}/index.m3u8"), seconds(5)).await;
     let mut files = Vec::new();
     for (kind, rendition) in hls.renditions() {
