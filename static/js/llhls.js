@@ -1,16 +1,12 @@
 // Playing over Low-Latency HLS: by hls.js where there are Media Source Extensions, else by the browser itself (Safari).
 
 import { Problem } from './problem.js';
-import { steer } from './steering.js';
+import { STEERED, steer } from './steering.js';
 
 const CONFIG = {
-  lowLatencyMode: true,
+  ...STEERED,
   // fMP4 needs no transmuxing, so there is nothing for a worker to do (and no blob: script for the page's CSP).
   enableWorker: false,
-  // See steering.js.
-  maxLiveSyncPlaybackRate: 1,
-  // One stall at the start is no reason to stay a whole second further behind for good.
-  liveSyncOnStallIncrease: 0.25,
   backBufferLength: 30,
   // While a publisher is away playlists are held, then refused: go on asking for longer than most are away.
   playlistLoadPolicy: {

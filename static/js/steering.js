@@ -1,8 +1,16 @@
 // Brings hls.js back to the latency that the playlist asks for, by playing a little faster than life.
 //
 // hls.js has a controller of its own, which acts only while more than a second is buffered ahead. With parts of a
-// quarter of a second there never is: a player would stay for good as late as it began. Turn that one off with
-// `maxLiveSyncPlaybackRate: 1`.
+// quarter of a second there never is: a player would stay for good as late as it began.
+
+/** What hls.js has to be configured with to be steered. */
+export const STEERED = {
+  lowLatencyMode: true,
+  // Off: there is one steersman.
+  maxLiveSyncPlaybackRate: 1,
+  // One stall at the start is no reason to stay a whole second further behind for good.
+  liveSyncOnStallIncrease: 0.25,
+};
 
 /** How fast to catch up. */
 const RATE = 1.05;
@@ -10,7 +18,7 @@ const RATE = 1.05;
 const BEGIN = 0.08;
 const END = 0.02;
 
-/** Steers `video`, which `hls` plays, until `signal` is aborted. */
+/** Steers `video`, which `hls`, configured with {@link STEERED}, plays, until `signal` is aborted. */
 export function steer(hls, video, signal) {
   video.addEventListener('timeupdate', () => (video.playbackRate = rate(hls, video)), { signal });
 }

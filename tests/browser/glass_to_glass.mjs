@@ -22,13 +22,12 @@ await withPage(async (page) => {
       await connected(peer);
     } else {
       const { default: Hls } = await import("/hls.mjs");
-      const hls = new Hls({ lowLatencyMode: true, maxLiveSyncPlaybackRate: options.rate ?? 1 });
+      const { STEERED, steer } = await import("/steering.js");
+      const config = { lowLatencyMode: true, maxLiveSyncPlaybackRate: options.rate ?? 1 };
+      const hls = new Hls(options.steer ? STEERED : config);
       hls.loadSource(options.hls);
       hls.attachMedia(video);
-      if (options.steer) {
-        const { steer } = await import("/steering.js");
-        steer(hls, video, new AbortController().signal);
-      }
+      if (options.steer) steer(hls, video, new AbortController().signal);
       window.hls = hls;
     }
     video.play().catch(() => {});
