@@ -3,9 +3,10 @@
 mod common;
 
 use common::{
-    Ffmpeg, Hls, Nginx, RtmpClient, Source, decode_errors, machine, messages_of, offset, packets, probe,
-    seconds,
+    Ffmpeg, Hls, Nginx, NginxCache, Process, RtmpClient, Source, decode_errors, eventually, free_tcp_port,
+    machine, messages_of, offset, packets, probe, seconds,
 };
+use std::process::Command;
 
 #[tokio::test]
 async fn the_offset_meter_finds_a_known_offset() {
@@ -154,4 +155,44 @@ async fn the_hls_client_reads_separate_renditions() {
     let [picture, sound] = files.as_slice() else { panic!("two renditions") };
     let found = offset(picture, sound).await;
     assert!(found.median.abs() < 30.0, "{found:?}");
+}
+
+/// The processes of a group that are alive: `/proc/ID/stat` tells name, state, parent and group (proc(5)).
+fn members(group: u32) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").expect("it is mounted").flatten();
+    let stats = processes.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    stats
+        .filter(|stat| {
+            let (_, after_name) = stat.rsplit_once(") ").expect("a name in brackets");
+            let mut words = after_name.split(' ');
+            words.next() != Some("Z") && words.nth(1) == Some(&group.to_string())
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn nothing_outlives_the_end_of_a_test_that_passes_or_panics() {
+    for panics in [false, true] {
+        let cache = NginxCache::start(free_tcp_port()).await;
+        let group = cache.group();
+        eventually("master, worker, cache manager and loader", seconds(10), || async {
+            (members(group).len() == 4).then_some(())
+        })
+        .await;
+        let test = tokio::spawn(async move {
+            let _cache = cache;
+            assert!(!panics, "as a test that fails");
+        });
+        assert_eq!(test.await.is_err(), panics);
+        eventually("none of them", seconds(5), || async { members(group).is_empty().then_some(()) }).await;
+    }
+}
+
+#[tokio::test]
+async fn no_child_holds_the_lock_of_the_machine() {
+    let _machine = machine().await;
+    let mut child = Process::spawn("ls", Command::new("ls").args(["-l", "/proc/self/fd/"]));
+    assert!(child.wait(seconds(10)).await.is_some_and(|status| status.success()));
+    let files = child.log();
+    assert!(files.contains("/dev/null") && !files.contains("tidegate-tests.lock"), "{files}");
 }

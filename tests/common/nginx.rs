@@ -9,15 +9,16 @@ use super::{Process, eventually, free_tcp_port, seconds};
 /// An RTMP target on a port of its own. Each publication becomes a file of its own.
 pub struct Nginx {
     port: u16,
-    folder: tempfile::TempDir,
     process: Option<Process>,
+    /// Behind the process that writes in it: fields are dropped in this order.
+    folder: tempfile::TempDir,
 }
 
 impl Nginx {
     /// Starts one.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut nginx = Self { port: free_tcp_port(), folder, process: None };
+        let mut nginx = Self { port: free_tcp_port(), process: None, folder };
         nginx.write_config();
         nginx.revive().await;
         nginx

@@ -8,8 +8,9 @@ use super::{Process, eventually, free_tcp_port, seconds};
 /// A running cache.
 pub struct NginxCache {
     port: u16,
+    process: Process,
+    /// Behind the process that writes in it: fields are dropped in this order.
     folder: tempfile::TempDir,
-    _process: Process,
 }
 
 impl NginxCache {
@@ -38,7 +39,12 @@ impl NginxCache {
             tokio::net::TcpStream::connect(&address).await.ok()
         })
         .await;
-        Self { port, folder, _process: process }
+        Self { port, process, folder }
+    }
+
+    /// The process group of its master, worker and cache managers.
+    pub fn group(&self) -> u32 {
+        self.process.id()
     }
 
     /// `http://127.0.0.1:PORT` and `path`, which begins with a slash.

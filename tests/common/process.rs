@@ -1,5 +1,7 @@
-//! A child process: its log in a file, signals by its id, killed on drop, its log shown when a test fails.
+//! A child process: its log in a file, signals by its id, its log shown when a test fails. It leads a process
+//! group of its own, and the whole group is killed on drop: nginx's workers outlive a master that is killed.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -24,12 +26,13 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(errors)
+            .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         Self { name: name.to_owned(), child, log, _folder: folder }
     }
 
-    /// The process id.
+    /// The process id, and that of its group.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -69,9 +72,10 @@ impl Process {
         }
     }
 
-    /// Ends it without a word (SIGKILL).
+    /// Ends it and all that it has started without a word (SIGKILL).
     pub fn kill(&mut self) {
-        let _ = self.child.kill();
+        let group = format!("-{}", self.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
         let _ = self.child.wait();
     }
 }
