@@ -1,7 +1,8 @@
 //! The command line.
 
 use super::ConfigError;
-use super::settings::{Setting, Value};
+use super::settings::Setting;
+use super::value::Value;
 use clap::Parser;
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -12,6 +12,8 @@ mod error;
 mod flags;
 mod settings;
 mod sources;
+mod table;
+mod value;
 
 pub use check_hls::CheckHls;
 pub use command::Command;

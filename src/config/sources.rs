@@ -1,7 +1,8 @@
 //! The environment and the TOML file, flattened to settings.
 
 use super::ConfigError;
-use super::settings::{self, Setting, Value};
+use super::settings::{self, Setting};
+use super::value::Value;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
