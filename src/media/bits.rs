@@ -53,6 +53,22 @@ impl<'a> BitReader<'a> {
         let magnitude = (code + 1) / 2;
         i32::try_from(if code % 2 == 1 { magnitude } else { -magnitude }).ok()
     }
+
+    /// What a sequence parameter set crops, across and down, in luma samples of a frame or field: it counts in
+    /// chroma samples (ITU-T H.264 §7.4.2.1.1, H.265 §7.4.3.2.1).
+    pub(super) fn cropping(&mut self, separate_planes: bool, chroma_format: u32) -> Option<(u64, u64)> {
+        if !self.flag()? {
+            return Some((0, 0));
+        }
+        let (across, down) = match (separate_planes, chroma_format) {
+            (false, 1) => (2, 2),
+            (false, 2) => (2, 1),
+            _ => (1, 1),
+        };
+        let mut edge = || self.unsigned_golomb().map(u64::from);
+        let (left, right, top, bottom) = (edge()?, edge()?, edge()?, edge()?);
+        Some(((left + right) * across, (top + bottom) * down))
+    }
 }
 
 /// ITU-T H.264 §7.4.1, H.265 §7.4.2: drops the 3 of each 0 0 3.

@@ -102,21 +102,11 @@ fn read_sps(reader: &mut BitReader<'_>) -> Option<Result<Sps, H264Error>> {
     }
     reader.flag()?; // direct_8x8_inference_flag
     let fields = if frames_only { 1 } else { 2 };
-    let (mut width, mut height) = ((wide + 1) * 16, (high + 1) * 16 * fields);
-    if reader.flag()? {
-        // §7.4.2.1.1: cropping counts in chroma samples, and in fields of interlaced video.
-        let (across, down) = match (separate_planes, chroma_format) {
-            (false, 1) => (2, 2),
-            (false, 2) => (2, 1),
-            _ => (1, 1),
-        };
-        let mut edge = || reader.unsigned_golomb().map(u64::from);
-        let (left, right, top, bottom) = (edge()?, edge()?, edge()?, edge()?);
-        let (cut_across, cut_down) = ((left + right) * across, (top + bottom) * down * u64::from(fields));
-        ensure!(cut_across < u64::from(width) && cut_down < u64::from(height), "cropping");
-        width -= cut_across as u32;
-        height -= cut_down as u32;
-    }
+    let (width, height) = ((wide + 1) * 16, (high + 1) * 16 * fields);
+    let (across, down) = reader.cropping(separate_planes, chroma_format)?;
+    let down = down * u64::from(fields);
+    ensure!(across < u64::from(width) && down < u64::from(height), "cropping");
+    let (width, height) = (width - across as u32, height - down as u32);
     let mut sps = Sps {
         profile,
         constraints,

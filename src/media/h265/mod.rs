@@ -55,19 +55,10 @@ impl Sps {
         reader.unsigned_golomb()?; // sps_seq_parameter_set_id
         let chroma_format = reader.unsigned_golomb()?;
         let separate_planes = chroma_format == 3 && reader.flag()?;
-        let (mut width, mut height) = (reader.unsigned_golomb()?, reader.unsigned_golomb()?);
-        if reader.flag()? {
-            // §7.4.3.2.1: the window counts in chroma samples.
-            let (across, down) = match (separate_planes, chroma_format) {
-                (false, 1) => (2, 2),
-                (false, 2) => (2, 1),
-                _ => (1, 1),
-            };
-            let mut edge = || reader.unsigned_golomb().map(u64::from);
-            let (left, right, top, bottom) = (edge()?, edge()?, edge()?, edge()?);
-            width = u32::try_from(u64::from(width).checked_sub((left + right) * across)?).ok()?;
-            height = u32::try_from(u64::from(height).checked_sub((top + bottom) * down)?).ok()?;
-        }
+        let (width, height) = (reader.unsigned_golomb()?, reader.unsigned_golomb()?);
+        let (across, down) = reader.cropping(separate_planes, chroma_format)?;
+        let width = u32::try_from(u64::from(width).checked_sub(across)?).ok()?;
+        let height = u32::try_from(u64::from(height).checked_sub(down)?).ok()?;
         reader.unsigned_golomb()?; // bit_depth_luma_minus8
         reader.unsigned_golomb()?; // bit_depth_chroma_minus8
         reader.unsigned_golomb()?; // log2_max_pic_order_cnt_lsb_minus4
