@@ -5,12 +5,12 @@
 //! decoder and thereby the others, never the publisher: what waits is bounded, and the bridge fails beyond that.
 
 use super::caps::TrackConfig;
-use super::clock::Origin;
+use super::decode::{buffer, decoding};
 use super::encoded::{Encoded, QUEUE, collect};
 use super::encoder::{self, Progress, force_keyframe};
 use super::graph::{Graph, fail, failure};
 use super::source::Source;
-use super::{PipelineError, Pipelines, caps};
+use super::{PipelineError, Pipelines};
 use crate::media::{Epoch, Frame, Ladder, MediaKind, Tracks, VideoTrack};
 use crate::stream::{BridgeWriter, RenditionFrame, Stream};
 use gstreamer as gst;
@@ -113,14 +113,7 @@ impl Session {
         let (failed_sender, failed) = watch::channel(None);
         let rungs = sizes.iter().map(|size| Rung::begin(pipelines, *size, &failed_sender));
         let rungs = rungs.collect::<Result<Vec<_>, _>>()?;
-        let caps = caps::of_video(track, "decoded")?;
-        let unsupported = PipelineError::Unsupported { codec: track.codec, purpose: "decoded" };
-        let decoder = pipelines.video_decoder(track.codec).ok_or(unsupported)?;
-        let report = failed_sender.clone();
-        let decoder = Graph::build(pipelines, DECODER, &[("video_decoder", decoder)], move |error| {
-            fail(&report, error);
-        })?;
-        decoder.source().set_caps(Some(&caps));
+        let decoder = decoding(pipelines, DECODER, track, &failed_sender)?;
         let keyframes = Arc::new(Mutex::new(VecDeque::new()));
         let entrances = rungs.iter().map(|rung| rung.graph.source().clone()).collect();
         distribute(&decoder, entrances, keyframes.clone(), failed_sender.clone());
@@ -146,17 +139,9 @@ impl Session {
         if !self.started {
             return Ok(());
         }
-        let pts = Origin::INTERNAL.place(frame.pts)?;
-        let mut buffer = gst::Buffer::from_slice(frame.data.clone());
-        if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(pts);
-            buffer.set_dts(Origin::INTERNAL.place(frame.dts)?);
-            if !frame.keyframe {
-                buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
-            }
-        }
+        let buffer = buffer(frame)?;
         if frame.keyframe {
-            self.keyframes.lock().push_back(pts);
+            self.keyframes.lock().extend(buffer.pts());
         }
         self.progress.put_in(frame.pts);
         self.progress.check(DECODER)?;

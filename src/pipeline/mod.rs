@@ -15,6 +15,7 @@ mod clock;
 #[cfg(test)]
 mod codec_tests;
 mod cut;
+mod decode;
 mod demo;
 mod description;
 #[cfg(test)]

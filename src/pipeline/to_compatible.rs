@@ -5,16 +5,15 @@
 //! epoch of the frame lane. Frames keep their times, so sound and pictures stay together.
 
 use super::assembler::{EpochAssembler, Step};
-use super::caps::{self, TrackConfig};
-use super::clock::Origin;
+use super::caps::TrackConfig;
+use super::decode::{buffer, decoding};
 use super::encoded::{Encoded, QUEUE, Unit, collect};
 use super::encoder::{self, KeyframeClock, Progress, force_keyframe};
-use super::graph::{Graph, fail, failure};
+use super::graph::{Graph, failure};
 use super::sound::{self, aac_track, needs_aac};
 use super::{PipelineError, Pipelines};
 use crate::media::{Carriage, Epoch, Frame, MediaKind, Output, Tracks, VideoTrack, VideoTranscoding};
 use crate::stream::{BridgeWriter, CompatibleFrame, Stream};
-use gstreamer as gst;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{mpsc, watch};
@@ -205,14 +204,7 @@ impl Video {
         encoded: mpsc::Sender<Encoded>,
         failed: watch::Sender<Option<PipelineError>>,
     ) -> Result<Self, PipelineError> {
-        let caps = caps::of_video(track, "decoded")?;
-        let unsupported = PipelineError::Unsupported { codec: track.codec, purpose: "decoded" };
-        let decoder = pipelines.video_decoder(track.codec).ok_or(unsupported)?;
-        let report = failed.clone();
-        let graph = Graph::build(pipelines, TRANSCODER, &[("video_decoder", decoder)], move |error| {
-            fail(&report, error);
-        })?;
-        graph.source().set_caps(Some(&caps));
+        let graph = decoding(pipelines, TRANSCODER, track, &failed)?;
         collect(&graph, MediaKind::Video, 0, encoded, failed);
         encoder::follow_resolution(&graph);
         graph.start()?;
@@ -228,14 +220,7 @@ impl Video {
         if self.keyframes.is_due(frame.pts) {
             self.graph.send(force_keyframe());
         }
-        let mut buffer = gst::Buffer::from_slice(frame.data.clone());
-        if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(Origin::INTERNAL.place(frame.pts)?);
-            buffer.set_dts(Origin::INTERNAL.place(frame.dts)?);
-            if !frame.keyframe {
-                buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
-            }
-        }
+        let buffer = buffer(frame)?;
         self.progress.put_in(frame.pts);
         self.progress.check(TRANSCODER)?;
         self.graph.push(buffer)

@@ -3,6 +3,7 @@
 use super::slate::Slate;
 use crate::media::{Frame, MediaKind, MediaTime};
 use crate::pipeline::clock::Origin;
+use crate::pipeline::decode::buffer;
 use crate::pipeline::graph::{Graph, fail, failure};
 use crate::pipeline::{PipelineError, Pipelines, caps};
 use gstreamer as gst;
@@ -37,18 +38,7 @@ pub(super) async fn last_shown(
     let unsupported = PipelineError::Unsupported { codec: track.codec, purpose: "decoded" };
     let decoder = pipelines.video_decoder(track.codec).ok_or(unsupported)?;
     let format = caps::of_video(track, "decoded")?;
-    let buffers = pictures().map(|frame| {
-        let mut buffer = gst::Buffer::from_slice(frame.data.clone());
-        if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(Origin::INTERNAL.place(frame.pts)?);
-            buffer.set_dts(Origin::INTERNAL.place(frame.dts)?);
-            if !frame.keyframe {
-                buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
-            }
-        }
-        Ok(buffer)
-    });
-    let buffers: Vec<gst::Buffer> = buffers.collect::<Result<_, PipelineError>>()?;
+    let buffers = pictures().map(|frame| buffer(frame)).collect::<Result<Vec<_>, _>>()?;
     run(pipelines, LAST_PICTURE, &[("video_decoder", decoder)], &format, buffers).await
 }
 

@@ -1,8 +1,8 @@
 //! One epoch's sound on its way to packets: Opus as it is, all else transcoded to Opus.
 
 use super::Channels;
-use super::video::buffer;
 use crate::media::{AudioTrack, Codec, Frame, MediaKind, MediaTime};
+use crate::pipeline::decode::buffer;
 use crate::pipeline::encoded::{Unit, collect};
 use crate::pipeline::graph::{Graph, fail};
 use crate::pipeline::packetise::opus;

@@ -3,16 +3,15 @@
 use super::Channels;
 use super::order::{Order, is_disposable};
 use crate::media::{Codec, Frame, MediaKind, MediaTime, PacketVideo, VideoTrack};
-use crate::pipeline::caps::{self, TrackConfig};
-use crate::pipeline::clock::Origin;
+use crate::pipeline::caps::TrackConfig;
+use crate::pipeline::decode::{buffer, decoding};
 use crate::pipeline::encoded::{Unit, collect};
 use crate::pipeline::encoder::{self, Progress};
-use crate::pipeline::graph::{Graph, fail};
+use crate::pipeline::graph::Graph;
 use crate::pipeline::packetise::Packetiser;
 use crate::pipeline::rtp::Packetized;
 use crate::pipeline::{PipelineError, Pipelines};
 use bytes::Bytes;
-use gstreamer as gst;
 
 const TRANSCODER: &str = "reordered-frames-to-h264-frames.launch";
 
@@ -113,28 +112,9 @@ fn transcoder(
     track: &VideoTrack,
     channels: &Channels,
 ) -> Result<Graph, PipelineError> {
-    let unsupported = PipelineError::Unsupported { codec: track.codec, purpose: "decoded" };
-    let decoder = pipelines.video_decoder(track.codec).ok_or(unsupported)?;
-    let report = channels.failed.clone();
-    let graph = Graph::build(pipelines, TRANSCODER, &[("video_decoder", decoder)], move |error| {
-        fail(&report, error);
-    })?;
-    graph.source().set_caps(Some(&caps::of_video(track, "decoded")?));
+    let graph = decoding(pipelines, TRANSCODER, track, &channels.failed)?;
     collect(&graph, MediaKind::Video, 0, channels.encoded.clone(), channels.failed.clone());
     encoder::follow_resolution(&graph);
     graph.start()?;
     Ok(graph)
-}
-
-/// A frame for a pipeline. The data are shared.
-pub(super) fn buffer(frame: &Frame) -> Result<gst::Buffer, PipelineError> {
-    let mut buffer = gst::Buffer::from_slice(frame.data.clone());
-    if let Some(buffer) = buffer.get_mut() {
-        buffer.set_pts(Origin::INTERNAL.place(frame.pts)?);
-        buffer.set_dts(Origin::INTERNAL.place(frame.dts)?);
-        if !frame.keyframe {
-            buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
-        }
-    }
-    Ok(buffer)
 }
