@@ -9,7 +9,6 @@ mod av1;
 mod h264;
 mod h265;
 mod nal_units;
-pub(super) mod opus;
 #[cfg(test)]
 mod oracle_tests;
 mod payloads;

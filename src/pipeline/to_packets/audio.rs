@@ -1,11 +1,11 @@
 //! One epoch's sound on its way to packets: Opus as it is, all else transcoded to Opus.
 
 use super::Channels;
+use crate::media::opus::packet_samples;
 use crate::media::{AudioTrack, Codec, Frame, MediaKind, MediaTime};
 use crate::pipeline::decode::buffer;
 use crate::pipeline::encoded::{Unit, collect};
 use crate::pipeline::graph::{Graph, fail};
-use crate::pipeline::packetise::opus;
 use crate::pipeline::rtp::Packetized;
 use crate::pipeline::{PipelineError, Pipelines, caps};
 use bytes::Bytes;
@@ -90,6 +90,25 @@ fn unplaced_channels(track: &AudioTrack) -> Option<u32> {
 
 /// `None` for what is no Opus packet.
 fn packet(pts: MediaTime, data: Bytes) -> Option<Packetized> {
-    let samples = opus::samples(&data)?;
-    Some(Packetized { pts, keyframe: true, samples, payloads: vec![data] })
+    // RFC 6716 §3.4 [R5]: 120 ms at most.
+    let samples = packet_samples(&data).filter(|samples| (1..=5760).contains(samples))?;
+    Some(Packetized { pts, keyframe: true, samples: samples.into(), payloads: vec![data] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_without_frames_or_longer_than_120_ms_are_no_opus() {
+        let samples = |data: &'static [u8]| packet(MediaTime::ZERO, data.into()).map(|packet| packet.samples);
+        // CELT, 20 ms: once, twice, six times; then too often, never, and cut short.
+        assert_eq!(samples(&[31 << 3]), Some(960));
+        assert_eq!(samples(&[31 << 3 | 1]), Some(1920));
+        assert_eq!(samples(&[31 << 3 | 3, 6]), Some(5760));
+        assert_eq!(samples(&[31 << 3 | 3, 7]), None);
+        assert_eq!(samples(&[31 << 3 | 3, 0]), None);
+        assert_eq!(samples(&[31 << 3 | 3]), None);
+        assert_eq!(samples(&[]), None);
+    }
 }
