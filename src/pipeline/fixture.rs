@@ -225,8 +225,9 @@ pub(super) async fn observe(frames: &[Frame]) -> Observed {
     times.sort_by(f64::total_cmp);
     let path = path.to_str().expect("a path");
     let size = 1280 * 720;
-    let pictures =
-        tool("ffmpeg", &["-i", path, "-vsync", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "-"]);
+    // The mark is read in the size in which it is drawn.
+    let pictures = ["-i", path, "-vsync", "passthrough", "-s", "1280x720"];
+    let pictures = tool("ffmpeg", &[&pictures[..], &["-f", "rawvideo", "-pix_fmt", "gray", "-"]].concat());
     assert_eq!(pictures.len() / size, times.len(), "every packet gives a picture");
     let mut white = true;
     for (picture, time) in pictures.chunks_exact(size).zip(&times) {
