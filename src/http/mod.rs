@@ -11,6 +11,8 @@ mod body;
 mod connection;
 mod cors;
 mod event_stream;
+#[cfg(test)]
+mod fixture;
 mod hls;
 mod ice_servers;
 mod live;

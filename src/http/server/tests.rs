@@ -2,18 +2,9 @@
 
 use super::*;
 use crate::auth::{Keyring, Publishing};
-use crate::declarations::Declarations;
-use crate::events::Journal;
-use crate::hls::{Hls, HlsSettings};
 use crate::http::connection::{HEADER_BYTES, HEADER_COUNT};
+use crate::http::fixture::rooms;
 use crate::media::Secret;
-use crate::metrics::{Metrics, Sources};
-use crate::pipeline::Pipelines;
-use crate::restream::{RestreamSettings, Restreams};
-use crate::store::Store;
-use crate::stream::Hub;
-use crate::webhooks::Webhooks;
-use crate::webrtc::{WebRtc, WebRtcSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -33,35 +24,6 @@ async fn run_with(
     proxies: &[&str],
     rates: crate::http::RateSettings,
 ) -> Running {
-    let (hub, _reaper) = Hub::new(Duration::ZERO);
-    let pipelines = Pipelines::load(None).expect("GStreamer");
-    let settings = HlsSettings::default();
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let webrtc = WebRtcSettings::new(any);
-    let journal = Journal::new(std::time::SystemTime::now(), 100);
-    let webhooks = Webhooks::idle();
-    let restreams = Restreams::new(hub.clone(), Store::in_memory(), RestreamSettings::default());
-    let webrtc = WebRtc::start(webrtc, hub.clone()).expect("a port");
-    let sources = Sources {
-        webhooks: webhooks.clone(),
-        hub: hub.clone(),
-        restreams: restreams.clone(),
-        webrtc: webrtc.clone(),
-        refusals: Default::default(),
-        pipelines: pipelines.clone(),
-        journal: journal.clone(),
-    };
-    let rooms = Rooms {
-        hub: hub.clone(),
-        hls: Hls::new(settings, pipelines),
-        webrtc,
-        restreams,
-        rtmp: Arc::default(),
-        declarations: Declarations::load(Store::in_memory(), hub).await.expect("empty"),
-        journal,
-        webhooks,
-        metrics: Metrics::new(sources, false),
-    };
     let access = Access {
         admin_token: Secret::new("admin-token"),
         publishing: Publishing::Open,
@@ -69,7 +31,7 @@ async fn run_with(
     };
     let trusted = proxies.iter().map(|network| network.parse().expect("a network"));
     let settings = HttpSettings {
-        listen: any,
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         connections_per_source,
         proxies: Proxies::new(trusted, crate::http::ForwardedHeader::XForwardedFor),
         rates,
@@ -79,6 +41,7 @@ async fn run_with(
         about: About::nothing(),
         hosts: None,
     };
+    let rooms = rooms(Duration::ZERO).await;
     let http = Http::bind(settings, rooms, access, CancellationToken::new()).await.expect("a port");
     let address = http.local_addr();
     let cancel = CancellationToken::new();

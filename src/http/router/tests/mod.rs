@@ -4,22 +4,14 @@ mod api;
 
 use super::*;
 use crate::auth::{Access, Keyring, Publishing};
-use crate::declarations::Declarations;
-use crate::events::Journal;
-use crate::hls::{Hls, HlsSettings};
 use crate::http::api::EventReaders;
 use crate::http::bitrate::Bitrates;
+use crate::http::fixture::rooms;
 use crate::http::rates::Rates;
 use crate::http::sessions::Sessions;
-use crate::http::{About, IceServers, Origins, RateSettings, Rooms};
+use crate::http::{About, IceServers, Origins, RateSettings};
 use crate::media::{Codec, Frame, MediaKind, MediaTime, Packet, PacketBatch, Secret, Tracks, VideoTrack};
-use crate::metrics::{Metrics, Sources};
-use crate::pipeline::Pipelines;
-use crate::restream::{RestreamSettings, Restreams};
-use crate::store::Store;
 use crate::stream::{Hub, Publisher, Source, SourceKind};
-use crate::webhooks::Webhooks;
-use crate::webrtc::{WebRtc, WebRtcSettings};
 use axum::body::{Body, Bytes};
 use axum::http::header::{
     ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -48,36 +40,8 @@ impl Site {
     }
 
     async fn with(rates: RateSettings, hosts: Option<Vec<String>>) -> Self {
-        let store = Store::in_memory();
-        let (hub, _reaper) = Hub::new(Duration::from_secs(60));
-        let pipelines = Pipelines::load(None).expect("GStreamer");
-        let settings = HlsSettings::default();
-        let listen = "127.0.0.1:0".parse().expect("an address");
-        let webrtc = WebRtcSettings::new(listen);
-        let journal = Journal::new(std::time::SystemTime::now(), 100);
-        let webhooks = Webhooks::idle();
-        let restreams = Restreams::new(hub.clone(), Store::in_memory(), RestreamSettings::default());
-        let webrtc = WebRtc::start(webrtc, hub.clone()).expect("a port");
-        let sources = Sources {
-            webhooks: webhooks.clone(),
-            hub: hub.clone(),
-            restreams: restreams.clone(),
-            webrtc: webrtc.clone(),
-            refusals: Default::default(),
-            pipelines: pipelines.clone(),
-            journal: journal.clone(),
-        };
-        let rooms = Rooms {
-            hub: hub.clone(),
-            hls: Hls::new(settings, pipelines),
-            webrtc,
-            restreams,
-            rtmp: Arc::default(),
-            declarations: Declarations::load(store, hub.clone()).await.expect("empty"),
-            journal,
-            webhooks,
-            metrics: Metrics::new(sources, false),
-        };
+        let rooms = rooms(Duration::from_secs(60)).await;
+        let hub = rooms.hub.clone();
         let access = Access {
             admin_token: Secret::new("admin-token"),
             publishing: Publishing::Key(Secret::new("publish-key")),
@@ -97,7 +61,7 @@ impl Site {
             open_metrics: false,
             idempotency: Default::default(),
             about: About::nothing(),
-            local: listen,
+            local: "127.0.0.1:0".parse().expect("an address"),
             hosts,
             closing: closing.clone(),
         };
