@@ -150,12 +150,10 @@ impl Track {
     fn video(bitrate: usize) -> Self {
         let config = AvcConfig::from_parameter_sets(&[Bytes::from_static(SPS)], &[Bytes::from_static(PPS)]);
         let video = VideoTrack {
-            codec: Codec::H264,
             resolution: Some((1280, 720)),
             frame_rate: Some(FRAME_RATE.into()),
             codec_data: config.expect("valid parameter sets").record().clone(),
-            fmtp: String::new(),
-            reordered: false,
+            ..VideoTrack::new(Codec::H264)
         };
         let access_unit = |nal_type| {
             let length = bitrate / 8 / FRAME_RATE as usize - 4;

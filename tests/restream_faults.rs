@@ -218,14 +218,7 @@ impl Show {
                 _ => {}
             }
         }
-        let video = VideoTrack {
-            codec: Codec::H264,
-            resolution: Some((640, 360)),
-            frame_rate: None,
-            codec_data,
-            fmtp: String::new(),
-            reordered: false,
-        };
+        let video = VideoTrack { resolution: Some((640, 360)), codec_data, ..VideoTrack::new(Codec::H264) };
         let tracks = Tracks { video: Some(video), ..Tracks::default() };
         let origin = Origin { kind: SourceKind::Demo, remote: None };
         let publisher = hub.publish(show(), origin).expect("free");

@@ -104,13 +104,6 @@ fn batch(epoch: &Arc<Epoch>, number: u64, payload: &Bytes) -> PacketBatch {
 }
 
 fn tracks() -> Tracks {
-    let video = VideoTrack {
-        codec: Codec::H264,
-        resolution: None,
-        frame_rate: None,
-        codec_data: Bytes::new(),
-        fmtp: String::new(),
-        reordered: false,
-    };
+    let video = VideoTrack::new(Codec::H264);
     Tracks { video: Some(video), audio: None }
 }

@@ -258,12 +258,9 @@ fn payload(bytes: usize, first: u8) -> Bytes {
 
 fn tracks() -> Tracks {
     let video = VideoTrack {
-        codec: Codec::H264,
         resolution: Some((1280, 720)),
-        frame_rate: None,
-        codec_data: Bytes::new(),
         fmtp: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".to_owned(),
-        reordered: false,
+        ..VideoTrack::new(Codec::H264)
     };
     let audio = AudioTrack {
         codec: Codec::Opus,

@@ -97,14 +97,7 @@ mod tests {
     use bytes::Bytes;
 
     fn name(codec: Codec, record: &[u8]) -> Option<String> {
-        video_codec(&VideoTrack {
-            codec,
-            resolution: None,
-            frame_rate: None,
-            codec_data: Bytes::copy_from_slice(record),
-            fmtp: String::new(),
-            reordered: false,
-        })
+        video_codec(&VideoTrack { codec_data: Bytes::copy_from_slice(record), ..VideoTrack::new(codec) })
     }
 
     #[test]
@@ -146,14 +139,7 @@ mod tests {
     #[test]
     fn the_range_is_said_where_it_is_known() {
         let range = |codec, record: &[u8]| {
-            video_range(&VideoTrack {
-                codec,
-                resolution: None,
-                frame_rate: None,
-                codec_data: Bytes::copy_from_slice(record),
-                fmtp: String::new(),
-                reordered: false,
-            })
+            video_range(&VideoTrack { codec_data: Bytes::copy_from_slice(record), ..VideoTrack::new(codec) })
         };
         assert_eq!(range(Codec::H264, &[1, 100, 0, 31]), Some("SDR"));
         assert_eq!(range(Codec::H264, &[1, 110, 0, 31]), None);

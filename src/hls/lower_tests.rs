@@ -102,14 +102,12 @@ async fn settle(number: i64) {
 
 fn tracks(width: u32) -> Tracks {
     let video = VideoTrack {
-        codec: Codec::H264,
         resolution: Some((width, width * 9 / 16)),
         frame_rate: Some(25.0),
         codec_data: Bytes::from_static(&[
             1, 66, 0xc0, 30, 0xff, 0xe1, 0, 4, 0x67, 66, 0xc0, 30, 1, 0, 2, 0x68, 0xce,
         ]),
-        fmtp: String::new(),
-        reordered: false,
+        ..VideoTrack::new(Codec::H264)
     };
     Tracks { video: Some(video), audio: None }
 }

@@ -63,12 +63,9 @@ impl Programme {
         match body[1] {
             0 => {
                 self.tracks.video = Some(VideoTrack {
-                    codec: Codec::H264,
                     resolution: Some((320, 180)),
-                    frame_rate: None,
                     codec_data: data,
-                    fmtp: String::new(),
-                    reordered: false,
+                    ..VideoTrack::new(Codec::H264)
                 });
             }
             1 => {

@@ -104,8 +104,7 @@ mod tests {
     use crate::media::{AudioTrack, BFrames, VideoTrack, VideoTranscoding};
 
     fn tracks(codec: Codec, reordered: bool) -> Tracks {
-        let (codec_data, fmtp) = (Default::default(), String::new());
-        let video = VideoTrack { codec, resolution: None, frame_rate: None, codec_data, fmtp, reordered };
+        let video = VideoTrack { reordered, ..VideoTrack::new(codec) };
         let (codec_data, fmtp) = (Default::default(), String::new());
         let audio = AudioTrack { codec: Codec::Aac, sample_rate: 48_000, channels: 2, codec_data, fmtp };
         Tracks { video: Some(video), audio: Some(audio) }

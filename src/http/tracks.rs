@@ -72,14 +72,7 @@ mod tests {
     use bytes::Bytes;
 
     fn video(resolution: Option<(u32, u32)>) -> Option<VideoTrack> {
-        Some(VideoTrack {
-            codec: Codec::H264,
-            resolution,
-            frame_rate: None,
-            codec_data: Bytes::new(),
-            fmtp: String::new(),
-            reordered: false,
-        })
+        Some(VideoTrack { resolution, ..VideoTrack::new(Codec::H264) })
     }
 
     #[test]

@@ -140,7 +140,7 @@ mod tests {
             0x01, 0x10, 0, 0, 3, 0, 0x10, 0, 0, 3, 3, 0xc0, 0xf1, 0x83, 0x19, 0x60, 1, 0, 6, 0x68, 0xeb,
             0xe3, 0xcb, 0x22, 0xc0,
         ]);
-        VideoTrack { codec, resolution: None, frame_rate: None, codec_data, fmtp: String::new(), reordered }
+        VideoTrack { codec_data, reordered, ..VideoTrack::new(codec) }
     }
 
     #[test]

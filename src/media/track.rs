@@ -22,6 +22,14 @@ pub struct VideoTrack {
     pub reordered: bool,
 }
 
+impl VideoTrack {
+    /// A track of which nothing but the coding format is known.
+    pub fn new(codec: Codec) -> Self {
+        let (codec_data, fmtp) = (Bytes::new(), String::new());
+        Self { codec, resolution: None, frame_rate: None, codec_data, fmtp, reordered: false }
+    }
+}
+
 /// An audio track's configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AudioTrack {

@@ -141,12 +141,9 @@ mod tests {
 
     fn video(width: u32) -> TrackConfig {
         TrackConfig::Video(VideoTrack {
-            codec: Codec::H264,
             resolution: Some((width, 360)),
-            frame_rate: None,
             codec_data: Bytes::from_static(b"avcC"),
-            fmtp: String::new(),
-            reordered: false,
+            ..VideoTrack::new(Codec::H264)
         })
     }
 

@@ -84,14 +84,7 @@ mod tests {
     use std::time::SystemTime;
 
     fn epoch(id: u64) -> Arc<Epoch> {
-        let video = VideoTrack {
-            codec: Codec::H264,
-            resolution: None,
-            frame_rate: None,
-            codec_data: Bytes::new(),
-            fmtp: String::new(),
-            reordered: false,
-        };
+        let video = VideoTrack::new(Codec::H264);
         let tracks = Tracks { video: Some(video), ..Tracks::default() };
         Arc::new(Epoch { id, tracks, wall_origin: SystemTime::UNIX_EPOCH })
     }

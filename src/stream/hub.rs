@@ -315,14 +315,7 @@ mod tests {
     }
 
     fn tracks() -> Tracks {
-        let video = VideoTrack {
-            codec: Codec::H264,
-            resolution: None,
-            frame_rate: None,
-            codec_data: Bytes::new(),
-            fmtp: String::new(),
-            reordered: false,
-        };
+        let video = VideoTrack::new(Codec::H264);
         Tracks { video: Some(video), audio: None }
     }
 

@@ -31,14 +31,7 @@ fn start() -> (Arc<WebRtc>, Hub) {
 fn publish(hub: &Hub) -> (Publisher<PacketBatch>, Arc<Epoch>) {
     let source = Source { kind: SourceKind::Whip, remote: None };
     let publisher = hub.publish::<PacketBatch>(name(), source).expect("free");
-    let video = VideoTrack {
-        codec: Codec::H264,
-        resolution: None,
-        frame_rate: None,
-        codec_data: Bytes::new(),
-        fmtp: String::new(),
-        reordered: false,
-    };
+    let video = VideoTrack::new(Codec::H264);
     let epoch = publisher.begin_epoch(Tracks { video: Some(video), audio: None }, SystemTime::UNIX_EPOCH);
     (publisher, epoch)
 }

@@ -16,14 +16,7 @@ use packets::{GROUP, packets};
 use std::time::Duration;
 
 fn tracks(codec: Codec) -> Tracks {
-    let video = VideoTrack {
-        codec,
-        resolution: None,
-        frame_rate: None,
-        codec_data: Bytes::new(),
-        fmtp: String::new(),
-        reordered: false,
-    };
+    let video = VideoTrack::new(codec);
     Tracks { video: Some(video), audio: None }
 }
 

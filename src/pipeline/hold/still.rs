@@ -45,17 +45,7 @@ impl Still {
         graph.start()?;
         graph.push(picture.buffer.clone())?;
         graph.end_of_stream();
-        let mut still = Self {
-            track: VideoTrack {
-                codec: Codec::H264,
-                resolution: None,
-                frame_rate: None,
-                codec_data: Bytes::new(),
-                fmtp: String::new(),
-                reordered: false,
-            },
-            units: Vec::new(),
-        };
+        let mut still = Self { track: VideoTrack::new(Codec::H264), units: Vec::new() };
         let collected = async {
             while still.units.len() < PICTURES as usize {
                 let next = tokio::select! {

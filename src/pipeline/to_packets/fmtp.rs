@@ -62,12 +62,10 @@ mod tests {
 
     fn fmtp(codec: Codec, record: &'static [u8], transcoded: bool) -> (Codec, String) {
         let track = VideoTrack {
-            codec,
             resolution: Some((1280, 720)),
-            frame_rate: None,
             codec_data: Bytes::from_static(record),
-            fmtp: String::new(),
             reordered: true,
+            ..VideoTrack::new(codec)
         };
         let track = video(&track, transcoded);
         assert!(!track.reordered && track.codec_data.is_empty());

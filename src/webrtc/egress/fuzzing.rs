@@ -16,12 +16,9 @@ pub fn offer(data: &[u8]) {
     let Ok(offer) = Offer::parse(text) else { return };
     assert!(offer.remote.candidates.len() <= 64 && (1..=4).contains(&offer.sections.len()));
     let video = VideoTrack {
-        codec: video_codec(mode >> 2),
         resolution: Some((1280, 720)),
-        frame_rate: None,
-        codec_data: Bytes::new(),
         fmtp: "packetization-mode=1;profile-level-id=42e01f".into(),
-        reordered: false,
+        ..VideoTrack::new(video_codec(mode >> 2))
     };
     let audio = AudioTrack {
         codec: Codec::Opus,

@@ -247,12 +247,8 @@ async fn w03_w32_w34_w39_a_viewers_session() {
     let source = Source { kind: SourceKind::Whip, remote: None };
     let publisher = site.hub.publish::<PacketBatch>("demo".parse().expect("a name"), source).expect("free");
     let video = VideoTrack {
-        codec: Codec::H264,
-        resolution: None,
-        frame_rate: None,
-        codec_data: Bytes::new(),
         fmtp: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".to_owned(),
-        reordered: false,
+        ..VideoTrack::new(Codec::H264)
     };
     let epoch = publisher.begin_epoch(Tracks { video: Some(video), audio: None }, SystemTime::now());
     let packet = Packet {

@@ -72,12 +72,8 @@ fn offer_text(fingerprint: &str, direction: &str) -> String {
 
 fn tracks(profile: &str, with_audio: bool) -> Tracks {
     let video = VideoTrack {
-        codec: Codec::H264,
-        resolution: None,
-        frame_rate: None,
-        codec_data: Bytes::new(),
         fmtp: format!("packetization-mode=1;profile-level-id={profile}"),
-        reordered: false,
+        ..VideoTrack::new(Codec::H264)
     };
     let audio = AudioTrack {
         codec: Codec::Opus,
