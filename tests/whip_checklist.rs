@@ -1,45 +1,35 @@
-//! The WHIP server checklist (RFC 9725), line by line. What holds for WHEP too is in `common::checklist`.
+//! The WHIP server checklist (RFC 9725), line by line: what is its own. The lines that hold for WHEP too are in
+//! `both`.
 
+#[path = "common/checklist/both.rs"]
+mod both;
 mod common;
 
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use common::checklist::{self, CANDIDATE, fragment, links, parameter, retry_after, sections};
+use common::checklist::{self, CANDIDATE, TURN, fragment, links, parameter, retry_after, sections};
 use common::{
     ADMIN_TOKEN, Endpoint, Fate, MediaKind, Programme, Publishing, RtcClient, RtcEvent, RtcOptions, Server,
-    attribute, eventually, header, is_rtcp, is_rtp, is_stun, lines_without, offer, problem, seconds,
+    ServerBuilder, attribute, eventually, header, is_rtcp, is_rtp, lines_without, offer, problem, seconds,
 };
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const KEY: &str = "publish-key-of-the-tests";
-const TURN: &str = "stun:stun.example.net,turn:turn.example.net:3478?transport=udp";
+
+/// What `both` looks at.
+async fn on(builder: ServerBuilder) -> Endpoint {
+    Endpoint::whip(builder).await
+}
 
 async fn endpoint() -> Endpoint {
-    Endpoint::whip(Server::builder()).await
+    on(Server::builder()).await
 }
 
 /// Publishing needs [`KEY`], and the endpoint shows it.
 async fn guarded() -> Endpoint {
     let builder = Server::builder().guarded().env("TIDEGATE_AUTH_PUBLISH_KEY", KEY);
     Endpoint::whip(builder).await.with_key(KEY)
-}
-
-#[tokio::test]
-async fn w01_only_application_sdp_is_taken() {
-    checklist::w01(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w02_a_malformed_offer_is_400_with_a_problem_document() {
-    checklist::w02(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w03_success_is_201_with_an_answer_and_a_location_that_can_not_be_guessed() {
-    checklist::w03(&endpoint().await).await;
 }
 
 #[tokio::test]
@@ -70,31 +60,8 @@ async fn w05_offers_that_send_are_taken_and_others_are_422() {
 }
 
 #[tokio::test]
-async fn w06_every_candidate_is_in_the_answer() {
-    checklist::w06(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w07_get_and_head_succeed_without_a_body() {
-    checklist::w07(&endpoint().await).await;
-}
-
-#[tokio::test]
 async fn w08_options_needs_no_auth_and_says_what_can_be_posted() {
     checklist::w08(&guarded().await).await;
-}
-
-#[tokio::test]
-async fn w09_no_turn_credentials_in_a_preflight() {
-    let builder = Server::builder()
-        .env("TIDEGATE_WEBRTC_ICE_SERVERS", TURN)
-        .env("TIDEGATE_WEBRTC_TURN_SECRET", "shared-secret");
-    checklist::w09(&Endpoint::whip(builder).await).await;
-}
-
-#[tokio::test]
-async fn w10_all_media_share_one_transport() {
-    checklist::w10(&endpoint().await).await;
 }
 
 #[tokio::test]
@@ -135,11 +102,6 @@ async fn w12_an_offer_is_taken_whole_or_not_at_all() {
         // Nothing of it holds the name.
         assert_eq!(endpoint.post_to(&path, whole.clone()).await.status(), 201);
     }
-}
-
-#[tokio::test]
-async fn w13_the_role_in_dtls_is_chosen_as_offered() {
-    checklist::w13(&endpoint().await).await;
 }
 
 #[tokio::test]
@@ -225,35 +187,6 @@ async fn w16_bearer_tokens_open_endpoint_and_session() {
 }
 
 #[tokio::test]
-async fn w17_nothing_is_redirected() {
-    checklist::w17(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w18_overload_is_503_with_retry_after() {
-    let off = ("TIDEGATE_LIMITS_POSTS_PER_SECOND", "off");
-    let endpoint = Endpoint::whip(Server::builder().limited().env(off.0, off.1)).await;
-    let mut taken = 0;
-    let refused = loop {
-        let response = endpoint.post(endpoint.offer()).await;
-        if response.status() != 201 {
-            break response;
-        }
-        taken += 1;
-        assert!(taken <= 500, "sessions that never connect have no limit");
-    };
-    assert!(taken >= 20, "{taken}");
-    retry_after(&refused);
-    problem(refused, 503).await;
-}
-
-#[tokio::test]
-async fn w19_requests_are_limited_by_source() {
-    let limit = ("TIDEGATE_LIMITS_SESSION_REQUESTS_PER_SECOND", "10");
-    checklist::w19(&Endpoint::whip(Server::builder().limited().env(limit.0, limit.1)).await).await;
-}
-
-#[tokio::test]
 async fn w19_keys_can_not_be_tried_without_end() {
     let builder = Server::builder().guarded().limited().env("TIDEGATE_AUTH_PUBLISH_KEY", KEY);
     let mut endpoint = Endpoint::whip(builder).await.with_key(KEY);
@@ -286,14 +219,8 @@ async fn w19_keys_can_not_be_tried_without_end() {
 }
 
 #[tokio::test]
-async fn w20_a_session_is_its_whole_path() {
-    checklist::w20(&endpoint().await).await;
+async fn w20_a_session_is_its_whole_path_where_a_key_is_needed_too() {
     checklist::w20(&guarded().await).await;
-}
-
-#[tokio::test]
-async fn w20_a_session_is_its_principals() {
-    checklist::w20_principal(&mut endpoint().await, "whoever-publishes").await;
 }
 
 #[tokio::test]
@@ -331,11 +258,6 @@ async fn w22_a_name_that_is_live_is_409() {
 }
 
 #[tokio::test]
-async fn w30_a_patch_is_a_fragment() {
-    checklist::w30(&endpoint().await).await;
-}
-
-#[tokio::test]
 async fn w31_candidates_are_trickled_and_ice_is_restarted() {
     let server = Server::start().await;
     let options = RtcOptions { candidates: false, ..RtcOptions::default() };
@@ -364,37 +286,6 @@ async fn w31_candidates_are_trickled_and_ice_is_restarted() {
 }
 
 #[tokio::test]
-async fn w32_the_201_has_a_strong_entity_tag() {
-    checklist::w32(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w33_patch_without_if_match_is_428_and_a_stale_one_is_412() {
-    checklist::w33(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w34_trickling_is_answered_with_204_alone() {
-    checklist::w34(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w35_candidates_that_are_of_no_use_are_passed_over() {
-    checklist::w35(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w35_host_names_are_never_looked_up() {
-    let full = Server::builder().env("TIDEGATE_WEBRTC_ICE", "full");
-    checklist::w35_names(&Endpoint::whip(full).await).await;
-}
-
-#[tokio::test]
-async fn w36_other_credentials_are_a_restart() {
-    checklist::w36(&endpoint().await).await;
-}
-
-#[tokio::test]
 async fn w37_a_restart_that_fails_leaves_the_session_alive() {
     let server = Server::start().await;
     let mut publisher = RtcClient::publish(&server, "show", RtcOptions::default()).await;
@@ -419,11 +310,6 @@ async fn w37_a_restart_that_fails_leaves_the_session_alive() {
 }
 
 #[tokio::test]
-async fn w38_patches_may_overlap() {
-    checklist::w38(&endpoint().await).await;
-}
-
-#[tokio::test]
 async fn w39_delete_is_200_and_ends_the_session() {
     checklist::w39(&endpoint().await).await;
     let server = Server::start().await;
@@ -437,30 +323,6 @@ async fn w39_delete_is_200_and_ends_the_session() {
 }
 
 #[tokio::test]
-async fn w40_after_the_end_no_stun_is_answered() {
-    let server = Server::start().await;
-    let mut publisher = RtcClient::publish(&server, "show", RtcOptions::default()).await;
-    publisher.connected().await;
-    let answers = Arc::new(AtomicUsize::new(0));
-    let count = answers.clone();
-    publisher
-        .filter_incoming(move |data| {
-            count.fetch_add(usize::from(is_stun(data)), Ordering::Relaxed);
-            common::Fate::Pass
-        })
-        .await;
-    eventually("its checks are answered", seconds(10), || async {
-        (answers.load(Ordering::Relaxed) > 0).then_some(())
-    })
-    .await;
-    assert_eq!(publisher.delete().await, 200);
-    tokio::time::sleep(Duration::from_millis(200)).await; // what is on its way
-    let before = answers.load(Ordering::Relaxed);
-    publisher.collect(seconds(6)).await;
-    assert_eq!(answers.load(Ordering::Relaxed), before);
-}
-
-#[tokio::test]
 async fn w40_a_session_without_consent_ends() {
     let server = Server::start().await;
     let mut publisher = RtcClient::publish(&server, "show", RtcOptions::default()).await;
@@ -470,22 +332,5 @@ async fn w40_a_session_without_consent_ends() {
     publisher.set_checking(false).await;
     let sign_of_life = |data: &[u8]| is_rtp(data) || is_rtcp(data);
     publisher.filter_outgoing(move |data| if sign_of_life(data) { Fate::Drop } else { Fate::Pass }).await;
-    let session = publisher.session.clone().expect("a session");
-    eventually("the session is gone", seconds(40), || async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let get = session.patch(checklist::WITHOUT_CREDENTIALS.to_owned(), &session.etag).await;
-        (get.status() == 404).then_some(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn w41_pages_of_all_origins_may_use_it() {
-    checklist::w41(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w41_or_those_of_the_origins_that_were_chosen() {
-    let builder = Server::builder().env("TIDEGATE_HTTP_CORS_ORIGINS", "https://studio.example");
-    checklist::w41_some_origins(&Endpoint::whip(builder).await).await;
+    checklist::gone(publisher.session.clone().expect("a session")).await;
 }

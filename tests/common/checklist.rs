@@ -6,7 +6,8 @@ mod trickle;
 pub use trickle::*;
 
 use super::endpoint::{Endpoint, FRAGMENT, Opened, header, problem};
-use super::{attribute, candidates, credentials, eventually, lines_without, seconds};
+use super::{Session, attribute, candidates, credentials, eventually, lines_without, seconds};
+use std::time::Duration;
 
 /// What trickles a candidate of the offers made here.
 pub fn fragment(candidate: &str) -> String {
@@ -19,8 +20,11 @@ pub fn fragment(candidate: &str) -> String {
 /// A candidate that nobody answers at.
 pub const CANDIDATE: &str = "a=candidate:1 1 udp 2130706431 192.0.2.1 50000 typ host";
 
+/// A STUN and a TURN server, as a setting.
+pub const TURN: &str = "stun:stun.example.net,turn:turn.example.net:3478?transport=udp";
+
 /// A fragment of whatever ICE session is the present one.
-pub const WITHOUT_CREDENTIALS: &str = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n";
+const WITHOUT_CREDENTIALS: &str = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n";
 
 /// W01: only `application/sdp`, with whatever parameters.
 pub async fn w01(endpoint: &Endpoint) {
@@ -261,6 +265,16 @@ pub async fn w39(endpoint: &Endpoint) {
     problem(endpoint.patch(&session, &session.etag, fragment(CANDIDATE)).await, 404).await;
     let never = format!("{}/{}", endpoint.path(), "0".repeat(32));
     problem(endpoint.request("DELETE", &never).send().await.expect("an answer"), 404).await;
+}
+
+/// W40: waits until the session is gone, which it is when it has had no consent for 30 s (RFC 7675 §5.1).
+pub async fn gone(session: Session) {
+    eventually("the session is gone", seconds(40), || async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let patched = session.patch(WITHOUT_CREDENTIALS.to_owned(), &session.etag).await;
+        (patched.status() == 404).then_some(())
+    })
+    .await;
 }
 
 /// W41: pages of all origins may use it and read the answers, errors too.

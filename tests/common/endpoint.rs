@@ -64,6 +64,15 @@ impl Endpoint {
         Self { server, publishes: false, key, source, streams: AtomicUsize::new(0) }
     }
 
+    /// A client of it: a publisher, or a viewer of `show`.
+    pub async fn client(&self) -> RtcClient {
+        if self.publishes {
+            RtcClient::publish(&self.server, "show", RtcOptions::default()).await
+        } else {
+            RtcClient::view(&self.server, "show", RtcOptions::default()).await
+        }
+    }
+
     /// The path of the endpoint: that of a stream without publisher, or that of `show`.
     pub fn path(&self) -> String {
         if self.publishes {

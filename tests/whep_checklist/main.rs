@@ -1,75 +1,35 @@
 //! The WHEP server checklist (draft-ietf-wish-whep), line by line: what is its own, and the lines of WHIP that
-//! hold here too. What both share is in `common::checklist`; the extensions (E07) are in `extensions`, pictures and
+//! hold here too, in `both`; the extensions (E07) are in `extensions`, pictures and
 //! their repair (E08 to E10) in `media`.
 
+#[path = "../common/checklist/both.rs"]
+mod both;
 #[path = "../common/mod.rs"]
 mod common;
 mod extensions;
 mod media;
 
-use common::checklist::{self, CANDIDATE, fragment, links, parameter, retry_after, sections};
+use common::checklist::{self, CANDIDATE, TURN, fragment, links, parameter, retry_after, sections};
 use common::{
-    Endpoint, MediaKind, Pictures, Programme, RtcClient, RtcEvent, RtcOptions, Server, VideoCodec,
-    eventually, header, is_stun, offer, problem, seconds,
+    Endpoint, MediaKind, Pictures, Programme, RtcClient, RtcEvent, RtcOptions, Server, ServerBuilder,
+    VideoCodec, eventually, header, offer, problem, seconds,
 };
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-const TURN: &str = "stun:stun.example.net,turn:turn.example.net:3478?transport=udp";
 const EVENTS: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
 const LAYER: &str = "urn:ietf:params:whep:ext:core:layer";
 
+/// What `both` looks at.
+async fn on(builder: ServerBuilder) -> Endpoint {
+    Endpoint::whep(builder).await
+}
+
 async fn endpoint() -> Endpoint {
-    Endpoint::whep(Server::builder()).await
-}
-
-#[tokio::test]
-async fn w01_only_application_sdp_is_taken() {
-    checklist::w01(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w02_a_malformed_offer_is_400_with_a_problem_document() {
-    checklist::w02(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w03_success_is_201_with_an_answer_and_a_location_that_can_not_be_guessed() {
-    checklist::w03(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w06_every_candidate_is_in_the_answer() {
-    checklist::w06(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w07_get_and_head_succeed_without_a_body() {
-    checklist::w07(&endpoint().await).await;
+    on(Server::builder()).await
 }
 
 #[tokio::test]
 async fn w08_options_needs_no_auth_and_says_what_can_be_posted() {
     checklist::w08(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w09_no_turn_credentials_in_a_preflight() {
-    let builder = Server::builder()
-        .env("TIDEGATE_WEBRTC_ICE_SERVERS", TURN)
-        .env("TIDEGATE_WEBRTC_TURN_SECRET", "shared-secret");
-    checklist::w09(&Endpoint::whep(builder).await).await;
-}
-
-#[tokio::test]
-async fn w10_all_media_share_one_transport() {
-    checklist::w10(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w13_the_role_in_dtls_is_chosen_as_offered() {
-    checklist::w13(&endpoint().await).await;
 }
 
 #[tokio::test]
@@ -107,81 +67,6 @@ async fn w16_viewers_may_show_a_token_and_need_none() {
 }
 
 #[tokio::test]
-async fn w17_nothing_is_redirected() {
-    checklist::w17(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w18_overload_is_503_with_retry_after() {
-    let off = ("TIDEGATE_LIMITS_POSTS_PER_SECOND", "off");
-    let endpoint = Endpoint::whep(Server::builder().limited().env(off.0, off.1)).await;
-    let mut taken = 0;
-    let refused = loop {
-        let response = endpoint.post(endpoint.offer()).await;
-        if response.status() != 201 {
-            break response;
-        }
-        taken += 1;
-        assert!(taken <= 500, "sessions that never connect have no limit");
-    };
-    assert!(taken >= 20, "{taken}");
-    retry_after(&refused);
-    problem(refused, 503).await;
-}
-
-#[tokio::test]
-async fn w19_requests_are_limited_by_source() {
-    let limit = ("TIDEGATE_LIMITS_SESSION_REQUESTS_PER_SECOND", "10");
-    checklist::w19(&Endpoint::whep(Server::builder().limited().env(limit.0, limit.1)).await).await;
-}
-
-#[tokio::test]
-async fn w20_a_session_is_its_whole_path() {
-    checklist::w20(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w20_a_session_is_its_principals() {
-    checklist::w20_principal(&mut endpoint().await, "whoever-views").await;
-}
-
-#[tokio::test]
-async fn w30_a_patch_is_a_fragment() {
-    checklist::w30(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w32_the_201_has_a_strong_entity_tag() {
-    checklist::w32(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w33_patch_without_if_match_is_428_and_a_stale_one_is_412() {
-    checklist::w33(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w34_trickling_is_answered_with_204_alone() {
-    checklist::w34(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w35_candidates_that_are_of_no_use_are_passed_over() {
-    checklist::w35(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w35_host_names_are_never_looked_up() {
-    let full = Server::builder().env("TIDEGATE_WEBRTC_ICE", "full");
-    checklist::w35_names(&Endpoint::whep(full).await).await;
-}
-
-#[tokio::test]
-async fn w36_other_credentials_are_a_restart() {
-    checklist::w36(&endpoint().await).await;
-}
-
-#[tokio::test]
 async fn w37_a_restart_that_fails_leaves_the_session_alive() {
     let endpoint = endpoint().await;
     let mut viewer = RtcClient::view(&endpoint.server, "show", RtcOptions::default()).await;
@@ -197,58 +82,12 @@ async fn w37_a_restart_that_fails_leaves_the_session_alive() {
 }
 
 #[tokio::test]
-async fn w38_patches_may_overlap() {
-    checklist::w38(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w40_after_the_end_no_stun_is_answered() {
-    let endpoint = endpoint().await;
-    let mut viewer = RtcClient::view(&endpoint.server, "show", RtcOptions::default()).await;
-    viewer.connected().await;
-    let answers = Arc::new(AtomicUsize::new(0));
-    let count = answers.clone();
-    viewer
-        .filter_incoming(move |data| {
-            count.fetch_add(usize::from(is_stun(data)), Ordering::Relaxed);
-            common::Fate::Pass
-        })
-        .await;
-    eventually("its checks are answered", seconds(10), || async {
-        (answers.load(Ordering::Relaxed) > 0).then_some(())
-    })
-    .await;
-    assert_eq!(viewer.delete().await, 200);
-    tokio::time::sleep(Duration::from_millis(200)).await; // what is on its way
-    let before = answers.load(Ordering::Relaxed);
-    viewer.collect(seconds(6)).await;
-    assert_eq!(answers.load(Ordering::Relaxed), before);
-}
-
-#[tokio::test]
 async fn w40_a_session_without_consent_ends() {
     let endpoint = endpoint().await;
     let mut viewer = RtcClient::view(&endpoint.server, "show", RtcOptions::default()).await;
     viewer.connected().await;
     viewer.set_checking(false).await;
-    let session = viewer.session.clone().expect("a session");
-    eventually("the session is gone", seconds(40), || async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let patched = session.patch(checklist::WITHOUT_CREDENTIALS.to_owned(), &session.etag).await;
-        (patched.status() == 404).then_some(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn w41_pages_of_all_origins_may_use_it() {
-    checklist::w41(&endpoint().await).await;
-}
-
-#[tokio::test]
-async fn w41_or_those_of_the_origins_that_were_chosen() {
-    let builder = Server::builder().env("TIDEGATE_HTTP_CORS_ORIGINS", "https://studio.example");
-    checklist::w41_some_origins(&Endpoint::whep(builder).await).await;
+    checklist::gone(viewer.session.clone().expect("a session")).await;
 }
 
 #[tokio::test]
