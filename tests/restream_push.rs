@@ -2,78 +2,18 @@
 
 mod common;
 
+use common::Nginx;
 use common::in_process::{Gateway, dialer, next_stream, reaches, restreams, show, target, until};
-use std::net::TcpListener as StdListener;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate::media::MediaKind;
 use tidegate::restream::{TargetState, TargetStateKind};
 use tidegate::rtmp::{FailureClass, TlsRoots};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-
-/// nginx with its RTMP module, recording what is pushed to it.
-struct Nginx {
-    folder: tempfile::TempDir,
-    port: u16,
-    child: Option<Child>,
-}
-
-impl Nginx {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let free = StdListener::bind("127.0.0.1:0").expect("a port");
-        let port = free.local_addr().expect("bound").port();
-        drop(free);
-        let path = folder.path().display();
-        let configuration = format!(
-            "load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;\ndaemon off; master_process off;\n\
-             pid {path}/pid; error_log {path}/error.log info;\nevents {{}}\n\
-             rtmp {{ server {{ listen 127.0.0.1:{port}; application app {{ live on; record all; record_path {path}; \
-             record_suffix -%s.flv; }} application closed {{ live on; deny publish all; }} }} }}\n"
-        );
-        std::fs::write(folder.path().join("nginx.conf"), configuration).expect("written");
-        let mut nginx = Self { folder, port, child: None };
-        nginx.run().await;
-        nginx
-    }
-
-    async fn run(&mut self) {
-        let mut command = Command::new("nginx");
-        command.arg("-c").arg(self.folder.path().join("nginx.conf")).arg("-p").arg(self.folder.path());
-        command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-        self.child = Some(command.spawn().expect("installed"));
-        let ready = async {
-            while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(Duration::from_secs(5), ready).await.expect("nginx listens");
-    }
-
-    async fn kill(&mut self) {
-        self.child.take().expect("running").kill().await.expect("killed");
-    }
-
-    fn recordings(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.folder.path()).expect("readable").flatten();
-        let mut found: Vec<_> = entries.map(|entry| entry.path()).filter(|path| is_flv(path)).collect();
-        found.sort();
-        found
-    }
-
-    fn url(&self, app: &str) -> String {
-        format!("rtmp://127.0.0.1:{}/{app}/canary", self.port)
-    }
-}
-
-fn is_flv(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "flv")
-}
 
 /// Codec names and, for each packet, stream, decoding time in ms and flags.
 async fn probe(file: &Path) -> (Vec<String>, Vec<(usize, i64, String)>) {
@@ -114,27 +54,27 @@ async fn assert_good_recording(file: &Path, least_seconds: i64) {
 async fn nginx_records_the_show_and_its_death_and_return_disturb_nobody() {
     let (gateway, mut nginx) = (Gateway::start().await, Nginx::start().await);
     let restreams = restreams(&gateway.hub, dialer(TlsRoots::only([])));
-    let view = restreams.add(show(), target(&nginx.url("app"))).await.expect("added");
+    let view = restreams.add(show(), target(&nginx.url("canary"))).await.expect("added");
     assert!(matches!(view.state, TargetState::Waiting { .. }));
     let (mut ffmpeg, mut bystander) = gateway.show("show").await;
     let view = reaches(&restreams, &view.id, 10, TargetStateKind::Live).await;
     assert!(!serde_json::to_string(&view).expect("JSON").contains("canary"));
     sleep(Duration::from_secs(4)).await;
 
-    nginx.kill().await;
+    nginx.kill();
     let view = reaches(&restreams, &view.id, 5, TargetStateKind::Retrying).await;
     assert!(view.bytes_sent > 50_000 && view.live_since.is_none(), "{view:?}");
     let failure = view.last_error.expect("a failure");
     assert!(failure.reason.contains("closed") && view.attempts == 1, "{failure:?}");
     assert_eq!(failure.class, FailureClass::Closed);
-    nginx.run().await;
+    nginx.revive().await;
     let view = reaches(&restreams, &view.id, 35, TargetStateKind::Live).await;
     assert_eq!((view.reconnects, view.attempts), (1, 0));
     sleep(Duration::from_secs(3)).await;
     restreams.remove(show(), view.id, None).await.expect("there");
     assert!(restreams.list(&show()).is_empty());
 
-    let recordings = nginx.recordings();
+    let recordings = nginx.recordings("canary");
     assert_eq!(recordings.len(), 2);
     for recording in &recordings {
         assert_good_recording(recording, 2).await;
@@ -175,7 +115,7 @@ async fn a_failure_is_told_with_its_class_and_a_refusal_is_not_tried_at_once() {
     use FailureClass::{Closed, NameResolution, NotAllowed, Refused};
     use TargetStateKind::{Failing, Retrying};
     for (url, word, class, state) in [
-        (nginx.url("closed"), "closed", Closed, Retrying),
+        (format!("rtmp://127.0.0.1:{}/closed/canary", nginx.port()), "closed", Closed, Retrying),
         ("rtmp://127.0.0.1:1/live/canary".to_owned(), "can't connect to 127.0.0.1:1", Refused, Retrying),
         (
             "rtmp://nowhere.invalid/live/canary".to_owned(),

@@ -29,7 +29,7 @@ impl Nginx {
         format!("rtmp://127.0.0.1:{}/app/{key}", self.port)
     }
 
-    /// Its port; it takes the applications `app` and `live`.
+    /// Its port; it takes the applications `app` and `live`, and refuses `closed`.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -96,7 +96,8 @@ impl Nginx {
             "load_module {module};\ndaemon off;\nmaster_process off;\npid nginx.pid;\nerror_log error.log info;\n\
              events {{ worker_connections 64; }}\n\
              rtmp {{ access_log access.log; server {{ listen 127.0.0.1:{port}; chunk_size 4096;\n\
-             application app {{ {recorded} }}\napplication live {{ {recorded} }} }} }}\n",
+             application app {{ {recorded} }}\napplication live {{ {recorded} }}\n\
+             application closed {{ live on; deny publish all; }} }} }}\n",
             port = self.port,
         );
         std::fs::write(folder.join("nginx.conf"), config).expect("a config file");
