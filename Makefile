@@ -37,7 +37,7 @@ test-long: ready-to-test $(NODE_MODULES) $(PYTHON_PACKAGES) ## Runs the tests th
 build: ready-to-build $(NODE_MODULES) ## Builds the release binary, target/release/tidegate
 	cargo build --release --locked
 
-bench: ready-to-run $(NODE_MODULES) ## Runs the benchmarks
+bench: ready-to-test $(NODE_MODULES) ## Runs the benchmarks
 	cargo bench --locked $(BENCH_ARGS)
 
 fuzz-smoke: ready-to-build $(NODE_MODULES) ## Fuzzes each parser of network input for a minute (FUZZ_SECONDS)

@@ -1,6 +1,6 @@
 //! What packaging costs: one second of a stream through the muxers to CMAF parts.
 //!
-//! Measured: from `Muxer::push` of 30 H.264 access units and 47 AAC frames to their parts (333 ms each) on
+//! Measured: from `Muxer::push` of 30 H.264 access units and 47 AAC frames to their parts (250 ms each) on
 //! the output, in a muxer that runs already. A muxer works on a thread of its own, so the figure is elapsed
 //! time, not processor time. Not measured: starting and stopping a pipeline, playlists, HTTP.
 //!
@@ -10,7 +10,7 @@
 //! run side by side.
 //!
 //! The group `processor` counts processor time instead, of all threads and children, for the same second of
-//! 2 Mbit/s and sound: `tidegate` in parts of 333 ms, and `ffmpeg_copy`, which is `ffmpeg -c copy` to HLS with
+//! 2 Mbit/s and sound: `tidegate` in parts of 250 ms, and `ffmpeg_copy`, which is `ffmpeg -c copy` to HLS with
 //! fragmented MP4 in segments of 2 s, without parts, its start included. Both as fast as they can. The ratio
 //! of the two is what to look at; live, the wake-ups come on top of both.
 
@@ -26,7 +26,7 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
 const SETTINGS: MuxSettings =
-    MuxSettings { part_duration: Duration::from_millis(333), segment_duration: Duration::from_secs(2) };
+    MuxSettings { part_duration: Duration::from_millis(250), segment_duration: Duration::from_secs(2) };
 const FRAME_RATE: u32 = 30;
 const SAMPLE_RATE: u32 = 48_000;
 /// Samples in an AAC frame, and bytes of one at 128 kbit/s.
