@@ -33,7 +33,7 @@ pub(super) struct Flags {
     /// Where RTMP publishers connect [default: 0.0.0.0:1935]
     #[arg(long, value_name = "ADDRESS:PORT")]
     rtmp_listen: Option<String>,
-    /// The UDP address of all WebRTC sessions [default: 0.0.0.0:8189]
+    /// The address, for UDP and TCP, of all WebRTC sessions [default: 0.0.0.0:8189]
     #[arg(long, value_name = "ADDRESS:PORT")]
     webrtc_listen: Option<String>,
     /// The folder for keys and what else survives a restart [default: ~/.local/state/tidegate]
