@@ -298,11 +298,6 @@ impl Gateway {
         self.rtmps_addr
     }
 
-    /// The UDP address of all WebRTC sessions.
-    pub fn webrtc_addr(&self) -> SocketAddr {
-        self.webrtc.local_addr()
-    }
-
     /// The streams.
     pub fn hub(&self) -> &Hub {
         &self.hub

@@ -32,9 +32,6 @@ pub enum Reordered {
 }
 
 impl ReorderBuffer {
-    /// How long a hole is waited for, where nothing better is known: several round trips of retransmission.
-    pub const DEFAULT_WAIT: Duration = Duration::from_millis(150);
-
     /// A hole is given up after `max_wait`, or as soon as more than `max_packets` wait behind it.
     pub fn new(max_wait: Duration, max_packets: usize) -> Self {
         Self { max_wait, max_packets, next: None, waiting: BTreeMap::new(), hole_since: None, late: 0 }

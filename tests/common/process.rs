@@ -2,7 +2,7 @@
 //! group of its own, and the whole group is killed on drop: nginx's workers outlive a master that is killed.
 
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -40,11 +40,6 @@ impl Process {
     /// What it has printed so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
-    }
-
-    /// Where its output goes.
-    pub fn log_path(&self) -> &Path {
-        &self.log
     }
 
     /// Sends a signal by name: "TERM", "STOP", "CONT", "INT".

@@ -171,11 +171,6 @@ impl RtcClient {
         .await
     }
 
-    /// Whether its task runs.
-    pub fn is_running(&self) -> bool {
-        !self.task.is_finished()
-    }
-
     /// Decides from now on about each datagram that is read from the socket, before the stack sees it.
     pub async fn filter_incoming(&self, filter: impl FnMut(&[u8]) -> Fate + Send + 'static) {
         self.sender.with(|peer| peer.incoming = Box::new(filter)).await;
