@@ -4,7 +4,7 @@ use super::sheet::Sheet;
 use crate::admission::Refusals;
 use crate::events::Journal;
 use crate::pipeline::Pipelines;
-use crate::restream::{Restreams, TargetStateKind};
+use crate::restream::Restreams;
 use crate::stream::{Hub, SourceKind, StreamState};
 use crate::webhooks::{DeliveryCounts, Webhooks};
 use crate::webrtc::WebRtc;
@@ -88,13 +88,8 @@ impl Sources {
     }
 
     fn targets(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
-        use TargetStateKind as K;
-        let targets: Vec<K> = self.restreams.all().iter().map(|target| target.state.kind()).collect();
-        let states =
-            [K::Waiting, K::Connecting, K::Live, K::Retrying, K::Failing, K::Disabled].map(|state| {
-                let count = targets.iter().filter(|target| **target == state).count();
-                ([("state", state.as_str())], count as u64)
-            });
+        let counts = self.restreams.counts_in_all().by_state();
+        let states = counts.map(|(state, count)| ([("state", state)], count as u64));
         sheet.gauges("tidegate_targets", "Restream targets by state", states)?;
         let totals = self.restreams.totals();
         sheet.counter("tidegate_target_sent_bytes", "Bytes sent to restream targets", totals.bytes_sent)?;

@@ -16,6 +16,7 @@ use axum::Json;
 use axum::extract::{FromRequestParts, RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::response::Response;
 use serde::Serialize;
 use std::fmt;
 use std::net::SocketAddr;
@@ -107,7 +108,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 async fn list(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
-) -> Result<Json<List<SessionView>>, Problem> {
+) -> Result<Response, Problem> {
     let (page, [stream, kind]) = Page::read(query.as_deref().unwrap_or_default(), ["stream", "kind"])?;
     let kind = kind
         .map(|kind| kind.parse::<Kind>())
@@ -122,7 +123,7 @@ async fn list(
             && kind.is_none_or(|kind| session.kind() == kind)
     });
     sessions.sort_by_key(Session::since);
-    Ok(Json(page.of(sessions, |session| session.view())))
+    Ok(page.answer(sessions, |session| session.view()).await)
 }
 
 /// One session
