@@ -198,6 +198,42 @@ async fn a_failure_is_told_with_its_class_and_a_refusal_is_not_tried_at_once() {
 }
 
 #[tokio::test]
+async fn a_server_that_closes_at_the_key_again_and_again_is_said_to_mean_the_key() {
+    let (gateway, nginx) = (Gateway::start().await, Nginx::start().await);
+    let restreams = restreams(&gateway.hub, dialer(TlsRoots::only([])));
+    let (mut ffmpeg, _) = gateway.show("show").await;
+    // One that takes connections and drops them: the key is not even told.
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let deaf = listener.local_addr().expect("bound");
+    let dropping = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    let at_key = restreams.add(show(), target(&nginx.url("closed"))).await.expect("added");
+    let before = restreams.add(show(), target(&format!("rtmp://{deaf}/app/canary"))).await.expect("added");
+    for (view, suspected) in [(at_key, true), (before, false)] {
+        // It waits a second at least before it tries again, so its first failure can be seen.
+        let first = until(&restreams, &view.id, 10, "failing", |view| view.attempts > 0).await;
+        let reason = |view: &tidegate::restream::TargetView| view.last_error.clone().expect("a failure").reason;
+        assert!(first.attempts > 1 || !reason(&first).contains("key"), "once may be chance: {first:?}");
+        let again = until(&restreams, &view.id, 15, "failing again", |view| view.attempts > 1).await;
+        assert_eq!(reason(&again).contains("the key is wrong"), suspected, "{again:?}");
+        assert!(reason(&again).contains("closed") && !reason(&again).contains("canary"), "{again:?}");
+        assert_eq!(again.last_error.as_ref().map(|failure| failure.class), Some(FailureClass::Closed));
+        let TargetState::Retrying { reason: shown, .. } = &again.state else {
+            // On its way to the next try.
+            continue;
+        };
+        assert_eq!(*shown, reason(&again));
+        restreams.remove(show(), view.id, None).await.expect("there");
+    }
+    let view = restreams.add(show(), target(&nginx.url("closed"))).await.expect("added");
+    let trial = restreams.test(&show(), &view.id).await.expect("there");
+    assert!(trial.error.expect("a failure").reason.contains("the key is wrong"));
+    restreams.shutdown().await;
+    dropping.abort();
+    ffmpeg.kill().await.expect("killed");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_target_added_in_mid_show_begins_at_a_keyframe_and_ends_cleanly() {
     let (gateway, receiver) = (Gateway::start().await, Gateway::start().await);
     let restreams = restreams(&gateway.hub, dialer(TlsRoots::only([])));

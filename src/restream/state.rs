@@ -229,6 +229,14 @@ impl TargetFailure {
             at: Utc::now(),
         }
     }
+
+    /// The same, where the server closed the connection in the moment in which many judge the key: not all of
+    /// them say so.
+    pub(super) fn suspecting_key(mut self) -> Self {
+        self.reason += ", right after it was told the stream key; usually that means that the key is wrong or \
+            has expired";
+        self
+    }
 }
 
 #[cfg(test)]
