@@ -24,7 +24,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("restream", &["store", "rtmp", "pipeline", "stream", "admission", "media"]),
     ("events", &["restream", "stream", "media"]),
     ("webhooks", &["events", "store", "admission", "media"]),
-    ("metrics", &["webhooks", "events", "restream", "webrtc", "pipeline", "stream", "admission", "media"]),
+    (
+        "metrics",
+        &["webhooks", "events", "restream", "webrtc", "rtmp", "pipeline", "stream", "admission", "media"],
+    ),
     (
         "http",
         &[

@@ -205,7 +205,8 @@ impl Session {
         let traffic = match self {
             Self::WebRtc(known) => known.entry.traffic.snapshot(),
             Self::Rtmp(session) => {
-                crate::webrtc::TrafficSnapshot { received: session.received(), ..Default::default() }
+                let (received, sent) = (session.received(), session.sent());
+                crate::webrtc::TrafficSnapshot { received, sent, ..Default::default() }
             }
         };
         SessionView {

@@ -47,6 +47,7 @@ async fn run_with(
         hub: hub.clone(),
         restreams: restreams.clone(),
         webrtc: webrtc.clone(),
+        rtmp: Arc::default(),
         refusals: Default::default(),
         pipelines: pipelines.clone(),
         journal: journal.clone(),

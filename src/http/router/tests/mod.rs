@@ -63,6 +63,7 @@ impl Site {
             hub: hub.clone(),
             restreams: restreams.clone(),
             webrtc: webrtc.clone(),
+            rtmp: Arc::default(),
             refusals: Default::default(),
             pipelines: pipelines.clone(),
             journal: journal.clone(),
