@@ -87,6 +87,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("quinn_udp", &["webrtc"]),
     ("socket2", &["webrtc", "rtmp"]),
     ("rml_rtmp", &["rtmp"]),
+    ("md5", &["rtmp"]),
     ("tokio_rustls", &["tls", "rtmp"]),
     ("rustls_native_certs", &["rtmp"]),
     ("m3u8_rs", &["hls"]),
