@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    Fate, Ffmpeg, Hls, MediaKind, Programme, Publishing, RtcClient, RtcOptions, Server, Source, eventually, is_rtp,
-    machine, seconds,
+    Fate, Ffmpeg, Hls, MediaKind, Programme, Publishing, RtcClient, RtcOptions, Server, Source, eventually,
+    is_rtp, machine, seconds,
 };
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -112,8 +112,8 @@ async fn what_viewers_get_and_lose_is_counted_and_outlives_them() {
     let mut viewer = RtcClient::view(&server, "show", RtcOptions::default()).await;
     viewer.connected().await;
     viewer.packet(MediaKind::Video).await;
-    let [sent, lost, resent] = ["sent_bytes", "lost_packets", "resent_packets"]
-        .map(|what| format!("tidegate_whep_{what}_total"));
+    let [sent, lost, resent] =
+        ["sent_bytes", "lost_packets", "resent_packets"].map(|what| format!("tidegate_whep_{what}_total"));
     let sessions = |page: &str, kind: &str| value(page, &format!("tidegate_sessions{{kind=\"{kind}\"}}"));
     let mut packets = 0;
     let every_20th = move |data: &[u8]| {
@@ -123,7 +123,8 @@ async fn what_viewers_get_and_lose_is_counted_and_outlives_them() {
     viewer.filter_incoming(every_20th).await;
     let busy = eventually("losses are told and repaired", seconds(15), || async {
         let page = page(&server).await;
-        let counted = [&lost, &resent].iter().all(|series| value(&page, series).is_some_and(|count| count > 5.0));
+        let counted =
+            [&lost, &resent].iter().all(|series| value(&page, series).is_some_and(|count| count > 5.0));
         (counted && value(&page, &sent).is_some_and(|bytes| bytes > 100_000.0)).then_some(page)
     })
     .await;

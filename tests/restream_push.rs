@@ -245,7 +245,8 @@ async fn a_server_that_closes_at_the_key_again_and_again_is_said_to_mean_the_key
     for (view, suspected) in [(at_key, true), (before, false)] {
         // It waits a second at least before it tries again, so its first failure can be seen.
         let first = until(&restreams, &view.id, 10, "failing", |view| view.attempts > 0).await;
-        let reason = |view: &tidegate::restream::TargetView| view.last_error.clone().expect("a failure").reason;
+        let reason =
+            |view: &tidegate::restream::TargetView| view.last_error.clone().expect("a failure").reason;
         assert!(first.attempts > 1 || !reason(&first).contains("key"), "once may be chance: {first:?}");
         let again = until(&restreams, &view.id, 15, "failing again", |view| view.attempts > 1).await;
         assert_eq!(reason(&again).contains("the key is wrong"), suspected, "{again:?}");

@@ -6,7 +6,8 @@ mod common;
 use std::time::Instant;
 
 use common::{
-    EventStream, Ffmpeg, MediaServer, Nginx, Receiver, Reply, Server, Source, eventually, machine, seconds, state_of,
+    EventStream, Ffmpeg, MediaServer, Nginx, Receiver, Reply, Server, Source, eventually, machine, seconds,
+    state_of,
 };
 use serde_json::{Value, json};
 

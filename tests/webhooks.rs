@@ -184,8 +184,10 @@ async fn a_receiver_that_asks_for_rest_gets_it() {
         assert!(error.contains(&status.to_string()) && error.contains("3s"), "{error}");
         // Another stream's event waits, too: it is the receiver that has too much to do.
         live_and_die(&server, &format!("t{status}")).await;
-        eventually("both are delivered", seconds(10), || async { (receiver.posts().len() == 3).then_some(()) })
-            .await;
+        eventually("both are delivered", seconds(10), || async {
+            (receiver.posts().len() == 3).then_some(())
+        })
+        .await;
         let posts = receiver.posts();
         let streams: Vec<&str> = posts.iter().map(|post| post.stream()).collect();
         assert_eq!(streams[0], stream);

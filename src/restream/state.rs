@@ -268,6 +268,10 @@ mod tests {
                 ("disabled", 6)
             ]
         );
-        assert_eq!(counts.total, named.iter().map(|(_, count)| count).sum::<usize>(), "those that ended are none");
+        assert_eq!(
+            counts.total,
+            named.iter().map(|(_, count)| count).sum::<usize>(),
+            "those that ended are none"
+        );
     }
 }

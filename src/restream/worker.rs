@@ -91,8 +91,8 @@ async fn serve(target: &Arc<Target>, settings: &Settings, rooms: &Rooms, cancel:
                     failure = failure.suspecting_key();
                 }
                 let (attempt, wait) = backoff.failed(live, kind(&error), rand::random());
-                let (stream, id) = (&target.stream, &target.id);
-                warn!(%stream, target = %id, error = failure.reason, attempt, ?wait, "Restream failed.");
+                let (name, id, reason) = (&target.stream, &target.id, &failure.reason);
+                warn!(stream = %name, target = %id, error = reason, attempt, ?wait, "Restream failed.");
                 fail(target, failure, kind(&error), attempt, wait);
                 tokio::select! {
                     () = cancel.cancelled() => return,

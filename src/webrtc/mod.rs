@@ -277,7 +277,8 @@ impl WebRtc {
         remote: SocketAddr,
     ) -> Result<Answer, SessionError> {
         self.shared.hub.settle(&name).await;
-        let ((ticket, etag), ended) = self.admit(remote, SessionKind::Whip, self.placement.publisher(&name))?;
+        let ((ticket, etag), ended) =
+            self.admit(remote, SessionKind::Whip, self.placement.publisher(&name))?;
         let (session, worker) = (ticket.session, ticket.seat.worker());
         let (offer, traffic) = (offer.to_owned(), ticket.account.traffic.clone());
         let sdp = self.ask(worker, |done| Command::Publish { ticket, name, offer, remote, done }).await?;

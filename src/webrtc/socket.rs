@@ -36,17 +36,20 @@ pub(super) trait Outlet {
 }
 
 /// Binds the UDP port and, if it is wanted, the TCP port of the same number.
-pub(super) fn bind_ports(listen: SocketAddr, tcp: bool) -> Result<(UdpSocket, Option<TcpListener>), WebRtcError> {
+pub(super) fn bind_ports(
+    wanted: SocketAddr,
+    tcp: bool,
+) -> Result<(UdpSocket, Option<TcpListener>), WebRtcError> {
     // Any free UDP port may be one that is taken for TCP: then it is another.
-    let mut attempts = if listen.port() == 0 { ANY_PORT } else { 1 };
+    let mut attempts = if wanted.port() == 0 { ANY_PORT } else { 1 };
     loop {
         attempts -= 1;
-        let bind = |source| WebRtcError::Bind { listen, source };
-        let socket = bind(listen).map_err(bind)?;
+        let failed = |source| WebRtcError::Bind { listen: wanted, source };
+        let socket = bind(wanted).map_err(failed)?;
         if !tcp {
             return Ok((socket, None));
         }
-        let local = socket.local_addr().map_err(bind)?;
+        let local = socket.local_addr().map_err(failed)?;
         match listen(local) {
             Ok(listener) => return Ok((socket, Some(listener))),
             Err(source) if attempts == 0 => return Err(WebRtcError::BindTcp { listen: local, source }),

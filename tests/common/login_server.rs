@@ -75,7 +75,8 @@ impl Visit {
         let (app, tc_url) = (property(&connect, "app")?, property(&connect, "tcUrl")?);
         connects.lock().expect("not poisoned").push((app.clone(), tc_url));
         let query = app.split_once('?').map_or("", |(_, query)| query);
-        let field = |name: &str| query.split('&').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        let field =
+            |name: &str| query.split('&').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
         let words = match (field("user"), field("response")) {
             (None, _) => "[ code=403 need auth; authmod=adobe ] : ".to_owned(),
             (Some(named), None) => format!(

@@ -85,11 +85,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     params(StreamParameter, Page),
     responses((status = 200, description = "A page of them, the oldest first", body = List<KeyView>)),
 )]
-async fn list_keys(
-    State(app): State<Arc<App>>,
-    StreamPath(name): StreamPath,
-    page: Page,
-) -> Response {
+async fn list_keys(State(app): State<Arc<App>>, StreamPath(name): StreamPath, page: Page) -> Response {
     list(&app, &Purpose::Publish(name), page).await
 }
 

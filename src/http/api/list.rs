@@ -81,10 +81,13 @@ impl Page {
                     tokio::task::yield_now().await;
                 }
             }
-            serde_json::to_writer(&mut json, &show(item)).expect("views are of what JSON has, and memory takes all");
+            serde_json::to_writer(&mut json, &show(item))
+                .expect("views are of what JSON has, and memory takes all");
         }
         let page_count = item_count.div_ceil(self.items_per_page);
-        json.extend_from_slice(format!("],\"itemCount\":{item_count},\"pageCount\":{page_count}}}").as_bytes());
+        json.extend_from_slice(
+            format!("],\"itemCount\":{item_count},\"pageCount\":{page_count}}}").as_bytes(),
+        );
         let mut response = Response::new(Body::from(json));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response

@@ -105,10 +105,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     params(Page, Filters),
     responses((status = 200, description = "A page of them, the oldest first", body = List<SessionView>)),
 )]
-async fn list(
-    State(app): State<Arc<App>>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Problem> {
+async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     let (page, [stream, kind]) = Page::read(query.as_deref().unwrap_or_default(), ["stream", "kind"])?;
     let kind = kind
         .map(|kind| kind.parse::<Kind>())

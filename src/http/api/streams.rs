@@ -82,9 +82,8 @@ async fn list(State(app): State<Arc<App>>, page: Page) -> Response {
     for stream in &app.rooms.hub.list() {
         streams.entry(stream.name().clone()).or_default().1 = Some(stream.clone());
     }
-    let show = |(name, (declared, live)): (StreamName, Sides)| {
-        view(&app, &name, declared.as_deref(), live.as_ref())
-    };
+    let show =
+        |(name, (declared, live)): (StreamName, Sides)| view(&app, &name, declared.as_deref(), live.as_ref());
     page.answer(streams, show).await
 }
 

@@ -85,11 +85,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     params(StreamParameter, Page),
     responses((status = 200, description = "A page of them, in the order in which they were added", body = List<TargetView>)),
 )]
-async fn list(
-    State(app): State<Arc<App>>,
-    StreamPath(name): StreamPath,
-    page: Page,
-) -> Response {
+async fn list(State(app): State<Arc<App>>, StreamPath(name): StreamPath, page: Page) -> Response {
     page.answer(app.rooms.restreams.list(&name), |target| target).await
 }
 

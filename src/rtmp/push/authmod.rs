@@ -135,7 +135,8 @@ mod tests {
         assert_eq!(login.rejected(NEED, 42), Ok(false), "it turns in circles");
         assert_eq!(login.rejected(CHALLENGE, 42), Ok(true));
         // Reckoned with Python's hashlib.
-        let answered = "authmod=adobe&user=me&challenge=0000002a&response=BffZJ1ZSOioz4LJ6f9ykYA==&opaque=opaque1";
+        let answered =
+            "authmod=adobe&user=me&challenge=0000002a&response=BffZJ1ZSOioz4LJ6f9ykYA==&opaque=opaque1";
         assert_eq!(login.app(), format!("live?{answered}"));
         assert_eq!(login.rejected(CHALLENGE, 42), Ok(false), "once is enough");
         let plain = answer("&salt=salt1&challenge=challenge1", "me", "pass:word", 42);

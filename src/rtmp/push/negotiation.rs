@@ -49,11 +49,7 @@ impl<'a> Negotiation<'a> {
     }
 
     /// Connects, up to the end of the handshake.
-    async fn greet(
-        url: &'a PushUrl,
-        dialer: &Dialer,
-        steps: &mut Steps<'_>,
-    ) -> Result<Self, PushError> {
+    async fn greet(url: &'a PushUrl, dialer: &Dialer, steps: &mut Steps<'_>) -> Result<Self, PushError> {
         let mut transport = dialer.dial(url, steps).await?;
         let early = match timeout(STEP, handshake::connect(&mut transport)).await {
             Ok(Ok(early)) => early,

@@ -191,7 +191,8 @@ mod tests {
     #[test]
     fn losses_of_a_report_block_have_a_sign() {
         for (total_lost, lost_in_all) in [(7, 7), (0x7f_ffff, 0x7f_ffff), (0xff_ffff, -1)] {
-            let reports = vec![ReceptionReport { ssrc: 9, fraction_lost: 3, total_lost, ..Default::default() }];
+            let reports =
+                vec![ReceptionReport { ssrc: 9, fraction_lost: 3, total_lost, ..Default::default() }];
             let report = ReceiverReport { ssrc: 1, reports, ..Default::default() };
             let data = marshal(&[Box::new(report) as Box<dyn Packet>]).expect("marshalled");
             let expected = Feedback::Reception { ssrc: 9, lost: 3, lost_in_all, report: 0, delay: 0 };
