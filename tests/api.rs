@@ -124,6 +124,43 @@ async fn targets_are_created_listed_and_deleted() {
 }
 
 #[tokio::test]
+async fn lists_of_streams_count_targets_and_one_stream_has_them() {
+    let server = Server::start().await;
+    let declared = server.api("POST", "/api/v1/streams").json(&json!({ "name": "show" })).send().await;
+    assert_eq!(declared.expect("an answer").status(), 201);
+    let get = async |path: &str| -> Value {
+        server.api("GET", path).send().await.expect("an answer").json().await.expect("JSON")
+    };
+    let counts = |total, waiting, disabled| {
+        json!({
+            "total": total, "waiting": waiting, "connecting": 0, "live": 0, "retrying": 0, "failing": 0,
+            "disabled": disabled,
+        })
+    };
+    let empty = get("/api/v1/streams").await;
+    assert_eq!(empty["items"][0]["targetCounts"], counts(0, 0, 0), "{empty}");
+    let mut last = Value::Null;
+    for number in 0..20 {
+        last = server.add_target("show", &format!("rtmp://127.0.0.1:1/app/key{number}")).await;
+    }
+    let path = format!("/api/v1/streams/show/targets/{}", last["id"].as_str().expect("an id"));
+    let paused = server.api("PATCH", &path).json(&json!({ "enabled": false })).send().await;
+    assert_eq!(paused.expect("an answer").status(), 200);
+
+    let list = get("/api/v1/streams").await;
+    assert_eq!(list["items"][0]["targetCounts"], counts(20, 19, 1), "{list}");
+    assert!(list["items"][0].get("targets").is_none(), "{list}");
+    let grown = list.to_string().len() - empty.to_string().len();
+    assert!(grown < 10, "however many targets there are, a page is no larger: {grown} bytes");
+    let one = get("/api/v1/streams/show").await;
+    assert_eq!(one["targetCounts"], counts(20, 19, 1), "{one}");
+    assert_eq!(one["targets"], get("/api/v1/streams/show/targets").await["items"], "{one}");
+    let gone = server.api("DELETE", &path).send().await.expect("an answer");
+    assert_eq!(gone.status(), 204);
+    assert_eq!(get("/api/v1/streams/show").await["targetCounts"], counts(19, 19, 0));
+}
+
+#[tokio::test]
 async fn faults_of_the_client_are_problem_documents() {
     let server = Server::start().await;
     let targets = "/api/v1/streams/show/targets";
@@ -225,7 +262,9 @@ async fn a_streams_own_key_publishes_by_rtmp_and_its_session_can_be_kicked() {
     let list: Value = server.api("GET", path).send().await.expect("an answer").json().await.expect("JSON");
     let session = &streams_in(&list)[0];
     assert_eq!((&session["stream"], &session["kind"]), (&json!("show"), &json!("rtmp")), "{list}");
-    assert!(session["bytesReceived"].as_u64().is_some_and(|bytes| bytes > 0), "{list}");
+    for bytes in ["bytesReceived", "bytesSent"] {
+        assert!(session[bytes].as_u64().is_some_and(|bytes| bytes > 100), "{list}");
+    }
     let none = server.api("GET", "/api/v1/sessions?kind=whep").send().await.expect("an answer");
     assert_eq!(none.json::<Value>().await.expect("JSON")["itemCount"], 0);
     problem(server.api("GET", "/api/v1/sessions?kind=hls").send().await.expect("an answer"), 400).await;

@@ -24,7 +24,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("restream", &["store", "rtmp", "pipeline", "stream", "admission", "media"]),
     ("events", &["restream", "stream", "media"]),
     ("webhooks", &["events", "store", "admission", "media"]),
-    ("metrics", &["webhooks", "events", "restream", "webrtc", "pipeline", "stream", "admission", "media"]),
+    (
+        "metrics",
+        &["webhooks", "events", "restream", "webrtc", "rtmp", "pipeline", "stream", "admission", "media"],
+    ),
     (
         "http",
         &[
@@ -84,6 +87,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("quinn_udp", &["webrtc"]),
     ("socket2", &["webrtc", "rtmp"]),
     ("rml_rtmp", &["rtmp"]),
+    ("md5", &["rtmp"]),
     ("tokio_rustls", &["tls", "rtmp"]),
     ("rustls_native_certs", &["rtmp"]),
     ("m3u8_rs", &["hls"]),

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{EventStream, Ffmpeg, Hls, Server, Source, Told, machine, seconds};
+use common::{ADMIN_TOKEN, EventStream, Ffmpeg, Hls, RtmpClient, Server, Source, Told, machine, seconds};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -121,6 +121,29 @@ async fn the_life_of_a_stream_is_told_and_can_be_read_again() {
     }
     assert!(others.next(seconds(5)).await.is_none(), "nothing was told of a stream that never was");
     assert!(server.process.wait(seconds(10)).await.is_some_and(|status| status.success()));
+}
+
+#[tokio::test]
+async fn a_reader_over_http_2_that_asks_for_nothing_else_is_not_cut_off() {
+    let server = Server::start().await;
+    let client = common::http_client().http2_prior_knowledge().build().expect("a client");
+    let request = client.get(server.url(EVENTS)).bearer_auth(ADMIN_TOKEN);
+    let mut response = request.send().await.expect("an answer");
+    assert_eq!(response.version(), reqwest::Version::HTTP_2);
+    let mut text = String::new();
+    let mut more = async |wanted: &str, count: usize| {
+        while text.matches(wanted).count() < count {
+            let chunk = tokio::time::timeout(seconds(20), response.chunk()).await;
+            let chunk = chunk.expect("a comment each 15 s").expect("an unbroken stream");
+            text += std::str::from_utf8(&chunk.expect("more")).expect("text");
+        }
+    };
+    let began = Instant::now();
+    more("\n:\n", 2).await;
+    assert!(began.elapsed() > seconds(25), "{:?}: long enough to be taken for idle", began.elapsed());
+    let mut publisher = RtmpClient::connect(server.rtmp).await;
+    publisher.publish("show").await;
+    more("event: stream.started", 1).await;
 }
 
 #[tokio::test]

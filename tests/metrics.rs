@@ -2,7 +2,10 @@
 
 mod common;
 
-use common::{Ffmpeg, Hls, Server, Source, eventually, machine, seconds};
+use common::{
+    Fate, Ffmpeg, Hls, MediaKind, Programme, Publishing, RtcClient, RtcOptions, Server, Source, eventually,
+    is_rtp, machine, seconds,
+};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -97,6 +100,49 @@ async fn what_happens_is_counted_and_promtool_finds_nothing() {
         assert!(value(&after, counter) >= value(&busy, counter), "{counter} fell");
     }
     assert!(!after.contains("canary-stream"), "{after}");
+}
+
+#[tokio::test]
+async fn what_viewers_get_and_lose_is_counted_and_outlives_them() {
+    let _machine = machine().await;
+    let server = Server::start().await;
+    let mut publisher = RtcClient::publish(&server, "show", RtcOptions::default()).await;
+    let _media = Publishing::start(publisher.sender(), Programme::default());
+    publisher.connected().await;
+    let mut viewer = RtcClient::view(&server, "show", RtcOptions::default()).await;
+    viewer.connected().await;
+    viewer.packet(MediaKind::Video).await;
+    let [sent, lost, resent] =
+        ["sent_bytes", "lost_packets", "resent_packets"].map(|what| format!("tidegate_whep_{what}_total"));
+    let sessions = |page: &str, kind: &str| value(page, &format!("tidegate_sessions{{kind=\"{kind}\"}}"));
+    let mut packets = 0;
+    let every_20th = move |data: &[u8]| {
+        packets += u32::from(is_rtp(data));
+        if is_rtp(data) && packets.is_multiple_of(20) { Fate::Drop } else { Fate::Pass }
+    };
+    viewer.filter_incoming(every_20th).await;
+    let busy = eventually("losses are told and repaired", seconds(15), || async {
+        let page = page(&server).await;
+        let counted =
+            [&lost, &resent].iter().all(|series| value(&page, series).is_some_and(|count| count > 5.0));
+        (counted && value(&page, &sent).is_some_and(|bytes| bytes > 100_000.0)).then_some(page)
+    })
+    .await;
+    let open = ["whip", "whep", "rtmp"].map(|kind| sessions(&busy, kind));
+    assert_eq!(open, [Some(1.0), Some(1.0), Some(0.0)], "{busy}");
+    let (said, content) = promtool(&busy);
+    assert!(content && said.is_empty(), "{said}");
+
+    viewer.leave().await;
+    let after = eventually("the viewer has left", seconds(10), || async {
+        let page = page(&server).await;
+        (sessions(&page, "whep") == Some(0.0)).then_some(page)
+    })
+    .await;
+    for counter in [&sent, &lost, &resent] {
+        assert!(value(&after, counter) >= value(&busy, counter), "{counter} fell");
+    }
+    assert_eq!(sessions(&after, "whip"), Some(1.0));
 }
 
 #[tokio::test]

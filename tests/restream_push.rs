@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Nginx;
+use common::{LoginServer, Nginx};
 use common::in_process::{Gateway, dialer, next_stream, reaches, restreams, show, target, until};
 use std::path::Path;
 use std::sync::Arc;
@@ -135,6 +135,76 @@ async fn a_failure_is_told_with_its_class_and_a_refusal_is_not_tried_at_once() {
     ffmpeg.kill().await.expect("killed");
     gateway.stop().await;
     receiver.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_wants_a_login_gets_it() {
+    let (gateway, server) = (Gateway::start().await, LoginServer::start("me", "canary:1").await);
+    let restreams = restreams(&gateway.hub, dialer(TlsRoots::only([])));
+    let (mut ffmpeg, _) = gateway.show("show").await;
+    let url = |user: &str| format!("rtmp://{user}127.0.0.1:{}/live/canary", server.port);
+    let view = restreams.add(show(), target(&url("me:canary:1@"))).await.expect("added");
+    let live = until(&restreams, &view.id, 10, "sending", |view| view.bytes_sent > 10_000).await;
+    assert_eq!((live.state.kind(), live.last_error), (TargetStateKind::Live, None));
+    let connects = server.connects();
+    let apps: Vec<&str> = connects.iter().map(|(app, _)| app.as_str()).collect();
+    assert_eq!(apps[..2], ["live", "live?authmod=adobe&user=me"]);
+    assert!(apps.len() == 3 && apps[2].starts_with("live?authmod=adobe&user=me&challenge="), "{apps:?}");
+    // Until the server asks for a challenge, what was typed is sent as typed.
+    assert!(connects[1..].iter().all(|(app, tc_url)| !app.contains("canary") && !tc_url.contains("canary")));
+
+    // On air: a test logs in, and goes no further.
+    let trial = restreams.test(&show(), &view.id).await.expect("there");
+    let steps = serde_json::to_value(&trial).expect("JSON");
+    let names: Vec<_> = steps["steps"].as_array().expect("steps").iter().map(|step| &step["step"]).collect();
+    assert_eq!(names, ["nameResolution", "tcp", "handshake", "connect", "publish"], "{steps}");
+    for (user, word) in [("me:wrong@", "does not know"), ("", "USER:PASSWORD")] {
+        let view = restreams.add(show(), target(&url(user))).await.expect("added");
+        let failing = reaches(&restreams, &view.id, 10, TargetStateKind::Failing).await;
+        let failure = failing.last_error.expect("a failure");
+        assert_eq!(failure.class, FailureClass::Rejected);
+        assert!(failure.reason.contains(word) && !failure.reason.contains("canary"), "{failure:?}");
+    }
+    restreams.shutdown().await;
+    ffmpeg.kill().await.expect("killed");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_closes_at_the_key_again_and_again_is_said_to_mean_the_key() {
+    let (gateway, nginx) = (Gateway::start().await, Nginx::start().await);
+    let restreams = restreams(&gateway.hub, dialer(TlsRoots::only([])));
+    let (mut ffmpeg, _) = gateway.show("show").await;
+    // One that takes connections and drops them: the key is not even told.
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let deaf = listener.local_addr().expect("bound");
+    let dropping = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    let at_key = restreams.add(show(), target(&nginx.url("closed"))).await.expect("added");
+    let before = restreams.add(show(), target(&format!("rtmp://{deaf}/app/canary"))).await.expect("added");
+    for (view, suspected) in [(at_key, true), (before, false)] {
+        // It waits a second at least before it tries again, so its first failure can be seen.
+        let first = until(&restreams, &view.id, 10, "failing", |view| view.attempts > 0).await;
+        let reason =
+            |view: &tidegate::restream::TargetView| view.last_error.clone().expect("a failure").reason;
+        assert!(first.attempts > 1 || !reason(&first).contains("key"), "once may be chance: {first:?}");
+        let again = until(&restreams, &view.id, 15, "failing again", |view| view.attempts > 1).await;
+        assert_eq!(reason(&again).contains("the key is wrong"), suspected, "{again:?}");
+        assert!(reason(&again).contains("closed") && !reason(&again).contains("canary"), "{again:?}");
+        assert_eq!(again.last_error.as_ref().map(|failure| failure.class), Some(FailureClass::Closed));
+        let TargetState::Retrying { reason: shown, .. } = &again.state else {
+            // On its way to the next try.
+            continue;
+        };
+        assert_eq!(*shown, reason(&again));
+        restreams.remove(show(), view.id, None).await.expect("there");
+    }
+    let view = restreams.add(show(), target(&nginx.url("closed"))).await.expect("added");
+    let trial = restreams.test(&show(), &view.id).await.expect("there");
+    assert!(trial.error.expect("a failure").reason.contains("the key is wrong"));
+    restreams.shutdown().await;
+    dropping.abort();
+    ffmpeg.kill().await.expect("killed");
+    gateway.stop().await;
 }
 
 #[tokio::test]

@@ -5,7 +5,10 @@ mod common;
 
 use std::time::Instant;
 
-use common::{Ffmpeg, MediaServer, Nginx, Server, Source, eventually, machine, seconds, state_of};
+use common::{
+    EventStream, Ffmpeg, MediaServer, Nginx, Receiver, Reply, Server, Source, eventually, machine, seconds,
+    state_of,
+};
 use serde_json::{Value, json};
 
 const TARGETS: &str = "/api/v1/streams/show/targets";
@@ -165,8 +168,21 @@ async fn what_was_typed_arrives_as_typed() {
 
 #[tokio::test]
 async fn no_word_of_a_key_is_ever_shown() {
-    let mut server = Server::builder().env("TIDEGATE_LOG", "tidegate=trace,info").start().await;
+    let mut server = Server::builder()
+        .env("TIDEGATE_LOG", "tidegate=trace,info")
+        .env("TIDEGATE_STREAM_GRACE", "1s")
+        .env("TIDEGATE_METRICS_PER_STREAM", "true")
+        .env("TIDEGATE_WEBHOOKS_EGRESS_ALLOW", "127.0.0.0/8")
+        .start()
+        .await;
     let target = Nginx::start().await;
+    let receiver = Receiver::start(|_| Reply::Status(204)).await;
+    let nobody = "http://127.0.0.1:1/canary20?canary21=canary22".to_owned();
+    for url in [receiver.url("/canary19"), nobody] {
+        let body = json!({ "url": url, "streams": ["show"] });
+        let added = server.api("POST", "/api/v1/webhooks").json(&body).send().await.expect("an answer");
+        assert_eq!(added.status(), 201);
+    }
     let good = format!("rtmp://canary1:canary2@127.0.0.1:{}/app/canary3?canary4=canary5", target.port());
     let mut shown = Vec::new();
     for url in [
@@ -219,12 +235,39 @@ async fn no_word_of_a_key_is_ever_shown() {
     for path in ["/", "/show", "/live", "/show/publish", "/metrics"] {
         shown.push(server.get(path).await.text().await.expect("text"));
     }
+    let open_metrics = server.api("GET", "/metrics").header("accept", "application/openmetrics-text");
+    shown.push(open_metrics.send().await.expect("an answer").text().await.expect("text"));
     for path in
         ["/metrics", "/api/v1/streams", "/api/v1/streams/show", "/api/v1/info", "/api/v1/sessions", TARGETS]
     {
-        shown.push(server.api("GET", path).send().await.expect("an answer").text().await.expect("text"));
+        let response = server.api("GET", path).send().await.expect("an answer");
+        assert_eq!(response.status(), 200, "{path}");
+        shown.push(response.text().await.expect("text"));
     }
     drop(publisher);
+    // All that has happened, as it is told: each target has changed its state, and most have failed.
+    let mut events = EventStream::open(server.api("GET", "/api/v1/events?after=1-1")).await;
+    let told = events.until("stream.ended", seconds(15)).await;
+    let failures = told.iter().filter(|told| told.data["data"]["failure"].is_object()).count();
+    assert!(failures >= 4, "{told:?}");
+    shown.extend(told.iter().map(|told| format!("{told:?}")));
+    let posts = eventually("the webhook has heard the end", seconds(15), async || {
+        let posts = receiver.posts();
+        posts.iter().any(|post| post.kind() == "stream.ended").then_some(posts)
+    })
+    .await;
+    let failures = posts.iter().filter(|post| post.body["data"]["failure"].is_object()).count();
+    assert!(failures >= 4, "{posts:?}");
+    // The path is the receiver's own affair; what it is sent is not.
+    shown.extend(posts.iter().map(|post| format!("{:?} {}", post.headers, post.text)));
+    let webhooks = server.api("GET", "/api/v1/webhooks").send().await.expect("an answer");
+    let webhooks: Value = webhooks.json().await.expect("JSON");
+    for webhook in webhooks["items"].as_array().expect("items") {
+        let path = format!("/api/v1/webhooks/{}/deliveries", webhook["id"].as_str().expect("an id"));
+        let deliveries = server.api("GET", &path).send().await.expect("an answer");
+        shown.push(deliveries.text().await.expect("text"));
+    }
+    shown.push(webhooks.to_string());
     shown.push(server.process.log());
     server = server.restart().await;
     shown.push(list(&server).await.to_string());

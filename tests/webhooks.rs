@@ -162,6 +162,45 @@ async fn events_are_signed_in_order_and_tried_again() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_asks_for_rest_gets_it() {
+    let server = quick().start().await;
+    for status in [429, 503] {
+        let mut asked = false;
+        let receiver = Receiver::start(move |_| match std::mem::replace(&mut asked, true) {
+            false => Reply::Busy(status, 3),
+            true => Reply::Status(204),
+        })
+        .await;
+        let events = json!(["stream.started"]);
+        let webhook = add(&server, json!({ "url": receiver.url("/"), "events": events })).await;
+        let stream = format!("s{status}");
+        live_and_die(&server, &stream).await;
+        let waiting = eventually("the first attempt has failed", seconds(5), || async {
+            let list = ask(&server, "GET", &path(&webhook, "/deliveries")).await;
+            (list["items"][0]["attempts"] == 1).then_some(list)
+        })
+        .await;
+        let error = waiting["items"][0]["error"].as_str().expect("a reason");
+        assert!(error.contains(&status.to_string()) && error.contains("3s"), "{error}");
+        // Another stream's event waits, too: it is the receiver that has too much to do.
+        live_and_die(&server, &format!("t{status}")).await;
+        eventually("both are delivered", seconds(10), || async {
+            (receiver.posts().len() == 3).then_some(())
+        })
+        .await;
+        let posts = receiver.posts();
+        let streams: Vec<&str> = posts.iter().map(|post| post.stream()).collect();
+        assert_eq!(streams[0], stream);
+        for post in &posts[1..] {
+            let waited = post.at.duration_since(posts[0].at).expect("later");
+            assert!(waited >= Duration::from_millis(2_900), "{waited:?} of 3 s, where 0.1 s are usual");
+        }
+        let removed = server.api("DELETE", &path(&webhook, "")).send().await.expect("an answer");
+        assert_eq!(removed.status(), 204);
+    }
+}
+
+#[tokio::test]
 async fn webhooks_and_what_waits_survive_a_kill() {
     let server = quick().env("TIDEGATE_WEBHOOKS_TRIES", "10").start().await;
     let receiver = Receiver::start(|_| Reply::Status(503)).await;

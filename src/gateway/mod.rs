@@ -192,6 +192,7 @@ impl Gateway {
             hub: hub.clone(),
             restreams: restreams.clone(),
             webrtc: webrtc.clone(),
+            rtmp: rtmp.sessions(),
             refusals: rates.refusals.clone(),
             pipelines: pipelines.clone(),
             journal: journal.clone(),

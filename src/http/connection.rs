@@ -1,13 +1,14 @@
 //! One connection: HTTP/1.1, or HTTP/2 by prior knowledge (RFC 9113 §3.3), within bounds of time and size.
 //!
-//! Who says nothing, or says it too slowly, is closed; a request that is being answered may take its time.
+//! Who says nothing, or says it too slowly, is closed; a request that is being answered may take its time, up to
+//! the last byte of the answer.
 
 use super::hls::Answer;
 use super::request::Hangup;
 use super::site::Site;
 use crate::admission::Place;
 use axum::http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -15,8 +16,9 @@ use hyper_util::server::graceful::Watcher;
 use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -137,12 +139,39 @@ async fn serve_http2(
 async fn answer_counted(
     activity: Arc<Activity>,
     answer: impl Future<Output = Result<Response<Answer>, Infallible>>,
-) -> Result<Response<Answer>, Infallible> {
-    let _request = activity.enter();
-    answer.await
+) -> Result<Response<Answered>, Infallible> {
+    let request = activity.enter();
+    let answer = answer.await?;
+    Ok(answer.map(|body| Answered { body, _request: request }))
 }
 
-/// The requests of one connection.
+/// The body of an answer, until the last of which its request is not over.
+struct Answered {
+    body: Answer,
+    _request: Answering,
+}
+
+impl Body for Answered {
+    type Data = <Answer as Body>::Data;
+    type Error = <Answer as Body>::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The requests of one connection that are being answered, and when that was last so.
 struct Activity(Mutex<(usize, Instant)>);
 
 impl Default for Activity {
@@ -152,9 +181,9 @@ impl Default for Activity {
 }
 
 impl Activity {
-    fn enter(&self) -> Answering<'_> {
+    fn enter(self: &Arc<Self>) -> Answering {
         self.0.lock().0 += 1;
-        Answering(self)
+        Answering(self.clone())
     }
 
     /// How long it may still be without a request; `None`: not any longer.
@@ -167,11 +196,31 @@ impl Activity {
     }
 }
 
-struct Answering<'a>(&'a Activity);
+struct Answering(Arc<Activity>);
 
-impl Drop for Answering<'_> {
+impl Drop for Answering {
     fn drop(&mut self) {
         let mut requests = self.0.0.lock();
         *requests = (requests.0 - 1, Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_lasts_as_long_as_its_answer() {
+        let activity = Arc::new(Activity::default());
+        let later = Instant::now() + 3 * HEADERS;
+        assert_eq!(activity.idle(later), None, "nobody has asked");
+        let answer = async { Ok(Response::new(Answer::Right(axum::body::Body::from("some words")))) };
+        let mut answer = answer_counted(activity.clone(), answer).await.expect("it can't fail");
+        assert_eq!(activity.idle(later), Some(HEADERS), "the headers are made, the body is not sent");
+        let words = pin!(http_body_util::BodyExt::frame(answer.body_mut())).await;
+        assert!(words.is_some() && activity.idle(later).is_some());
+        drop(answer);
+        assert_eq!(activity.idle(later), None);
+        assert!(activity.idle(Instant::now()).is_some(), "it may ask again");
     }
 }

@@ -4,10 +4,11 @@ use super::sheet::Sheet;
 use crate::admission::Refusals;
 use crate::events::Journal;
 use crate::pipeline::Pipelines;
-use crate::restream::{Restreams, TargetStateKind};
+use crate::restream::Restreams;
+use crate::rtmp::RtmpSessions;
 use crate::stream::{Hub, SourceKind, StreamState};
 use crate::webhooks::{DeliveryCounts, Webhooks};
-use crate::webrtc::WebRtc;
+use crate::webrtc::{SessionKind, WebRtc};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
@@ -21,6 +22,8 @@ pub struct Sources {
     pub restreams: Arc<Restreams>,
     /// WebRTC's port.
     pub webrtc: Arc<WebRtc>,
+    /// RTMP's connections.
+    pub rtmp: Arc<RtmpSessions>,
     /// What was turned away.
     pub refusals: Refusals,
     /// GStreamer's work.
@@ -42,6 +45,7 @@ impl Collector for Sources {
         let mut sheet = Sheet(encoder);
         self.streams(&mut sheet)?;
         self.media(&mut sheet)?;
+        self.sessions(&mut sheet)?;
         self.targets(&mut sheet)?;
         let refusals = self.refusals.snapshot();
         let refusals = refusals.iter().map(|(limit, count)| ([("limit", limit.name())], *count));
@@ -87,14 +91,22 @@ impl Sources {
         sheet.gauges("tidegate_viewers", "Viewers by protocol", viewers)
     }
 
+    /// Those that are over count in all but their number.
+    fn sessions(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let (whip, whep) = (self.webrtc.totals(SessionKind::Whip), self.webrtc.totals(SessionKind::Whep));
+        let kinds = [("whip", whip.open), ("whep", whep.open), ("rtmp", self.rtmp.count() as u64)];
+        let kinds = kinds.map(|(kind, count)| ([("kind", kind)], count));
+        sheet.gauges("tidegate_sessions", "Connections that publish or view, by protocol", kinds)?;
+        sheet.counter("tidegate_whep_sent_bytes", "RTP sent to WHEP viewers", whep.sent)?;
+        let help = "Packets that WHEP viewers say they have lost";
+        sheet.counter("tidegate_whep_lost_packets", help, whep.packets_lost)?;
+        let help = "Packets that were sent to WHEP viewers again";
+        sheet.counter("tidegate_whep_resent_packets", help, whep.packets_resent)
+    }
+
     fn targets(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
-        use TargetStateKind as K;
-        let targets: Vec<K> = self.restreams.all().iter().map(|target| target.state.kind()).collect();
-        let states =
-            [K::Waiting, K::Connecting, K::Live, K::Retrying, K::Failing, K::Disabled].map(|state| {
-                let count = targets.iter().filter(|target| **target == state).count();
-                ([("state", state.as_str())], count as u64)
-            });
+        let counts = self.restreams.counts_in_all().by_state();
+        let states = counts.map(|(state, count)| ([("state", state)], count as u64));
         sheet.gauges("tidegate_targets", "Restream targets by state", states)?;
         let totals = self.restreams.totals();
         sheet.counter("tidegate_target_sent_bytes", "Bytes sent to restream targets", totals.bytes_sent)?;

@@ -15,7 +15,7 @@ mod target;
 mod trial;
 mod worker;
 
-pub use state::{TargetEvent, TargetFailure, TargetState, TargetStateKind};
+pub use state::{TargetCounts, TargetEvent, TargetFailure, TargetState, TargetStateKind};
 pub use target::{NewTarget, QueueView, TargetChange, TargetError, TargetView};
 pub use trial::{Trial, TrialOutcome, TrialStep};
 
@@ -81,10 +81,10 @@ pub struct TargetTotals {
 }
 
 impl TargetTotals {
-    fn add(&mut self, target: &TargetView) {
-        self.bytes_sent += target.bytes_sent;
-        self.dropped_frames += target.dropped_frames;
-        self.reconnects += u64::from(target.reconnects);
+    fn add(&mut self, other: Self) {
+        self.bytes_sent += other.bytes_sent;
+        self.dropped_frames += other.dropped_frames;
+        self.reconnects += other.reconnects;
     }
 }
 
@@ -217,20 +217,29 @@ impl Restreams {
 
     /// The targets of a stream, in the order in which they were added.
     pub fn list(&self, stream: &StreamName) -> Vec<TargetView> {
-        let registry = self.registry.lock();
-        registry.targets.get(stream).into_iter().flatten().map(|worker| worker.target.view()).collect()
+        // Views are made when the registry is free again.
+        let targets: Vec<Arc<Target>> = {
+            let registry = self.registry.lock();
+            registry.targets.get(stream).into_iter().flatten().map(|worker| worker.target.clone()).collect()
+        };
+        targets.iter().map(|target| target.view()).collect()
     }
 
-    /// The targets of all streams.
-    pub fn all(&self) -> Vec<TargetView> {
-        self.registry.lock().workers().map(|worker| worker.target.view()).collect()
+    /// How many targets a stream has. Costs little: no worker is waited for.
+    pub fn counts(&self, stream: &StreamName) -> TargetCounts {
+        count(self.registry.lock().targets.get(stream).into_iter().flatten())
+    }
+
+    /// How many targets all streams have.
+    pub fn counts_in_all(&self) -> TargetCounts {
+        count(self.registry.lock().workers())
     }
 
     /// What all have done since the start.
     pub fn totals(&self) -> TargetTotals {
         let registry = self.registry.lock();
         let mut totals = registry.removed;
-        registry.workers().for_each(|worker| totals.add(&worker.target.view()));
+        registry.workers().for_each(|worker| totals.add(worker.target.totals()));
         totals
     }
 
@@ -340,7 +349,7 @@ impl Registry {
         if workers.is_empty() {
             self.targets.remove(stream);
         }
-        self.removed.add(&worker.target.view());
+        self.removed.add(worker.target.totals());
         Some(worker)
     }
 
@@ -383,6 +392,12 @@ impl Worker {
         joined(&self.target, self.task).await;
         self.target.enter(TargetState::Ended { since: Utc::now() });
     }
+}
+
+fn count<'a>(workers: impl Iterator<Item = &'a Worker>) -> TargetCounts {
+    let mut counts = TargetCounts::default();
+    workers.for_each(|worker| counts.add(worker.target.kind()));
+    counts
 }
 
 async fn joined(target: &Target, task: JoinHandle<()>) {

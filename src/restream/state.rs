@@ -74,6 +74,21 @@ pub enum TargetStateKind {
     Ended,
 }
 
+/// How many targets there are, by what they do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)] // as there
+pub struct TargetCounts {
+    /// All together.
+    pub total: usize,
+    pub waiting: usize,
+    pub connecting: usize,
+    pub live: usize,
+    pub retrying: usize,
+    pub failing: usize,
+    pub disabled: usize,
+}
+
 /// Why a target failed the last time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -145,6 +160,21 @@ impl TargetState {
 }
 
 impl TargetStateKind {
+    const ALL: [Self; 7] = [
+        Self::Waiting,
+        Self::Connecting,
+        Self::Live,
+        Self::Retrying,
+        Self::Failing,
+        Self::Disabled,
+        Self::Ended,
+    ];
+
+    /// That of `kind as u8`, so that it can be kept where no lock guards it.
+    pub(super) fn of(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::Ended)
+    }
+
     /// As the API and metrics have it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -159,6 +189,37 @@ impl TargetStateKind {
     }
 }
 
+impl TargetCounts {
+    /// Counts one more; one that has ended is none any more.
+    pub(super) fn add(&mut self, kind: TargetStateKind) {
+        let count = match kind {
+            TargetStateKind::Waiting => &mut self.waiting,
+            TargetStateKind::Connecting => &mut self.connecting,
+            TargetStateKind::Live => &mut self.live,
+            TargetStateKind::Retrying => &mut self.retrying,
+            TargetStateKind::Failing => &mut self.failing,
+            TargetStateKind::Disabled => &mut self.disabled,
+            TargetStateKind::Ended => return,
+        };
+        *count += 1;
+        self.total += 1;
+    }
+
+    /// Each state by its name, with how many are in it.
+    pub fn by_state(&self) -> [(&'static str, usize); 6] {
+        use TargetStateKind as K;
+        [
+            (K::Waiting, self.waiting),
+            (K::Connecting, self.connecting),
+            (K::Live, self.live),
+            (K::Retrying, self.retrying),
+            (K::Failing, self.failing),
+            (K::Disabled, self.disabled),
+        ]
+        .map(|(kind, count)| (kind.as_str(), count))
+    }
+}
+
 impl TargetFailure {
     pub(super) fn now(error: &PushError) -> Self {
         Self {
@@ -167,5 +228,50 @@ impl TargetFailure {
             reason: error.to_string(),
             at: Utc::now(),
         }
+    }
+
+    /// The same, where the server closed the connection in the moment in which many judge the key: not all of
+    /// them say so.
+    pub(super) fn suspecting_key(mut self) -> Self {
+        self.reason += ", right after it was told the stream key; usually that means that the key is wrong or \
+            has expired";
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_known_by_its_number() {
+        for kind in TargetStateKind::ALL {
+            assert_eq!(TargetStateKind::of(kind as u8), kind);
+        }
+    }
+
+    #[test]
+    fn each_kind_is_counted_by_its_name() {
+        let mut counts = TargetCounts::default();
+        for (number, kind) in TargetStateKind::ALL.into_iter().enumerate() {
+            (0..=number).for_each(|_| counts.add(kind));
+        }
+        let named = counts.by_state();
+        assert_eq!(
+            named,
+            [
+                ("waiting", 1),
+                ("connecting", 2),
+                ("live", 3),
+                ("retrying", 4),
+                ("failing", 5),
+                ("disabled", 6)
+            ]
+        );
+        assert_eq!(
+            counts.total,
+            named.iter().map(|(_, count)| count).sum::<usize>(),
+            "those that ended are none"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! A restream target: what was asked for, what it has done, and how both are shown.
 
-use super::state::{TargetEvent, TargetFailure, TargetState};
+use super::TargetTotals;
+use super::state::{TargetEvent, TargetFailure, TargetState, TargetStateKind};
 use crate::media::{Secret, StreamName};
 use crate::rtmp::{PushUrl, PushUrlError};
 use crate::store::{StoreError, StoredTarget};
@@ -9,7 +10,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
@@ -140,6 +141,8 @@ pub struct QueueView {
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) url: PushUrl,
+    /// It with its secrets hidden, as views have it.
+    masked: String,
     typed: Secret,
     name: Option<String>,
     pub(super) enabled: bool,
@@ -155,6 +158,8 @@ pub(super) struct Target {
     created_at: DateTime<Utc>,
     settings: Mutex<Arc<Settings>>,
     status: Mutex<Status>,
+    /// The kind of the state in `status`, for who only counts.
+    kind: AtomicU8,
     pub(super) counters: Counters,
     events: broadcast::Sender<TargetEvent>,
 }
@@ -187,8 +192,9 @@ impl Settings {
         if let Some(bitrate) = target.audio_bitrate.filter(|bitrate| !AUDIO_BITRATES.contains(bitrate)) {
             return Err(TargetError::BadAudioBitrate(bitrate));
         }
+        let (masked, typed) = (url.masked(), target.url);
         let (enabled, audio_bitrate) = (target.enabled, target.audio_bitrate);
-        Ok(Self { url, typed: target.url, name, enabled, audio_bitrate, version: 1 })
+        Ok(Self { url, masked, typed, name, enabled, audio_bitrate, version: 1 })
     }
 
     pub(super) fn changed(&self, change: TargetChange) -> Result<Self, TargetError> {
@@ -241,9 +247,10 @@ impl Target {
             true => TargetState::Waiting { since },
             false => TargetState::Disabled { since },
         };
+        let kind = AtomicU8::new(state.kind() as u8);
         let status = Mutex::new(Status { state, attempts: 0, last_error: None });
         let settings = Mutex::new(Arc::new(settings));
-        Self { id, stream, created_at, settings, status, counters: Counters::default(), events }
+        Self { id, stream, created_at, settings, status, kind, counters: Counters::default(), events }
     }
 
     /// As it is to be kept, with these settings.
@@ -295,6 +302,7 @@ impl Target {
         let mut status = self.status.lock();
         let (old, new, at) = (status.state.kind(), state.kind(), state.since());
         status.state = state;
+        self.kind.store(new as u8, Relaxed);
         if failure.is_some() {
             status.last_error.clone_from(&failure);
         }
@@ -310,8 +318,22 @@ impl Target {
         settings.name.clone().unwrap_or_else(|| settings.url.host().to_owned())
     }
 
+    /// What it does; waits for nobody.
+    pub(super) fn kind(&self) -> TargetStateKind {
+        TargetStateKind::of(self.kind.load(Relaxed))
+    }
+
+    /// What it has done so far.
+    pub(super) fn totals(&self) -> TargetTotals {
+        TargetTotals {
+            bytes_sent: self.counters.bytes_sent.load(Relaxed),
+            dropped_frames: self.counters.dropped.load(Relaxed),
+            reconnects: self.counters.reconnects.load(Relaxed).into(),
+        }
+    }
+
     pub(super) fn is_on_air(&self) -> bool {
-        matches!(self.status.lock().state, TargetState::Connecting { .. } | TargetState::Live { .. })
+        matches!(self.kind(), TargetStateKind::Connecting | TargetStateKind::Live)
     }
 
     pub(super) fn view(&self) -> TargetView {
@@ -329,7 +351,7 @@ impl Target {
             id: self.id.clone(),
             stream: self.stream.to_string(),
             name: self.name(&settings),
-            url: settings.url.masked(),
+            url: settings.masked.clone(),
             enabled: settings.enabled,
             audio_bitrate: settings.audio_bitrate,
             next_try: state.next_try(),

@@ -79,7 +79,9 @@ fn ended(
         let step = url.steps().find(|step| steps.iter().all(|done| done.step != *step));
         let milliseconds = in_milliseconds(last.elapsed());
         steps.extend(step.map(|step| TrialStep { step, outcome: TrialOutcome::Failed, milliseconds }));
-        return Trial { ok: false, steps, error: Some(TargetFailure::now(&error)) };
+        let failure = TargetFailure::now(&error);
+        let failure = if error.is_closed_after_key() { failure.suspecting_key() } else { failure };
+        return Trial { ok: false, steps, error: Some(failure) };
     }
     if occupied {
         let (step, outcome) = (Step::Publish, TrialOutcome::Skipped);

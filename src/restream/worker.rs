@@ -20,6 +20,9 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+/// A server that closes the connection sooner after its consent did not mean it.
+const SOON: Duration = Duration::from_secs(3);
+
 /// What all workers need.
 #[derive(Clone)]
 pub(super) struct Rooms {
@@ -54,6 +57,8 @@ pub(super) async fn run(
 
 async fn serve(target: &Arc<Target>, settings: &Settings, rooms: &Rooms, cancel: &CancellationToken) {
     let mut backoff = Backoff::default();
+    // How often in a row the connection was closed where keys are judged.
+    let mut closed_at_key = 0_u32;
     loop {
         target.enter(TargetState::Waiting { since: Utc::now() });
         let stream = tokio::select! {
@@ -79,9 +84,15 @@ async fn serve(target: &Arc<Target>, settings: &Settings, rooms: &Rooms, cancel:
                 backoff = Backoff::default();
             }
             End::Failed(error) => {
-                let failure = TargetFailure::now(&error);
+                let mut failure = TargetFailure::now(&error);
+                let at_key = error.is_closed_after_key() && live < SOON;
+                closed_at_key = if at_key { closed_at_key.saturating_add(1) } else { 0 };
+                if closed_at_key > 1 {
+                    failure = failure.suspecting_key();
+                }
                 let (attempt, wait) = backoff.failed(live, kind(&error), rand::random());
-                warn!(stream = %target.stream, target = %target.id, %error, attempt, ?wait, "Restream failed.");
+                let (name, id, reason) = (&target.stream, &target.id, &failure.reason);
+                warn!(stream = %name, target = %id, error = reason, attempt, ?wait, "Restream failed.");
                 fail(target, failure, kind(&error), attempt, wait);
                 tokio::select! {
                     () = cancel.cancelled() => return,

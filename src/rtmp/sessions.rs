@@ -29,6 +29,7 @@ pub struct RtmpSession {
     /// Since when it publishes.
     pub since: SystemTime,
     received: AtomicU64,
+    sent: AtomicU64,
     kicked: CancellationToken,
 }
 
@@ -45,6 +46,11 @@ impl RtmpSessions {
         self.publishing.lock().values().cloned().collect()
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.publishing.lock().len()
+    }
+
     /// One of them.
     pub fn get(&self, number: u64) -> Option<Arc<RtmpSession>> {
         self.publishing.lock().get(&number).cloned()
@@ -58,8 +64,9 @@ impl RtmpSessions {
         kicked: CancellationToken,
     ) -> Registration {
         let number = self.last.fetch_add(1, Relaxed) + 1;
-        let (since, received) = (SystemTime::now(), AtomicU64::new(0));
-        let session = Arc::new(RtmpSession { number, stream, remote, since, received, kicked });
+        let since = SystemTime::now();
+        let (received, sent) = (AtomicU64::new(0), AtomicU64::new(0));
+        let session = Arc::new(RtmpSession { number, stream, remote, since, received, sent, kicked });
         self.publishing.lock().insert(number, session.clone());
         Registration { sessions: self.clone(), session }
     }
@@ -71,6 +78,11 @@ impl RtmpSession {
         self.received.load(Relaxed)
     }
 
+    /// Bytes sent over it, the handshake left out: answers and acknowledgements.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Relaxed)
+    }
+
     /// Ends it.
     pub fn kick(&self) {
         self.kicked.cancel();
@@ -78,9 +90,10 @@ impl RtmpSession {
 }
 
 impl Registration {
-    /// So many bytes have come over the connection.
-    pub(super) fn received(&self, bytes: u64) {
-        self.session.received.store(bytes, Relaxed);
+    /// So many bytes have come and gone over the connection.
+    pub(super) fn moved(&self, received: u64, sent: u64) {
+        self.session.received.store(received, Relaxed);
+        self.session.sent.store(sent, Relaxed);
     }
 }
 
@@ -100,9 +113,9 @@ mod tests {
         let kicked = CancellationToken::new();
         let remote = SocketAddr::from(([192, 0, 2, 1], 1));
         let registration = sessions.register("show".parse().expect("valid"), remote, kicked.clone());
-        registration.received(7);
+        registration.moved(7, 8);
         let session = sessions.list().pop().expect("known");
-        assert_eq!((session.received(), session.number), (7, 1));
+        assert_eq!((session.received(), session.sent(), session.number, sessions.count()), (7, 8, 1, 1));
         sessions.get(1).expect("known").kick();
         assert!(kicked.is_cancelled());
         drop(registration);

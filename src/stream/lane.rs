@@ -85,6 +85,9 @@ impl Media for PacketBatch {
 #[derive(Debug)]
 pub struct Lane<T> {
     state: Mutex<State<T>>,
+    /// The epoch in `state`, for who looks from outside: it is not to wait while items are handed out, nor they
+    /// for it. Changed under the lock of `state`.
+    shown: Mutex<Option<Arc<Epoch>>>,
 }
 
 #[derive(Debug)]
@@ -122,6 +125,7 @@ impl<T: Media> Lane<T> {
                 last: None,
                 epoch: None,
             }),
+            shown: Mutex::new(None),
         }
     }
 
@@ -134,8 +138,7 @@ impl<T: Media> Lane<T> {
             return false;
         }
         if state.epoch.as_ref().is_none_or(|epoch| epoch.id != item.epoch().id) {
-            state.epoch = Some(item.epoch().clone());
-            state.clear_cache();
+            self.enter(&mut state, Some(item.epoch().clone()));
         }
         state.remember(&item);
         if state.ended {
@@ -157,7 +160,7 @@ impl<T: Media> Lane<T> {
 
     /// The epoch of the latest item.
     pub(super) fn epoch(&self) -> Option<Arc<Epoch>> {
-        self.state.lock().epoch.clone()
+        self.shown.lock().clone()
     }
 
     /// When the last of the cached items is decoded.
@@ -180,9 +183,14 @@ impl<T: Media> Lane<T> {
 
     /// Forgets the cached group of pictures and the epoch: their source is gone.
     pub(super) fn forget(&self) {
-        let mut state = self.state.lock();
+        self.enter(&mut self.state.lock(), None);
+    }
+
+    /// Another epoch begins, or none is there any more.
+    fn enter(&self, state: &mut State<T>, epoch: Option<Arc<Epoch>>) {
         state.clear_cache();
-        state.epoch = None;
+        self.shown.lock().clone_from(&epoch);
+        state.epoch = epoch;
     }
 
     /// Sets the cached group of pictures aside, if there is one: the pause that begins may be filled.
@@ -203,8 +211,7 @@ impl<T: Media> Lane<T> {
         let mut state = self.state.lock();
         let ended = ends();
         if ended {
-            state.clear_cache();
-            state.epoch = None;
+            self.enter(&mut state, None);
         }
         ended
     }

@@ -1,9 +1,10 @@
-//! When a delivery that has failed is tried again. Pure: chance is an argument.
+//! When a delivery that has failed is tried again. Pure: chance and the time are arguments.
 
+use chrono::{DateTime, Utc};
 use std::time::Duration;
 
-/// No pause is longer.
-const LONGEST: Duration = Duration::from_secs(3600);
+/// No pause is longer, whoever asks for it.
+pub(super) const LONGEST: Duration = Duration::from_secs(3600);
 
 /// How often, and how far apart.
 #[derive(Clone, Copy, Debug)]
@@ -26,9 +27,42 @@ impl Retry {
     }
 }
 
+/// The pause that a `Retry-After` with this value asks for (RFC 9110 §10.2.3): seconds, or a date. At most
+/// [`LONGEST`]; `None` if it says nothing.
+pub(super) fn asked_for(value: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // What is too large for a number is too long.
+        return Some(value.parse().map_or(LONGEST, Duration::from_secs).min(LONGEST));
+    }
+    let date = DateTime::parse_from_rfc2822(value).ok()?;
+    Some(date.signed_duration_since(now).to_std().unwrap_or_default().min(LONGEST))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_receiver_may_ask_for_a_pause_in_seconds_or_by_date() {
+        let now = "2026-01-02T03:04:05Z".parse().expect("a time");
+        let seconds = |count| Some(Duration::from_secs(count));
+        for (value, pause) in [
+            ("0", seconds(0)),
+            (" 120 ", seconds(120)),
+            ("3601", Some(LONGEST)),
+            ("99999999999999999999999", Some(LONGEST)),
+            ("Fri, 02 Jan 2026 03:05:05 GMT", seconds(60)),
+            ("Fri, 02 Jan 2026 03:04:00 GMT", seconds(0)),
+            ("Sat, 03 Jan 2026 03:04:05 GMT", Some(LONGEST)),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+        ] {
+            assert_eq!(asked_for(value, now), pause, "{value:?}");
+        }
+    }
 
     #[test]
     fn the_usual_ten_tries_take_about_an_hour() {

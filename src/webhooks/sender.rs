@@ -6,12 +6,13 @@
 
 use super::Webhook;
 use super::WebhookSettings;
+use super::retry;
 use crate::admission::NotAllowed;
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Client, Response, StatusCode};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -58,6 +59,24 @@ pub enum AttemptError {
     /// Neither a 2xx nor a redirect.
     #[error("answered {0}")]
     Refused(u16),
+    /// 429 or 503, and when to come back.
+    #[error("answered {status}, and asked for {pause:?} of rest")]
+    Busy {
+        /// The status.
+        status: u16,
+        /// How long to stay away.
+        pause: Duration,
+    },
+}
+
+impl AttemptError {
+    /// How long the receiver wants to be left alone, if it said so.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { pause, .. } => Some(*pause),
+            _ => None,
+        }
+    }
 }
 
 /// What is to be sent.
@@ -93,23 +112,25 @@ impl Sender {
     ) -> Result<Attempted, AttemptError> {
         let began = Instant::now();
         let post = self.post(webhook, message, settings, now);
-        let status = tokio::time::timeout(settings.timeout, post)
+        let (status, pause) = tokio::time::timeout(settings.timeout, post)
             .await
             .map_err(|_| AttemptError::TimedOut(settings.timeout))??;
-        match status {
-            200..300 => Ok(Attempted { status, took: began.elapsed() }),
-            300..400 => Err(AttemptError::Redirected(status)),
-            _ => Err(AttemptError::Refused(status)),
+        match (status, pause) {
+            (200..300, _) => Ok(Attempted { status, took: began.elapsed() }),
+            (300..400, _) => Err(AttemptError::Redirected(status)),
+            (_, Some(pause)) => Err(AttemptError::Busy { status, pause }),
+            (_, None) => Err(AttemptError::Refused(status)),
         }
     }
 
+    /// The status, and the pause that the receiver asks for with it.
     async fn post(
         &self,
         webhook: &Webhook,
         message: Message<'_>,
         settings: &WebhookSettings,
         now: DateTime<Utc>,
-    ) -> Result<u16, AttemptError> {
+    ) -> Result<(u16, Option<Duration>), AttemptError> {
         let addresses = resolve(webhook.url()).await?;
         settings.guard.check(&addresses)?;
         let client = self.client(webhook.url(), addresses)?;
@@ -124,9 +145,9 @@ impl Sender {
             .send()
             .await
             .map_err(|error| AttemptError::Failed(in_words(error)))?;
-        let status = response.status().as_u16();
+        let (status, pause) = (response.status().as_u16(), pause(&response));
         forget(response).await;
-        Ok(status)
+        Ok((status, pause))
     }
 
     fn client(&self, url: &Url, addresses: Vec<SocketAddr>) -> Result<Client, AttemptError> {
@@ -164,6 +185,15 @@ async fn resolve(url: &Url) -> Result<Vec<SocketAddr>, AttemptError> {
     addresses.sort();
     addresses.dedup();
     if addresses.is_empty() { Err(unresolved("it has no address".to_owned())) } else { Ok(addresses) }
+}
+
+/// What `Retry-After` says, with the statuses that mean that the receiver has too much to do (RFC 6585 §4,
+/// RFC 9110 §15.6.4).
+fn pause(response: &Response) -> Option<Duration> {
+    if !matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        return None;
+    }
+    retry::asked_for(response.headers().get(RETRY_AFTER)?.to_str().ok()?, Utc::now())
 }
 
 /// Reads a body within bounds, so that its connection can be used again. A fault in it changes nothing: the

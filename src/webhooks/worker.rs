@@ -26,6 +26,8 @@ const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
 pub(super) struct Hook {
     webhook: Mutex<Arc<Webhook>>,
     queue: Mutex<Queue>,
+    /// Until when the receiver wants to be left alone.
+    rests_until: Mutex<Option<DateTime<Utc>>>,
     changed: Notify,
     sender: Sender,
 }
@@ -35,6 +37,7 @@ impl Hook {
         Self {
             webhook: Mutex::new(Arc::new(webhook)),
             queue: Mutex::default(),
+            rests_until: Mutex::default(),
             changed: Notify::new(),
             sender: Sender::default(),
         }
@@ -47,6 +50,8 @@ impl Hook {
 
     pub(super) fn replace(&self, webhook: Webhook) {
         *self.webhook.lock() = Arc::new(webhook);
+        // Perhaps it leads elsewhere.
+        *self.rests_until.lock() = None;
         self.changed.notify_one();
     }
 
@@ -57,6 +62,18 @@ impl Hook {
 
     pub(super) fn pending(&self) -> usize {
         self.queue.lock().len()
+    }
+
+    /// A delivery that is due, unless the receiver rests.
+    fn take(&self, now: DateTime<Utc>) -> Option<StoredDelivery> {
+        let rests = self.rests_until.lock().is_some_and(|until| now < until);
+        if rests { None } else { self.queue.lock().take(now) }
+    }
+
+    /// When there is something to be done.
+    fn next_due(&self) -> Option<DateTime<Utc>> {
+        let due = self.queue.lock().next_due()?;
+        Some(self.rests_until.lock().map_or(due, |until| due.max(until)))
     }
 
     /// One attempt with a message that says that it is a test.
@@ -79,10 +96,10 @@ pub(super) async fn run(hook: Arc<Hook>, shared: Arc<Shared>, cancel: Cancellati
     loop {
         let webhook = hook.webhook();
         while webhook.enabled && attempts.len() < AT_ONCE {
-            let Some(delivery) = hook.queue.lock().take(Utc::now()) else { break };
+            let Some(delivery) = hook.take(Utc::now()) else { break };
             attempts.spawn(attempt(hook.clone(), shared.clone(), webhook.clone(), delivery));
         }
-        let due = hook.queue.lock().next_due().filter(|_| webhook.enabled && attempts.len() < AT_ONCE);
+        let due = hook.next_due().filter(|_| webhook.enabled && attempts.len() < AT_ONCE);
         tokio::select! {
             () = cancel.cancelled() => break,
             () = hook.changed.notified() => {}
@@ -135,7 +152,12 @@ async fn settle(hook: &Hook, shared: &Shared, ended: Result<Ended, tokio::task::
         Err(error) => {
             delivery.attempts += 1;
             delivery.error = Some(error.to_string());
+            let asked = error.pause();
+            if let Some(asked) = asked {
+                *hook.rests_until.lock() = Some(Utc::now() + asked);
+            }
             let pause = shared.retry.after(delivery.attempts, rand::random());
+            let pause = pause.map(|pause| pause.max(asked.unwrap_or_default()));
             let (webhook, event, attempt) = (&delivery.webhook, &delivery.event, delivery.attempts);
             match pause {
                 Some(pause) => {

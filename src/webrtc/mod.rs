@@ -19,6 +19,7 @@ pub(crate) mod fuzzing;
 mod gather;
 mod handover;
 mod ingest;
+mod ledger;
 mod offer;
 mod path;
 mod placement;
@@ -39,6 +40,7 @@ use directory::WorkerId;
 use driver::Command;
 pub use dropped::DropReason;
 use handover::Parcel;
+pub use ledger::SessionTotals;
 use parking_lot::Mutex;
 use placement::{Placement, Seat};
 pub use session::{InvalidSessionId, LayerSelection, Patched, SessionError, SessionId, SessionKind};
@@ -46,7 +48,6 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -55,8 +56,6 @@ use worker::{Shared, Ticket};
 
 /// Commands that may wait for the worker; more callers wait in line.
 const COMMANDS: usize = 256;
-/// Ports tried, when any will do.
-const ANY_PORT: usize = 16;
 /// How long a viewer's request waits for the first packet of a stream whose bridge has just been started.
 const FIRST_PACKET: Duration = Duration::from_secs(5);
 const FIRST_PACKET_STEP: Duration = Duration::from_millis(20);
@@ -192,7 +191,7 @@ impl WebRtc {
     pub fn start(settings: WebRtcSettings, hub: Hub) -> Result<Arc<Self>, WebRtcError> {
         let listen = settings.listen;
         let bind = |source| WebRtcError::Bind { listen, source };
-        let (socket, listener) = bind_ports(listen, settings.tcp)?;
+        let (socket, listener) = socket::bind_ports(listen, settings.tcp)?;
         let local = socket.local_addr().map_err(bind)?;
         let offered = candidates::host_candidates(local, &settings.external_addresses)
             .map_err(WebRtcError::Interfaces)?;
@@ -213,6 +212,7 @@ impl WebRtc {
                 entrances,
                 connections: Arc::new(tcp::Connections::new(settings.refusals.clone())),
                 dropped: Arc::default(),
+                ledger: Arc::default(),
             },
             transcoding: settings.transcoding,
             placement: Placement::new(count),
@@ -254,6 +254,11 @@ impl WebRtc {
         self.shared.dropped.snapshot()
     }
 
+    /// What all sessions of a kind are and have done.
+    pub fn totals(&self, kind: SessionKind) -> SessionTotals {
+        self.shared.ledger.totals(kind)
+    }
+
     /// The bound address.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
@@ -272,9 +277,10 @@ impl WebRtc {
         remote: SocketAddr,
     ) -> Result<Answer, SessionError> {
         self.shared.hub.settle(&name).await;
-        let ((ticket, etag), ended) = self.admit(remote, self.placement.publisher(&name))?;
+        let ((ticket, etag), ended) =
+            self.admit(remote, SessionKind::Whip, self.placement.publisher(&name))?;
         let (session, worker) = (ticket.session, ticket.seat.worker());
-        let (offer, traffic) = (offer.to_owned(), ticket.traffic.clone());
+        let (offer, traffic) = (offer.to_owned(), ticket.account.traffic.clone());
         let sdp = self.ask(worker, |done| Command::Publish { ticket, name, offer, remote, done }).await?;
         Ok(Answer { sdp, session, etag, ended, traffic })
     }
@@ -312,9 +318,9 @@ impl WebRtc {
             &self.shared.candidate_lines,
             identity,
         )?;
-        let ((ticket, etag), ended) = self.admit(remote, self.placement.viewer(name))?;
+        let ((ticket, etag), ended) = self.admit(remote, SessionKind::Whep, self.placement.viewer(name))?;
         let (session, worker) = (ticket.session, ticket.seat.worker());
-        let (sdp, traffic) = (plan.sdp().to_owned(), ticket.traffic.clone());
+        let (sdp, traffic) = (plan.sdp().to_owned(), ticket.account.traffic.clone());
         let plan = Box::new(plan);
         self.ask(worker, |done| Command::View { ticket, plan, _reading: reading, done }).await?;
         info!(?session, stream = %name, %remote, "Viewer came.");
@@ -387,6 +393,7 @@ impl WebRtc {
     fn admit(
         &self,
         remote: SocketAddr,
+        kind: SessionKind,
         seat: Seat,
     ) -> Result<((Ticket, String), CancellationToken), SessionError> {
         let half_open = Some(self.half_open.admit(remote.ip()).ok_or(SessionError::Overloaded)?);
@@ -401,7 +408,7 @@ impl WebRtc {
                     patch,
                     seat,
                     half_open,
-                    traffic: Arc::default(),
+                    account: self.shared.ledger.open(kind),
                     _end,
                 },
                 etag,
@@ -450,26 +457,6 @@ impl WebRtc {
         })?;
         commands.send(command(done)).await.map_err(|_| SessionError::Closing)?;
         answer.await.unwrap_or(Err(SessionError::Closing))
-    }
-}
-
-/// Binds the UDP port and, if it is wanted, the TCP port of the same number.
-fn bind_ports(listen: SocketAddr, tcp: bool) -> Result<(UdpSocket, Option<TcpListener>), WebRtcError> {
-    // Any free UDP port may be one that is taken for TCP: then it is another.
-    let mut attempts = if listen.port() == 0 { ANY_PORT } else { 1 };
-    loop {
-        attempts -= 1;
-        let bind = |source| WebRtcError::Bind { listen, source };
-        let socket = socket::bind(listen).map_err(bind)?;
-        if !tcp {
-            return Ok((socket, None));
-        }
-        let local = socket.local_addr().map_err(bind)?;
-        match socket::listen(local) {
-            Ok(listener) => return Ok((socket, Some(listener))),
-            Err(source) if attempts == 0 => return Err(WebRtcError::BindTcp { listen: local, source }),
-            Err(_) => {}
-        }
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Traffic {
     round_trip: AtomicU64,
     /// In 256ths; [`UNKNOWN`].
     lost: AtomicU64,
+    packets_lost: AtomicU64,
+    packets_resent: AtomicU64,
 }
 
 /// [`Traffic`] at one moment.
@@ -20,12 +22,16 @@ pub struct Traffic {
 pub struct TrafficSnapshot {
     /// Bytes of datagrams received.
     pub received: u64,
-    /// Bytes of RTP sent.
+    /// Bytes of RTP sent, repeated packets included.
     pub sent: u64,
     /// As the peer's latest report lets us reckon.
     pub round_trip: Option<Duration>,
     /// The part of the packets that was lost lately, from 0 to 1.
     pub loss: Option<f64>,
+    /// Packets that the peer says it has lost.
+    pub packets_lost: u64,
+    /// Packets that were sent again.
+    pub packets_resent: u64,
 }
 
 const UNKNOWN: u64 = u64::MAX;
@@ -38,6 +44,8 @@ impl Default for Traffic {
             sent: zero(),
             round_trip: AtomicU64::new(UNKNOWN),
             lost: AtomicU64::new(UNKNOWN),
+            packets_lost: zero(),
+            packets_resent: zero(),
         }
     }
 }
@@ -48,9 +56,15 @@ impl Traffic {
         self.received.store(self.received.load(Relaxed) + bytes as u64, Relaxed);
     }
 
-    /// So much has been sent.
-    pub(super) fn set_sent(&self, bytes: u64) {
+    /// So much has been sent, and so many packets again.
+    pub(super) fn set_sent(&self, bytes: u64, resent: u64) {
         self.sent.store(bytes, Relaxed);
+        self.packets_resent.store(resent, Relaxed);
+    }
+
+    /// So many packets have been lost since the session began.
+    pub(super) fn set_packets_lost(&self, packets: u64) {
+        self.packets_lost.store(packets, Relaxed);
     }
 
     /// Of 256 packets, so many were lost lately.
@@ -71,6 +85,8 @@ impl Traffic {
             sent: self.sent.load(Relaxed),
             round_trip: known(&self.round_trip).map(Duration::from_micros),
             loss: known(&self.lost).map(|lost| lost as f64 / 256.0),
+            packets_lost: self.packets_lost.load(Relaxed),
+            packets_resent: self.packets_resent.load(Relaxed),
         }
     }
 }

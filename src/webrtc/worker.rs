@@ -15,10 +15,10 @@ use super::egress::{FanOut, Plan, Viewer};
 use super::exits::Exits;
 use super::handover::{Entrances, HandOver};
 use super::ingest::IngestSession;
+use super::ledger::{Account, Ledger};
 use super::placement::Seat;
 use super::session::SessionState;
 use super::tcp::Connections;
-use super::traffic::Traffic;
 use super::transport::{Identity, Patch};
 use super::{LayerSelection, Patched, SessionError, SessionId, SessionKind};
 use crate::admission::Place;
@@ -66,7 +66,7 @@ pub(super) struct Ticket {
     /// It counts as half-open until its peer has passed a connectivity check.
     pub(super) half_open: Option<Place>,
     /// What others see of what it sends and gets.
-    pub(super) traffic: Arc<Traffic>,
+    pub(super) account: Account,
     /// Tells those who wait for the session's end.
     pub(super) _end: DropGuard,
 }
@@ -83,6 +83,7 @@ pub(super) struct Shared {
     pub(super) entrances: Entrances,
     pub(super) connections: Arc<Connections>,
     pub(super) dropped: Arc<Dropped>,
+    pub(super) ledger: Arc<Ledger>,
 }
 
 /// The sessions of one thread.
@@ -157,7 +158,7 @@ impl Worker {
             }
         };
         let mut viewer = plan.begin(now);
-        viewer.share_traffic(ticket.traffic.clone());
+        viewer.share_traffic(ticket.account.traffic.clone());
         this.demux.insert(session, viewer.local_ufrag());
         this.tickets.insert(session, ticket);
         this.sessions.insert(session, Session::Viewer(Box::new(viewer), id, now));
@@ -184,7 +185,7 @@ impl Worker {
         let (mut ingest, answer) =
             made.unwrap_or_else(|| Err(SessionError::Internal("the session failed".into())))?;
         self.demux.insert(session, ingest.local_ufrag());
-        ingest.share_traffic(ticket.traffic.clone());
+        ingest.share_traffic(ticket.account.traffic.clone());
         let ingest = Ingest { session: ingest, cared: now, touched: false };
         self.tickets.insert(session, ticket);
         self.sessions.insert(session, Session::Ingest(Box::new(ingest)));
@@ -252,7 +253,8 @@ impl Worker {
         self.ingests.retain(|known| *known != id);
         self.catching_up.retain(|known| *known != id);
         let paths = self.demux.remove(id);
-        self.tickets.remove(&id);
+        // Its last words are still counted.
+        let _ticket = self.tickets.remove(&id);
         match self.sessions.remove(&id) {
             None => return false,
             Some(Session::Viewer(mut viewer, fan_out, _)) => {

@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 pub enum Reply {
     /// This status.
     Status(u16),
+    /// This status, with `Retry-After` of so many seconds.
+    Busy(u16, u32),
     /// This status, after a while.
     Late(Duration, u16),
     /// 302 to this URL.
@@ -113,6 +115,9 @@ async fn serve(mut stream: TcpStream, posts: Arc<Mutex<Vec<Posted>>>, behaviour:
         let answer = |status: u16| format!("HTTP/1.1 {status} X\r\ncontent-length: 2\r\n\r\nok");
         let text = match reply {
             Reply::Status(status) => answer(status),
+            Reply::Busy(status, pause) => {
+                format!("HTTP/1.1 {status} X\r\nretry-after: {pause}\r\ncontent-length: 2\r\n\r\nok")
+            }
             Reply::Late(pause, status) => {
                 tokio::time::sleep(pause).await;
                 answer(status)

@@ -147,6 +147,11 @@ impl RtmpClient {
 }
 
 impl Message {
+    /// The message as it goes out at first: in chunks of 128 bytes.
+    pub(super) fn in_chunks(&self) -> Vec<u8> {
+        self.chunks(DEFAULT_CHUNK).concat()
+    }
+
     /// The message as chunks: a type 0 header, then type 3 headers.
     fn chunks(&self, size: usize) -> Vec<Vec<u8>> {
         let mut chunks = Vec::new();
@@ -203,9 +208,9 @@ pub fn messages_of(flv: &Path) -> Vec<Message> {
     messages
 }
 
-/// What the server sent: chunks put together, command messages kept.
+/// What the other side sent: chunks put together, command messages kept.
 #[derive(Default)]
-struct Received {
+pub(super) struct Received {
     bytes: Vec<u8>,
     chunk: Option<usize>,
     partial: HashMap<u8, (usize, u8, Vec<u8>)>,
@@ -213,7 +218,7 @@ struct Received {
 }
 
 impl Received {
-    fn take(&mut self, bytes: &[u8]) {
+    pub(super) fn take(&mut self, bytes: &[u8]) {
         self.bytes.extend(bytes);
         while let Some(used) = self.chunk() {
             self.bytes.drain(..used);
@@ -247,6 +252,11 @@ impl Received {
         }
         self.partial.insert(csid, (length, kind, so_far));
         Some(end)
+    }
+
+    /// The oldest command that was not taken yet.
+    pub(super) fn take_command(&mut self) -> Option<Vec<u8>> {
+        (!self.commands.is_empty()).then(|| self.commands.remove(0))
     }
 
     fn take_text(&mut self, prefix: &str) -> Option<String> {

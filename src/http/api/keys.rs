@@ -85,12 +85,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     params(StreamParameter, Page),
     responses((status = 200, description = "A page of them, the oldest first", body = List<KeyView>)),
 )]
-async fn list_keys(
-    State(app): State<Arc<App>>,
-    StreamPath(name): StreamPath,
-    page: Page,
-) -> Json<List<KeyView>> {
-    list(&app, &Purpose::Publish(name), page)
+async fn list_keys(State(app): State<Arc<App>>, StreamPath(name): StreamPath, page: Page) -> Response {
+    list(&app, &Purpose::Publish(name), page).await
 }
 
 /// Makes a publish key
@@ -175,8 +171,8 @@ async fn rotate_key(
     params(Page),
     responses((status = 200, description = "A page of them, the oldest first", body = List<KeyView>)),
 )]
-async fn list_tokens(State(app): State<Arc<App>>, page: Page) -> Json<List<KeyView>> {
-    list(&app, &Purpose::Administer, page)
+async fn list_tokens(State(app): State<Arc<App>>, page: Page) -> Response {
+    list(&app, &Purpose::Administer, page).await
 }
 
 /// Makes an admin token
@@ -232,8 +228,8 @@ async fn rotate_token(
     rotate(&app, &Purpose::Administer, &id, "/api/v1/tokens", request).await
 }
 
-fn list(app: &App, purpose: &Purpose, page: Page) -> Json<List<KeyView>> {
-    Json(page.of(app.access.keyring.list(purpose, Utc::now()), |key| key))
+async fn list(app: &App, purpose: &Purpose, page: Page) -> Response {
+    page.answer(app.access.keyring.list(purpose, Utc::now()), |key| key).await
 }
 
 fn get(app: &App, purpose: &Purpose, id: &str) -> Result<Json<KeyView>, Problem> {

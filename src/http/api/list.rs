@@ -1,8 +1,15 @@
 //! Lists in pages: `?page=0&itemsPerPage=100`.
+//!
+//! A page may be a megabyte. It is written in stretches of some items, and between two of them others get
+//! their turn: media run on the same threads.
 
 use crate::http::problem::Problem;
+use axum::body::Body;
 use axum::extract::FromRequestParts;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+use axum::response::Response;
 use serde::Serialize;
 use std::ops::RangeInclusive;
 use utoipa::{IntoParams, ToSchema};
@@ -10,6 +17,8 @@ use utoipa::{IntoParams, ToSchema};
 /// Most items of a page, and how many it has unless something else is asked for.
 const MOST: usize = 1000;
 const USUAL: usize = 100;
+/// Items that are written at a stretch: some hundred microseconds.
+const STRETCH: usize = 50;
 
 /// Which page is wanted.
 #[derive(Clone, Copy, Debug, IntoParams)]
@@ -23,9 +32,10 @@ pub(in crate::http) struct Page {
     items_per_page: usize,
 }
 
-/// One page of a list.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+/// One page of a list, as [`Page::answer`] writes it.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[allow(dead_code)] // it describes, and is never made
 pub(in crate::http) struct List<T> {
     /// The items of this page.
     items: Vec<T>,
@@ -56,12 +66,35 @@ impl Page {
         Ok((page, found))
     }
 
-    /// The wanted page of `all`; only its items are turned into what is shown.
-    pub(in crate::http) fn of<T, V>(
+    /// An answer with the wanted page of `all`: a [`List`]. Only the page's items are turned into what is shown.
+    pub(in crate::http) async fn answer<T, V: Serialize>(
         self,
         all: impl IntoIterator<Item = T>,
         show: impl Fn(T) -> V,
-    ) -> List<V> {
+    ) -> Response {
+        let (items, item_count) = self.cut(all);
+        let mut json = b"{\"items\":[".to_vec();
+        for (position, item) in items.into_iter().enumerate() {
+            if position > 0 {
+                json.push(b',');
+                if position % STRETCH == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            serde_json::to_writer(&mut json, &show(item))
+                .expect("views are of what JSON has, and memory takes all");
+        }
+        let page_count = item_count.div_ceil(self.items_per_page);
+        json.extend_from_slice(
+            format!("],\"itemCount\":{item_count},\"pageCount\":{page_count}}}").as_bytes(),
+        );
+        let mut response = Response::new(Body::from(json));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+
+    /// The items of this page, and how many there are on all pages.
+    fn cut<T>(self, all: impl IntoIterator<Item = T>) -> (Vec<T>, usize) {
         let start = self.page.saturating_mul(self.items_per_page);
         let end = start.saturating_add(self.items_per_page);
         let (mut items, mut item_count) = (Vec::new(), 0);
@@ -71,8 +104,7 @@ impl Page {
             }
             item_count += 1;
         }
-        let items = items.into_iter().map(show).collect();
-        List { items, item_count, page_count: item_count.div_ceil(self.items_per_page) }
+        (items, item_count)
     }
 }
 
@@ -105,17 +137,45 @@ fn unknown(parameter: &str, filters: &[&str]) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http_body_util::BodyExt;
+    use serde_json::{Value, json};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-    #[test]
-    fn a_list_is_cut_into_pages() {
-        let page = |page, items_per_page| {
-            let list = Page { page, items_per_page }.of(vec![1, 2, 3, 4, 5], |number| number * 10);
-            (list.items, list.item_count, list.page_count)
-        };
-        assert_eq!(page(0, 2), (vec![10, 20], 5, 3));
-        assert_eq!(page(2, 2), (vec![50], 5, 3));
-        assert_eq!(page(usize::MAX, 2), (vec![], 5, 3));
-        assert_eq!(page(0, 5), (vec![10, 20, 30, 40, 50], 5, 1));
+    async fn page(page: usize, items_per_page: usize, of: u32) -> Value {
+        let response = Page { page, items_per_page }.answer(1..=of, |number| number * 10).await;
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+        let body = response.into_body().collect().await.expect("whole").to_bytes();
+        serde_json::from_slice(&body).expect("JSON")
+    }
+
+    #[tokio::test]
+    async fn a_list_is_cut_into_pages() {
+        for (at, items_per_page, items, page_count) in [
+            (0, 2, json!([10, 20]), 3),
+            (2, 2, json!([50]), 3),
+            (usize::MAX, 2, json!([]), 3),
+            (0, 5, json!([10, 20, 30, 40, 50]), 1),
+        ] {
+            let expected = json!({ "items": items, "itemCount": 5, "pageCount": page_count });
+            assert_eq!(page(at, items_per_page, 5).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn others_get_their_turn_while_a_long_page_is_written() {
+        let turns = Arc::new(AtomicUsize::new(0));
+        let counted = turns.clone();
+        let other = tokio::spawn(async move {
+            loop {
+                counted.fetch_add(1, Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+        let list = page(0, MOST, 1000).await;
+        assert_eq!(list["items"].as_array().map(Vec::len), Some(1000));
+        assert!(turns.load(Relaxed) >= 1000 / STRETCH - 1, "{turns:?}");
+        other.abort();
     }
 
     #[test]

@@ -16,6 +16,7 @@ use axum::Json;
 use axum::extract::{FromRequestParts, RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::response::Response;
 use serde::Serialize;
 use std::fmt;
 use std::net::SocketAddr;
@@ -104,10 +105,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     params(Page, Filters),
     responses((status = 200, description = "A page of them, the oldest first", body = List<SessionView>)),
 )]
-async fn list(
-    State(app): State<Arc<App>>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<List<SessionView>>, Problem> {
+async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     let (page, [stream, kind]) = Page::read(query.as_deref().unwrap_or_default(), ["stream", "kind"])?;
     let kind = kind
         .map(|kind| kind.parse::<Kind>())
@@ -122,7 +120,7 @@ async fn list(
             && kind.is_none_or(|kind| session.kind() == kind)
     });
     sessions.sort_by_key(Session::since);
-    Ok(Json(page.of(sessions, |session| session.view())))
+    Ok(page.answer(sessions, |session| session.view()).await)
 }
 
 /// One session
@@ -204,7 +202,8 @@ impl Session {
         let traffic = match self {
             Self::WebRtc(known) => known.entry.traffic.snapshot(),
             Self::Rtmp(session) => {
-                crate::webrtc::TrafficSnapshot { received: session.received(), ..Default::default() }
+                let (received, sent) = (session.received(), session.sent());
+                crate::webrtc::TrafficSnapshot { received, sent, ..Default::default() }
             }
         };
         SessionView {

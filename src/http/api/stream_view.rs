@@ -7,7 +7,7 @@ use crate::http::live::rfc3339;
 use crate::http::outputs::{self, OutputsView};
 use crate::http::tracks::{self, TrackView};
 use crate::media::StreamName;
-use crate::restream::TargetView;
+use crate::restream::{TargetCounts, TargetView};
 use crate::stream::{StatisticsSnapshot, Stream, StreamState};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -50,7 +50,17 @@ pub(super) struct StreamView {
     /// Tracks that the publisher sends and no output has.
     tracks_left_out: u64,
     readers: ReadersView,
-    /// Its restream targets.
+    /// How many restream targets it has, by what they do.
+    target_counts: TargetCounts,
+}
+
+/// One stream, with its restream targets: lists of streams have their numbers only.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StreamWithTargets)]
+pub(super) struct WholeStreamView {
+    #[serde(flatten)]
+    stream: StreamView,
+    /// In the order in which they were added.
     targets: Vec<TargetView>,
 }
 
@@ -137,6 +147,17 @@ pub(super) fn view(
             whep: statistics.whep_readers,
             restream: statistics.restream_readers,
         },
-        targets: app.rooms.restreams.list(name),
+        target_counts: app.rooms.restreams.counts(name),
     }
+}
+
+/// The same, with its targets.
+pub(super) fn whole_view(
+    app: &App,
+    name: &StreamName,
+    declared: Option<&Declaration>,
+    live: Option<&Arc<Stream>>,
+) -> WholeStreamView {
+    let targets = app.rooms.restreams.list(name);
+    WholeStreamView { stream: view(app, name, declared, live), targets }
 }

@@ -6,7 +6,7 @@
 use super::entity_tag::IfMatch;
 use super::list::{List, Page};
 use super::merge_patch::{self, Member};
-use super::stream_view::{StreamView, tag, view};
+use super::stream_view::{StreamView, WholeStreamView, tag, view, whole_view};
 use crate::declarations::Declaration;
 use crate::http::problem::Problem;
 use crate::http::request::{StreamParameter, StreamPath};
@@ -67,13 +67,13 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 
 /// All streams
 ///
-/// Live ones, and those that were declared.
+/// Live ones, and those that were declared. Their targets are counted; one stream alone has them whole.
 #[utoipa::path(
     get, path = "/streams", tag = "Streams", operation_id = "listStreams",
     params(Page),
     responses((status = 200, description = "A page of them, by name", body = List<StreamView>)),
 )]
-async fn list(State(app): State<Arc<App>>, page: Page) -> Json<List<StreamView>> {
+async fn list(State(app): State<Arc<App>>, page: Page) -> Response {
     type Sides = (Option<Arc<Declaration>>, Option<Arc<Stream>>);
     let mut streams: BTreeMap<StreamName, Sides> = BTreeMap::new();
     for declaration in app.rooms.declarations.list() {
@@ -82,7 +82,9 @@ async fn list(State(app): State<Arc<App>>, page: Page) -> Json<List<StreamView>>
     for stream in &app.rooms.hub.list() {
         streams.entry(stream.name().clone()).or_default().1 = Some(stream.clone());
     }
-    Json(page.of(streams, |(name, (declared, live))| view(&app, &name, declared.as_deref(), live.as_ref())))
+    let show =
+        |(name, (declared, live)): (StreamName, Sides)| view(&app, &name, declared.as_deref(), live.as_ref());
+    page.answer(streams, show).await
 }
 
 /// Declares a stream
@@ -93,7 +95,7 @@ async fn list(State(app): State<Arc<App>>, page: Page) -> Json<List<StreamView>>
     post, path = "/streams", tag = "Streams", operation_id = "declareStream",
     request_body(content = NewStream, example = json!({"name": "show", "title": "The evening show", "grace": 120})),
     responses((
-        status = 201, description = "It was declared", body = StreamView,
+        status = 201, description = "It was declared", body = WholeStreamView,
         headers(("Location" = String, description = "Its path"), ("ETag" = String, description = "For `If-Match`")),
     )),
 )]
@@ -110,14 +112,14 @@ async fn declare(State(app): State<Arc<App>>, request: Request<Body>) -> Result<
     get, path = "/streams/{stream}", tag = "Streams", operation_id = "getStream",
     params(StreamParameter),
     responses((
-        status = 200, description = "The stream", body = StreamView,
+        status = 200, description = "The stream", body = WholeStreamView,
         headers(("ETag" = String, description = "For `If-Match`, if the stream is declared")),
     )),
 )]
 async fn one(State(app): State<Arc<App>>, StreamPath(name): StreamPath) -> Result<Response, Problem> {
     match (app.rooms.declarations.get(&name), app.rooms.hub.get(&name)) {
         (Some(declaration), _) => Ok(shown(&app, &declaration)),
-        (None, Some(stream)) => Ok(Json(view(&app, &name, None, Some(&stream))).into_response()),
+        (None, Some(stream)) => Ok(Json(whole_view(&app, &name, None, Some(&stream))).into_response()),
         (None, None) => Err(Problem::unknown_stream(&name)),
     }
 }
@@ -131,7 +133,7 @@ async fn one(State(app): State<Arc<App>>, StreamPath(name): StreamPath) -> Resul
         example = json!({"title": "The late show", "grace": null}),
     ),
     responses((
-        status = 200, description = "The stream as it is now", body = StreamView,
+        status = 200, description = "The stream as it is now", body = WholeStreamView,
         headers(("ETag" = String, description = "For `If-Match`")),
     )),
 )]
@@ -192,6 +194,6 @@ async fn kick(State(app): State<Arc<App>>, StreamPath(name): StreamPath) -> Resu
 /// A declared stream, with its tag.
 fn shown(app: &App, declaration: &Declaration) -> Response {
     let live = app.rooms.hub.get(&declaration.name);
-    let view = view(app, &declaration.name, Some(declaration), live.as_ref());
+    let view = whole_view(app, &declaration.name, Some(declaration), live.as_ref());
     (tag(declaration).header(), Json(view)).into_response()
 }

@@ -15,7 +15,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::header::LOCATION;
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
@@ -85,12 +85,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     params(StreamParameter, Page),
     responses((status = 200, description = "A page of them, in the order in which they were added", body = List<TargetView>)),
 )]
-async fn list(
-    State(app): State<Arc<App>>,
-    StreamPath(name): StreamPath,
-    page: Page,
-) -> Json<List<TargetView>> {
-    Json(page.of(app.rooms.restreams.list(&name), |target| target))
+async fn list(State(app): State<Arc<App>>, StreamPath(name): StreamPath, page: Page) -> Response {
+    page.answer(app.rooms.restreams.list(&name), |target| target).await
 }
 
 /// Adds a restream target

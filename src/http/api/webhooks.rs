@@ -14,7 +14,7 @@ use axum::extract::{FromRequestParts, RawQuery, State};
 use axum::http::header::LOCATION;
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -191,8 +191,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     params(Page),
     responses((status = 200, description = "A page of them, in the order in which they were added", body = List<WebhookView>)),
 )]
-async fn list(State(app): State<Arc<App>>, page: Page) -> Json<List<WebhookView>> {
-    Json(page.of(app.rooms.webhooks.list(), |webhook| view(&app, &webhook)))
+async fn list(State(app): State<Arc<App>>, page: Page) -> Response {
+    page.answer(app.rooms.webhooks.list(), |webhook| view(&app, &webhook)).await
 }
 
 /// Adds a webhook
@@ -327,7 +327,7 @@ async fn deliveries(
     State(app): State<Arc<App>>,
     WebhookPath(id): WebhookPath,
     RawQuery(query): RawQuery,
-) -> Result<Json<List<DeliveryView>>, Problem> {
+) -> Result<Response, Problem> {
     let (page, [state]) = Page::read(&query.unwrap_or_default(), ["state"])?;
     let state = match state.as_deref() {
         None => None,
@@ -339,7 +339,7 @@ async fn deliveries(
         }
     };
     let all = app.rooms.webhooks.deliveries(&id, state).await?;
-    Ok(Json(page.of(all, |delivery| delivery_view(&delivery))))
+    Ok(page.answer(all, |delivery| delivery_view(&delivery)).await)
 }
 
 /// Has a dead delivery tried again

@@ -131,6 +131,12 @@ impl PushError {
         self.code() == Some("NetStream.Publish.BadName")
     }
 
+    /// Whether the server closed the connection once it had been told the stream key.
+    pub fn is_closed_after_key(&self) -> bool {
+        // `releaseStream`, which goes out with `createStream`, is the first to tell it.
+        matches!(self, Self::Closed("createStream" | "publish" | "the show"))
+    }
+
     /// Whether trying again soon is of no use: somebody must change something first.
     pub fn is_refusal(&self) -> bool {
         let refused = matches!(self, Self::Rejected { .. } | Self::NotAllowed { .. } | Self::Codec(_));

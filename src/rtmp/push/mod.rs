@@ -7,6 +7,7 @@
 //! worker's business.
 
 mod answers;
+mod authmod;
 mod dialer;
 mod error;
 mod negotiation;

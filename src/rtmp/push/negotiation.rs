@@ -1,6 +1,7 @@
 //! From a connection to an accepted publication: handshake, `connect`, `createStream`, `publish`.
 
 use super::answers::{ping, protocol, refusal, to_command};
+use super::authmod::Login;
 use super::dialer::{Dialer, Transport};
 use super::{CHUNK_SIZE, PushError, PushUrl, STEP, Step, Steps, WINDOW, write_all};
 use crate::rtmp::amf;
@@ -19,16 +20,36 @@ pub(super) struct Negotiation<'a> {
     pub(super) reader: ChunkReader,
     pub(super) writer: ChunkWriter,
     pub(super) message_stream: u32,
+    /// In what words the server has refused, as they came.
+    refused: String,
 }
 
 impl<'a> Negotiation<'a> {
-    /// Connects, up to the server's answer to `connect`. Each step has 5 s; `steps` hears of each that is
-    /// done.
+    /// Connects, up to the server's answer to `connect`; anew where that wants a login. Each step has 5 s; `steps`
+    /// hears of each that is done.
     pub(super) async fn open(
         url: &'a PushUrl,
         dialer: &Dialer,
         steps: &mut Steps<'_>,
     ) -> Result<Self, PushError> {
+        let mut login = Login::new(url);
+        let mut this = Self::greet(url, dialer, steps).await?;
+        while let Err(error) = this.connect(&login).await {
+            if !matches!(error, PushError::Rejected { .. })
+                || !login.rejected(&this.refused, rand::random())?
+            {
+                return Err(error);
+            }
+            // The server closes, too. What comes again is part of `connect`.
+            drop(this);
+            this = Self::greet(url, dialer, &mut |_| {}).await?;
+        }
+        steps(Step::Connect);
+        Ok(this)
+    }
+
+    /// Connects, up to the end of the handshake.
+    async fn greet(url: &'a PushUrl, dialer: &Dialer, steps: &mut Steps<'_>) -> Result<Self, PushError> {
         let mut transport = dialer.dial(url, steps).await?;
         let early = match timeout(STEP, handshake::connect(&mut transport)).await {
             Ok(Ok(early)) => early,
@@ -42,20 +63,18 @@ impl<'a> Negotiation<'a> {
         let (input, output) = split(transport);
         let mut reader = ChunkReader::new(Limits::COMMANDS);
         reader.input().extend_from_slice(&early);
-        let mut this = Self { url, input, output, reader, writer: ChunkWriter::new(), message_stream: 0 };
-        this.connect().await?;
-        steps(Step::Connect);
-        Ok(this)
+        let writer = ChunkWriter::new();
+        Ok(Self { url, input, output, reader, writer, message_stream: 0, refused: String::new() })
     }
 
-    async fn connect(&mut self) -> Result<(), PushError> {
+    async fn connect(&mut self, login: &Login<'_>) -> Result<(), PushError> {
         self.writer.set_chunk_size(CHUNK_SIZE);
         self.writer.write(2, kind::WINDOW_SIZE, 0, 0, &[&WINDOW.to_be_bytes()]);
         let properties = amf::object([
-            ("app", amf::text(self.url.app.reveal())),
+            ("app", amf::text(&login.app())),
             ("type", amf::text("nonprivate")),
             ("flashVer", amf::text("FMLE/3.0 (compatible; Tidegate)")),
-            ("tcUrl", amf::text(&self.url.tc_url())),
+            ("tcUrl", amf::text(&login.tc_url())),
         ]);
         command::write(&mut self.writer, 0, "connect", 1.0, [properties]);
         self.flush("connect").await?;
@@ -123,6 +142,7 @@ impl<'a> Negotiation<'a> {
                     if let Some(refusal) = refusal(&command, self.url) {
                         // releaseStream and FCPublish (2, 3) may be unknown to a server.
                         if command.name != "_error" || ![2.0, 3.0].contains(&command.transaction) {
+                            self.refused = command.property("description").unwrap_or_default().to_owned();
                             return Err(refusal);
                         }
                     }

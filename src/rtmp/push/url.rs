@@ -115,6 +115,17 @@ impl PushUrl {
         format!("{}://{user}{}/{}", self.scheme(), self.authority(), self.app.reveal())
     }
 
+    /// The same, without user name and password.
+    pub(super) fn tc_url_without_user(&self) -> String {
+        format!("{}://{}/{}", self.scheme(), self.authority(), self.app.reveal())
+    }
+
+    /// User name and password, where both are given.
+    pub(super) fn credentials(&self) -> Option<(&str, &str)> {
+        let (name, password) = self.user.as_ref()?.reveal().split_once(':')?;
+        (!name.is_empty() && !password.is_empty()).then_some((name, password))
+    }
+
     /// The key without its query.
     pub(in crate::rtmp) fn key_path(&self) -> &str {
         let key = self.key.reveal();

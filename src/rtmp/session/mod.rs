@@ -63,6 +63,8 @@ pub(super) struct Session {
     half_open: Option<Place>,
     window: u64,
     acknowledged: u64,
+    /// Bytes sent since the handshake.
+    sent: u64,
     /// When `publish` must have come, while nothing is published.
     publish_deadline: Instant,
     last_received: Instant,
@@ -128,6 +130,7 @@ impl Session {
             half_open: Some(half_open),
             window: WINDOW.into(),
             acknowledged: 0,
+            sent: 0,
             publish_deadline: Instant::now() + PUBLISH_PATIENCE,
             last_received: Instant::now(),
             finished: false,
@@ -167,11 +170,11 @@ impl Session {
                 }
             }
             input::release(self.reader.input());
-            if let Some(registration) = &self.registration {
-                registration.received(self.reader.received());
-            }
             self.acknowledge();
             self.flush().await?;
+            if let Some(registration) = &self.registration {
+                registration.moved(self.reader.received(), self.sent);
+            }
             // A deadline that has moved on is looked at when the timer fires.
             let deadline = self.deadline();
             if deadline < timer.deadline() {
@@ -262,6 +265,7 @@ impl Session {
         if self.writer.output().is_empty() {
             return Ok(());
         }
+        self.sent += self.writer.output().len() as u64;
         let write = async {
             self.connection.write_all_buf(self.writer.output()).await?;
             // TLS may have kept some of it.

@@ -78,11 +78,16 @@ impl Viewer {
                     self.resend(now, ssrc, number, fan_out, outlet, buffer);
                 }
             }
-            Feedback::Reception { ssrc, lost, report, delay } => {
+            Feedback::Reception { ssrc, lost, lost_in_all, report, delay } => {
                 if let Some(time) = self.echoes.heard(report, delay, now) {
                     self.traffic.set_round_trip(time);
                 }
-                if self.tracks.iter().any(|track| track.ssrc == ssrc && track.kind == MediaKind::Video) {
+                let Some(track) = self.tracks.iter_mut().find(|track| track.ssrc == ssrc) else { return };
+                // No more than was sent, whatever it says; packets that come twice take nothing back.
+                track.lost = track.lost.max(u64::try_from(lost_in_all).unwrap_or(0).min(track.packets));
+                let video = track.kind == MediaKind::Video;
+                self.traffic.set_packets_lost(self.tracks.iter().map(|track| track.lost).sum());
+                if video {
                     self.traffic.set_lost(lost);
                     self.reach.lost(lost, now);
                     self.layers.lost(lost, now);
@@ -140,24 +145,29 @@ impl Viewer {
                 write_pictures(&mut buffer[HEADER..], packet, numbers);
                 numbers.index
             };
-            buffer.resize(buffer.len() + keys.rtp.tag_len(), 0);
+            let size = buffer.len();
+            buffer.resize(size + keys.rtp.tag_len(), 0);
             if keys.rtp.seal(buffer, index).is_ok() {
                 outlet.send(path, buffer, None);
+                self.resent = (self.resent.0 + 1, self.resent.1 + size as u64);
             }
         }
+    }
+
+    /// Tells others how much has been sent.
+    pub(super) fn tell_sent(&self) {
+        let sent = self.tracks.iter().map(|track| track.octets + HEADER as u64 * track.packets);
+        let (packets, bytes) = self.resent;
+        self.traffic.set_sent(sent.sum::<u64>() + bytes, packets);
     }
 
     /// Sends a sender report for each track that has sent something. All tracks are on one clock: the
     /// wall clock at the timeline's origin, plus media time, plus the time since the packet arrived.
     pub(super) fn report(&mut self, now: Instant, fan_out: Option<&FanOut>, outlet: &mut dyn Outlet) {
+        self.tell_sent();
         let (Some((keys, path)), Some(fan_out)) = (self.transport.sending(), fan_out) else { return };
         let Some(epoch) = fan_out.epoch() else { return };
         let mut reported = false;
-        let sent = self
-            .tracks
-            .iter()
-            .map(|track| u64::from(track.octets) + HEADER as u64 * u64::from(track.packets));
-        self.traffic.set_sent(sent.sum());
         for track in self.tracks.iter().filter(|track| track.packets > 0) {
             let Some(latest) = fan_out.history().latest(track.kind, track.layer()) else { continue };
             let Some(timestamp) = track.live_timestamp(latest.timestamp) else { continue };
@@ -166,8 +176,9 @@ impl Viewer {
                 ssrc: track.ssrc,
                 ntp: shifted(epoch.wall_origin, latest.pts.as_nanos()) + passed,
                 timestamp: timestamp.wrapping_add(ticks(passed, track.clock_rate)),
-                packets: track.packets,
-                octets: track.octets,
+                // Both wrap, as they should (RFC 3550 §6.4.1).
+                packets: track.packets as u32,
+                octets: track.octets as u32,
             };
             let mut plain = Vec::with_capacity(128);
             report.write(&self.cname, &mut plain);

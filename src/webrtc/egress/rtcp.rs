@@ -15,9 +15,10 @@ pub(super) enum Feedback {
     Nack { ssrc: u32, first: u16, following: u16 },
     /// PLI or FIR.
     Keyframe { ssrc: u32 },
-    /// A report block (RFC 3550 §6.4.1): of 256 packets since the last one so many were lost; the middle of the
-    /// NTP timestamp of the last sender report, and how long ago that came, in 65536ths of a second.
-    Reception { ssrc: u32, lost: u8, report: u32, delay: u32 },
+    /// A report block (RFC 3550 §6.4.1): of 256 packets since the last one so many were lost, and so many since
+    /// the beginning (less those that came twice); the middle of the NTP timestamp of the last sender report, and
+    /// how long ago that came, in 65536ths of a second.
+    Reception { ssrc: u32, lost: u8, lost_in_all: i32, report: u32, delay: u32 },
     /// REMB: so many bits a second get through (draft-alvestrand-rmcat-remb-03 §2.2).
     Estimate { bits: u64 },
 }
@@ -40,7 +41,10 @@ impl Feedback {
                     let blocks = packet.get(if kind == 200 { 28.. } else { 8.. }).unwrap_or_default();
                     for block in blocks.chunks_exact(24).take(usize::from(format)) {
                         let (report, delay) = (word32(block, 16), word32(block, 20));
-                        take(Self::Reception { ssrc: word32(block, 0), lost: block[4], report, delay });
+                        // 24 bits with a sign.
+                        let lost_in_all = (word32(block, 4) << 8) as i32 >> 8;
+                        let (ssrc, lost) = (word32(block, 0), block[4]);
+                        take(Self::Reception { ssrc, lost, lost_in_all, report, delay });
                     }
                     continue;
                 }
@@ -141,6 +145,7 @@ mod tests {
     use rtc::rtcp::payload_feedbacks::full_intra_request::{FirEntry, FullIntraRequest};
     use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
     use rtc::rtcp::receiver_report::ReceiverReport;
+    use rtc::rtcp::reception_report::ReceptionReport;
     use rtc::rtcp::sender_report::SenderReport as Reference;
     use rtc::rtcp::source_description::SourceDescription;
     use rtc::rtcp::transport_feedbacks::transport_layer_nack::{NackPair, TransportLayerNack};
@@ -180,6 +185,18 @@ mod tests {
         assert_eq!(read(&data), expected);
         for length in 0..data.len() {
             assert!(read(&data[..length]).len() <= expected.len());
+        }
+    }
+
+    #[test]
+    fn losses_of_a_report_block_have_a_sign() {
+        for (total_lost, lost_in_all) in [(7, 7), (0x7f_ffff, 0x7f_ffff), (0xff_ffff, -1)] {
+            let reports =
+                vec![ReceptionReport { ssrc: 9, fraction_lost: 3, total_lost, ..Default::default() }];
+            let report = ReceiverReport { ssrc: 1, reports, ..Default::default() };
+            let data = marshal(&[Box::new(report) as Box<dyn Packet>]).expect("marshalled");
+            let expected = Feedback::Reception { ssrc: 9, lost: 3, lost_in_all, report: 0, delay: 0 };
+            assert_eq!(read(&data), [expected]);
         }
     }
 

@@ -24,8 +24,10 @@ pub(super) struct OutTrack {
     pub(super) playout: Option<PlayoutHint>,
     pub(super) send_time: Option<SendTime>,
     /// Packets and payload bytes sent, for sender reports.
-    pub(super) packets: u32,
-    pub(super) octets: u32,
+    pub(super) packets: u64,
+    pub(super) octets: u64,
+    /// Packets that the viewer says it has lost.
+    pub(super) lost: u64,
     next_index: u64,
     /// What timestamps are above the stream's timeline, in this epoch.
     origin: Option<u32>,
@@ -120,6 +122,7 @@ impl OutTrack {
             send_time: None,
             packets: 0,
             octets: 0,
+            lost: 0,
             next_index: begin(),
             origin: None,
             mapping: None,
@@ -231,8 +234,8 @@ impl OutTrack {
         payload: usize,
         now: Instant,
     ) {
-        self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(payload as u32);
+        self.packets += 1;
+        self.octets += payload as u64;
         if numbers.index >= self.next_index {
             self.next_index = numbers.index + 1;
             let pictures = pictures.map(|pictures| pictures.shown(numbers.pictures));

@@ -48,6 +48,8 @@ pub(in crate::webrtc) struct Viewer {
     /// Nothing is sent: the viewer has not been heard of for a while.
     pub(super) paused: bool,
     pub(super) resend: ResendBudget,
+    /// Packets that were sent again, and their bytes.
+    pub(super) resent: (u64, u64),
     pub(super) listener: Listener,
     pub(super) echoes: Echoes,
     pub(super) traffic: Arc<Traffic>,
@@ -78,6 +80,7 @@ impl Viewer {
             reach: Reach::new(now),
             paused: false,
             resend: ResendBudget::new(now),
+            resent: (0, 0),
             listener: Listener::default(),
             echoes: Echoes::default(),
             traffic: Arc::default(),
@@ -228,6 +231,7 @@ impl Viewer {
 
     /// Ends the session; the peer is told.
     pub(in crate::webrtc) fn close(&mut self, now: Instant, why: &'static str, outlet: &mut dyn Outlet) {
+        self.tell_sent();
         self.transport.close(now, why, outlet);
     }
 
