@@ -60,7 +60,7 @@ pub(super) struct Packager<'a> {
 }
 
 impl<'a> Packager<'a> {
-    /// Without media. Sequence numbers are at least those of `first`.
+    /// Without media. Sequence numbers are at least those of `first`, and of the settings.
     pub fn new(settings: &'a HlsSettings, pipelines: &'a Pipelines, live: &'a Live, first: Numbers) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -69,7 +69,7 @@ impl<'a> Packager<'a> {
             live,
             first_sequence: first.sequence.max(now.saturating_sub(NUMBERS_BEGIN).as_secs()),
             there: MediaTime::ZERO,
-            discontinuity: first.discontinuity,
+            discontinuity: first.discontinuity.max(settings.first_discontinuity),
             renditions: BTreeMap::new(),
             stretch: None,
             lower: BTreeMap::new(),
