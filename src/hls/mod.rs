@@ -37,7 +37,8 @@
 //!
 //! # Discontinuities
 //! A new epoch, media lost on the way, or a broken muxer begins a new stretch in both renditions, with the
-//! same discontinuity sequence number. `EXT-X-GAP` stands for what does not come of a lower rendition only.
+//! same discontinuity sequence number. Times in the container rise all the same, for players that know no
+//! discontinuities. `EXT-X-GAP` stands for what does not come of a lower rendition only.
 
 mod bandwidth;
 #[cfg(test)]
