@@ -25,8 +25,11 @@ use tidegate::pipeline::{MuxOutput, MuxSettings, MuxTrack, MuxedPart, Muxer, Pip
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
-const SETTINGS: MuxSettings =
-    MuxSettings { part_duration: Duration::from_millis(250), segment_duration: Duration::from_secs(2) };
+const SETTINGS: MuxSettings = MuxSettings {
+    part_duration: Duration::from_millis(250),
+    segment_duration: Duration::from_secs(2),
+    shift: Duration::ZERO,
+};
 const FRAME_RATE: u32 = 30;
 const SAMPLE_RATE: u32 = 48_000;
 /// Samples in an AAC frame, and bytes of one at 128 kbit/s.

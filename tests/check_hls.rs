@@ -1,10 +1,11 @@
 //! `tidegate check-hls` finds no broken line in what we serve, whatever a publisher sends.
 //!
-//! One server, all publishers at once, each checked by the binary itself.
+//! All publishers at once, each checked by the binary itself: those of one quality in one test, several renditions and
+//! Opus in another.
 
 mod common;
 
-use common::{Browser, Ffmpeg, Process, Server, eventually, seconds};
+use common::{Browser, Ffmpeg, Process, Server, Simulcast, eventually, machine, seconds};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::time::Duration;
@@ -32,6 +33,9 @@ const ENCODERS: [(&str, Pictures); 5] = [
     ("50-four", Pictures { rate: "50", group: "200", ..PLAIN }),
     ("60-ten", Pictures { rate: "60", group: "600", ..PLAIN }),
 ];
+
+/// A simulcast publisher's layers: rid and size.
+const LAYERS: [(&str, (u32, u32)); 3] = [("f", (426, 240)), ("h", (320, 180)), ("q", (256, 144))];
 
 fn publish(server: &Server, stream: &str, pictures: Option<Pictures>, sound: bool) -> Ffmpeg {
     let input =
@@ -120,8 +124,9 @@ async fn check(server: &Server, stream: &str, length: Duration) -> Option<String
         .then(|| format!("{stream}:\n{}", serde_json::to_string_pretty(&report).expect("JSON")))
 }
 
-/// All publishers at once, each checked for `length`.
+/// All publishers of one quality at once, each checked for `length`.
 async fn all(length: Duration) {
+    let _machine = machine().await;
     let server = Server::builder().env("TIDEGATE_HTTP_CONNECTIONS_PER_SOURCE", "2000").start().await;
     let encoders = ENCODERS.map(|(name, pictures)| publish(&server, name, Some(pictures), true));
     let single = [publish(&server, "sound", None, true), publish(&server, "silent", Some(PLAIN), false)];
@@ -157,9 +162,48 @@ async fn all(length: Duration) {
     drop((encoders, single, browser));
 }
 
+/// A simulcast publisher, a stream with a ladder, and Opus that stays Opus, each checked for `length`.
+async fn several_renditions(length: Duration) {
+    let _machine = machine().await;
+    let server = Server::builder()
+        .env("TIDEGATE_HTTP_CONNECTIONS_PER_SOURCE", "2000")
+        .env("TIDEGATE_HLS_AUDIO", "opus")
+        .env("TIDEGATE_TRANSCODE_LADDER_FOR", "ladder=180p+144p+audio")
+        .start()
+        .await;
+    let layers = Simulcast::start(&server, "layers", &LAYERS).await;
+    let opus = Simulcast::single(&server, "opus", (320, 180)).await;
+    let source = Pictures { size: "426x240", b_frames: "2", ..PLAIN };
+    let ladder = publish(&server, "ladder", Some(source), true);
+    for (name, variants, codec) in [("layers", 3, "opus"), ("opus", 1, "opus"), ("ladder", 4, "mp4a")] {
+        let url = playable(&server, name).await;
+        eventually(&format!("{name} has all its renditions"), seconds(40), || async {
+            let text = server.client.get(&url).send().await.ok()?.text().await.ok()?;
+            let listed = text.matches("#EXT-X-STREAM-INF:").count();
+            (listed == variants && text.contains(codec)).then_some(())
+        })
+        .await;
+    }
+    let checks = ["layers", "opus", "ladder"].map(|name| check(&server, name, length));
+    let wrong: Vec<String> = futures_util::future::join_all(checks).await.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "broken lines:\n{}", wrong.join("\n"));
+    drop((layers, opus, ladder));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_line_is_broken_whatever_is_published() {
     all(seconds(25)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_line_is_broken_by_several_renditions() {
+    several_renditions(seconds(25)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: make test-long"]
+async fn long_no_line_is_broken_by_several_renditions_in_ten_minutes() {
+    several_renditions(seconds(600)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

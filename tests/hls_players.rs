@@ -116,9 +116,21 @@ async fn follow(steady: Duration) {
         assert_eq!(look["failure"], Value::Null, "{name}: {look}");
         assert!(number(&look, "standing") < 4.0, "{name} goes on: {look}");
     }
+    let desktop = async |mpv: &mut Mpv| {
+        [
+            ("FFmpeg", ffmpeg.pictures().len() as f64 / 30.0),
+            ("GStreamer", gstreamer.pictures().len() as f64 / 30.0),
+            ("mpv", mpv.position().await),
+        ]
+    };
+    let before = desktop(&mut mpv).await;
     tokio::time::sleep(seconds(3)).await;
     for (name, look) in look(&mut browsers).await {
         assert!(number(&look, "advanced") > 2.0, "{name} goes on after the pause: {look}");
+    }
+    for ((name, before), (_, after)) in before.into_iter().zip(desktop(&mut mpv).await) {
+        println!("{name}, after the pause: {before:.2} s, then {after:.2} s");
+        assert!(after - before > 2.0, "{name} goes on after the pause: {before} s, then {after} s");
     }
 
     // The same stream goes on in another codec.
@@ -180,6 +192,11 @@ impl FfmpegPlayer {
         Self { process: Process::spawn("ffmpeg (player)", &mut command) }
     }
 
+    /// The ticks of the pictures that it has read so far.
+    fn pictures(&self) -> Vec<f64> {
+        ticks(&self.process.log(), 0)
+    }
+
     /// Asserts that the first `steady` of what it read is whole.
     async fn saw(mut self, steady: Duration) {
         self.process.signal("INT");
@@ -191,12 +208,8 @@ impl FfmpegPlayer {
         };
         let bases: Vec<f64> = log.lines().filter(|line| line.starts_with("#tb")).filter_map(base).collect();
         for (stream, kind, step) in [(0, "pictures", 1.0 / 30.0), (1, "sounds", 1024.0 / 48000.0)] {
-            let prefix = format!("{stream},");
-            let times: Vec<f64> = log
-                .lines()
-                .filter_map(|line| line.strip_prefix(&prefix)?.split(',').next()?.trim().parse::<f64>().ok())
-                .map(|ticks| ticks * bases[stream])
-                .collect();
+            let times: Vec<f64> =
+                ticks(&log, stream).into_iter().map(|ticks| ticks * bases[stream]).collect();
             let first = *times.first().unwrap_or_else(|| panic!("ffmpeg read no {kind}:\n{log}"));
             let steady: Vec<f64> =
                 times.iter().copied().take_while(|time| *time < first + steady.as_secs_f64()).collect();
@@ -208,6 +221,13 @@ impl FfmpegPlayer {
             assert!(times.last().is_some_and(|last| last - first > 10.0), "ffmpeg reads on: {kind}");
         }
     }
+}
+
+/// The decoding times of a stream's packets in a log of `framecrc`.
+fn ticks(log: &str, stream: usize) -> Vec<f64> {
+    let prefix = format!("{stream},");
+    let tick = |line: &str| line.strip_prefix(&prefix)?.split(',').next()?.trim().parse::<f64>().ok();
+    log.lines().filter_map(tick).collect()
 }
 
 /// GStreamer's hlsdemux behind playbin, on the clock.
@@ -224,10 +244,8 @@ impl GStreamer {
         Self { process: Process::spawn("gst-launch-1.0", &mut command) }
     }
 
-    /// Asserts that it rendered nine tenths of `steady`'s pictures, in the order of their times.
-    fn saw(mut self, steady: Duration) {
-        let log = self.process.log();
-        self.process.kill();
+    /// The times of the pictures that it has rendered so far.
+    fn pictures(&self) -> Vec<f64> {
         let picture = |line: &str| -> Option<f64> {
             if !(line.contains("last-message = chain") && line.contains("fakesink0")
                 || line.contains("video-sink"))
@@ -238,7 +256,13 @@ impl GStreamer {
             let mut fields = time.split(':').map(|field| field.trim().parse::<f64>());
             Some(fields.next()?.ok()? * 3600.0 + fields.next()?.ok()? * 60.0 + fields.next()?.ok()?)
         };
-        let times: Vec<f64> = log.lines().filter_map(picture).collect();
+        self.process.log().lines().filter_map(picture).collect()
+    }
+
+    /// Asserts that it rendered nine tenths of `steady`'s pictures.
+    fn saw(mut self, steady: Duration) {
+        let (times, log) = (self.pictures(), self.process.log());
+        self.process.kill();
         println!("GStreamer rendered {} pictures", times.len());
         assert!(
             times.len() as f64 > 0.9 * 30.0 * steady.as_secs_f64(),

@@ -4,12 +4,11 @@
 mod common;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{
-    Browser, Ffmpeg, Layer, PictureSource, Programme, Publishing, RtcClient, RtcOptions, Server,
-    decode_errors, eventually, json_number, machine, packets, probe, seconds, units_of_h264_file,
+    Browser, Ffmpeg, Server, Simulcast, attribute_of, decode_errors, eventually, json_number, machine,
+    packets, probe, seconds,
 };
 use serde_json::{Value, json};
 
@@ -20,7 +19,7 @@ const LAYERS: [(&str, (u32, u32)); 3] = [("f", (960, 540)), ("h", (640, 360)), (
 async fn layers_are_renditions_in_step_and_players_change_between_them() {
     let _machine = machine().await;
     let server = Server::start().await;
-    let publisher = Simulcast::start(&server).await;
+    let publisher = Simulcast::start(&server, "show", &LAYERS).await;
     let stream = Renditions::open(&server, "show", 3).await;
     let sizes: Vec<_> = stream.video.iter().map(|variant| variant.size).collect();
     assert_eq!(sizes, LAYERS.map(|(_, size)| size), "the best first: {}", stream.text);
@@ -110,40 +109,6 @@ fn publish_b_frames(url: &str) -> Ffmpeg {
     Ffmpeg::publish_with(&args.split_whitespace().collect::<Vec<_>>(), url)
 }
 
-/// A publisher of three layers.
-struct Simulcast {
-    media: Publishing,
-    _client: RtcClient,
-}
-
-impl Simulcast {
-    async fn start(server: &Server) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let layer = |(rid, (width, height)): (&str, (u32, u32))| {
-            let file = folder.path().join(rid);
-            render(width, height, &file);
-            let pictures = PictureSource::File(Arc::new(units_of_h264_file(&file)));
-            Layer { rid: Some(rid.to_owned()), pictures }
-        };
-        let programme = Programme { layers: LAYERS.map(layer).to_vec(), ..Programme::default() };
-        let options = RtcOptions::default().simulcast(LAYERS.map(|(rid, _)| rid));
-        let mut client = RtcClient::publish(server, "show", options).await;
-        let media = Publishing::start(client.sender(), programme);
-        client.connected().await;
-        Self { media, _client: client }
-    }
-}
-
-/// Four seconds of H.264 with a keyframe every 60 pictures.
-fn render(width: u32, height: u32, file: &Path) {
-    let picture = format!("testsrc2=s={width}x{height}:r=30,format=yuv420p");
-    let rate = format!("{}k", width * height / 500);
-    let args = ["-f", "lavfi", "-i", &picture, "-t", "4", "-c:v", "libx264", "-preset", "ultrafast"];
-    let coding = ["-tune", "zerolatency", "-profile:v", "baseline", "-g", "60", "-sc_threshold", "0"];
-    let bits = ["-b:v", &rate, "-maxrate", &rate, "-bufsize", &rate, "-f", "h264"];
-    Ffmpeg::render_with(&[&args[..], &coding, &bits].concat(), file);
-}
-
 /// A multivariant playlist.
 struct Renditions<'a> {
     server: &'a Server,
@@ -185,7 +150,7 @@ impl<'a> Renditions<'a> {
         let lines: Vec<_> = text.lines().collect();
         for pair in lines.windows(2) {
             let Some(attributes) = pair[0].strip_prefix("#EXT-X-STREAM-INF:") else { continue };
-            let value = |name| attribute(attributes, name);
+            let value = |name| attribute_of(attributes, name);
             let Some(size) = value("RESOLUTION") else {
                 audio_only = Some(url(pair[1]));
                 continue;
@@ -339,7 +304,7 @@ async fn fetch(server: &Server, url: &str) -> String {
 /// Initialisation and complete segments of a playlist in one file; with the most bits a second of a segment.
 async fn download(server: &Server, url: &str, list: &str, path: &Path) -> (String, f64) {
     let file = |name: &str| format!("{}/{name}", url.rsplit_once('/').expect("a path").0);
-    let map = tagged(list, "#EXT-X-MAP").and_then(|map| attribute(map, "URI")).expect("an initialisation");
+    let map = tagged(list, "#EXT-X-MAP").and_then(|map| attribute_of(map, "URI")).expect("an initialisation");
     let get = async |name: &str| {
         server.client.get(file(name)).send().await.expect("an answer").bytes().await.expect("bytes")
     };
@@ -380,20 +345,4 @@ fn independent_starts(list: &str) -> Vec<i64> {
 /// What follows the tag in its first line.
 fn tagged<'a>(list: &'a str, tag: &str) -> Option<&'a str> {
     list.lines().find_map(|line| line.strip_prefix(tag)?.strip_prefix(':'))
-}
-
-/// The value of an attribute, without quotation marks.
-fn attribute(attributes: &str, name: &str) -> Option<String> {
-    let mut rest = attributes;
-    loop {
-        let (key, value) = rest.split_once('=')?;
-        let (value, after) = match value.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"')?,
-            None => value.split_at(value.find(',').unwrap_or(value.len())),
-        };
-        if key == name {
-            return Some(value.to_owned());
-        }
-        rest = after.strip_prefix(',')?;
-    }
 }

@@ -5,6 +5,7 @@
 
 mod about;
 mod banner;
+mod numbers;
 mod outputs;
 mod stream_key;
 
@@ -30,6 +31,7 @@ use crate::stream::{Graces, Hub};
 use crate::tls::{self, ServerTls, TlsError};
 use crate::webhooks::{WebhookSettings, Webhooks};
 use crate::webrtc::{IceMode, WebRtc, WebRtcError, WebRtcSettings};
+use numbers::Numbers;
 use outputs::Outputs;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -134,7 +136,8 @@ impl Gateway {
         let graces = Graces { default: config.stream_grace, by_name: config.stream_grace_for.clone() };
         let (hub, watcher) = Hub::new(graces);
         let declarations = Declarations::load(store.clone(), hub.clone()).await?;
-        let outputs = Outputs::subscribe(hub.clone());
+        let numbers = Numbers::take(store.clone()).await?;
+        let outputs = Outputs::subscribe(hub.clone(), numbers);
         let journal = Journal::new(SystemTime::now(), config.events_kept);
         let thresholds = Thresholds::new(config.events_viewer_thresholds.iter().copied());
         let closing = CancellationToken::new();
@@ -159,6 +162,7 @@ impl Gateway {
                 always: config.hls_always,
                 ladders: ladders.clone(),
                 opus: config.hls_audio,
+                first_discontinuity: outputs.first_discontinuity(),
             },
             pipelines.clone(),
         );

@@ -1,5 +1,6 @@
 //! What each stream gets when it comes to life: its bridges, its hold and its HLS.
 
+use super::numbers::Numbers;
 use crate::hls::Hls;
 use crate::media::{Ladders, Transcoding};
 use crate::pipeline::{self, HoldPicture, Pipelines};
@@ -16,13 +17,20 @@ pub(super) struct Outputs {
     events: broadcast::Receiver<StreamEvent>,
     /// The streams that have their outputs.
     started: Vec<Arc<Stream>>,
+    /// Of HLS; until they run.
+    numbers: Option<Numbers>,
 }
 
 impl Outputs {
     /// From now on no stream is missed.
-    pub(super) fn subscribe(hub: Hub) -> Self {
+    pub(super) fn subscribe(hub: Hub, numbers: Numbers) -> Self {
         let events = hub.events();
-        Self { hub, events, started: Vec::new() }
+        Self { hub, events, started: Vec::new(), numbers: Some(numbers) }
+    }
+
+    /// What HLS begins with: see [`Numbers`].
+    pub(super) fn first_discontinuity(&self) -> u64 {
+        self.numbers.as_ref().map_or(0, Numbers::first)
     }
 
     /// Runs until `cancel`; then lets the outputs flush, and returns when all have ended.
@@ -36,6 +44,9 @@ impl Outputs {
         cancel: CancellationToken,
     ) {
         let mut tasks = JoinSet::new();
+        if let Some(numbers) = self.numbers.take() {
+            tasks.spawn(numbers.run(hls.clone(), cancel.child_token()));
+        }
         loop {
             let streams = tokio::select! {
                 () = cancel.cancelled() => break,
@@ -112,6 +123,7 @@ fn report(ended: Result<(), JoinError>) {
 mod tests {
     use super::*;
     use crate::media::Frame;
+    use crate::store::Store;
     use crate::stream::{Publisher, Source, SourceKind};
     use std::time::Duration;
 
@@ -123,7 +135,8 @@ mod tests {
     #[tokio::test]
     async fn each_stream_is_started_once_also_after_missed_events() {
         let (hub, _watcher) = Hub::new(Duration::from_secs(60));
-        let mut outputs = Outputs::subscribe(hub.clone());
+        let numbers = Numbers::take(Store::in_memory()).await.expect("taken");
+        let mut outputs = Outputs::subscribe(hub.clone(), numbers);
         let first = publish(&hub, "first");
         let event = outputs.events.recv().await.expect("an event");
         assert_eq!(outputs.note(event).len(), 1);

@@ -44,6 +44,8 @@ pub(super) struct Live {
     viewers: Viewers,
     next_sequence: AtomicU64,
     next_discontinuity: AtomicU64,
+    /// Of all streams.
+    highest_discontinuity: watch::Sender<u64>,
 }
 
 /// The numbers that the next segment and the next stretch get, at least.
@@ -78,7 +80,8 @@ pub(super) struct RenditionView {
 }
 
 impl Live {
-    pub fn new(stream: Arc<Stream>, limits: Limits) -> Self {
+    /// Tells `highest_discontinuity` when it has a higher one.
+    pub fn new(stream: Arc<Stream>, limits: Limits, highest_discontinuity: watch::Sender<u64>) -> Self {
         Self {
             stream,
             limits: RwLock::new(limits),
@@ -87,6 +90,7 @@ impl Live {
             viewers: Viewers::default(),
             next_sequence: AtomicU64::new(0),
             next_discontinuity: AtomicU64::new(0),
+            highest_discontinuity,
         }
     }
 
@@ -147,7 +151,12 @@ impl Live {
     /// Raises [`Self::next_numbers`].
     pub fn set_next_numbers(&self, next: Numbers) {
         self.next_sequence.fetch_max(next.sequence, Relaxed);
-        self.next_discontinuity.fetch_max(next.discontinuity, Relaxed);
+        if self.next_discontinuity.fetch_max(next.discontinuity, Relaxed) < next.discontinuity {
+            self.highest_discontinuity.send_if_modified(|highest| {
+                let before = std::mem::replace(highest, next.discontinuity.max(*highest));
+                before < *highest
+            });
+        }
     }
 
     /// Tells the stream's statistics how many players there are.

@@ -171,7 +171,9 @@ impl Packager<'_> {
     fn begin_lower(&mut self, number: u8, frame: &Frame) {
         let (name, now) = (RenditionName::Video(number), Instant::now());
         let Some(config) = frame.epoch.tracks.video.clone() else { return };
-        let begun = Track::begin(self.pipelines, name, Config::Video(config), self.mux_settings(), None);
+        let shift = self.stretch.as_ref().map_or(Duration::ZERO, |stretch| stretch.shift);
+        let settings = self.mux_settings(shift);
+        let begun = Track::begin(self.pipelines, name, Config::Video(config), settings, None);
         let mut track = match begun {
             Ok(track) => track,
             Err(error) => {

@@ -9,8 +9,10 @@
 //! used twice.
 //!
 //! Media sequence numbers count from the seconds of the wall clock since 2020 when the stream began, so
-//! they go on rising when the process restarts. Discontinuity sequence numbers begin at 1, because hls.js
-//! has arrays of that length: with numbers of nine digits it takes seconds for each part.
+//! they go on rising when the process restarts. Discontinuity sequence numbers go on rising, too, but must be
+//! small, because hls.js has arrays of that length: with numbers of nine digits it takes seconds for each part. So
+//! they begin where the caller says, which keeps [`Hls::highest_discontinuity`]. If they fell, a player that stays
+//! through a restart would take what is new for what it knows, with the timestamps of that.
 //!
 //! # A quick start that all players can use
 //! Parts come on the media clock, segments as keyframes allow, and the length of a group of pictures is
@@ -35,7 +37,8 @@
 //!
 //! # Discontinuities
 //! A new epoch, media lost on the way, or a broken muxer begins a new stretch in both renditions, with the
-//! same discontinuity sequence number. `EXT-X-GAP` stands for what does not come of a lower rendition only.
+//! same discontinuity sequence number. Times in the container rise all the same, for players that know no
+//! discontinuities. `EXT-X-GAP` stands for what does not come of a lower rendition only.
 
 mod bandwidth;
 #[cfg(test)]
@@ -80,6 +83,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How long a stream can be fetched after its end.
@@ -105,6 +109,8 @@ pub struct HlsSettings {
     pub ladders: Ladders,
     /// What Opus becomes.
     pub opus: OpusFrames,
+    /// Discontinuity sequence numbers are above this: those up to it may be an earlier process's. 0.
+    pub first_discontinuity: u64,
 }
 
 impl Default for HlsSettings {
@@ -116,6 +122,7 @@ impl Default for HlsSettings {
             always: false,
             ladders: Ladders::default(),
             opus: OpusFrames::Aac,
+            first_discontinuity: 0,
         }
     }
 }
@@ -126,6 +133,8 @@ pub struct Hls {
     pipelines: Arc<Pipelines>,
     streams: RwLock<HashMap<StreamName, Arc<Live>>>,
     groups: Groups,
+    /// Of all streams.
+    highest_discontinuity: watch::Sender<u64>,
 }
 
 /// What a player asks for.
@@ -216,7 +225,18 @@ pub enum HlsError {
 impl Hls {
     /// An output without streams.
     pub fn new(settings: HlsSettings, pipelines: Arc<Pipelines>) -> Arc<Self> {
-        Arc::new(Self { settings, pipelines, streams: RwLock::default(), groups: Groups::default() })
+        Arc::new(Self {
+            settings,
+            pipelines,
+            streams: RwLock::default(),
+            groups: Groups::default(),
+            highest_discontinuity: watch::Sender::default(),
+        })
+    }
+
+    /// The highest discontinuity sequence number that any stream has had so far.
+    pub fn highest_discontinuity(&self) -> watch::Receiver<u64> {
+        self.highest_discontinuity.subscribe()
     }
 
     /// Segments a stream while it is wanted ([`HlsSettings::always`]) until it ends, keeps it for 60 s
@@ -230,7 +250,8 @@ impl Hls {
         stream: Arc<Stream>,
         cancel: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let live = Arc::new(Live::new(stream.clone(), Limits::new(&self.settings, Duration::ZERO)));
+        let limits = Limits::new(&self.settings, Duration::ZERO);
+        let live = Arc::new(Live::new(stream.clone(), limits, self.highest_discontinuity.clone()));
         let before = self.streams.write().insert(stream.name().clone(), live.clone());
         let first = before.map(|before| before.next_numbers()).unwrap_or_default();
         let mut entry = Entry { hls: self, live, keep: false };

@@ -33,6 +33,8 @@ const MOST_FRAMES_AT_THE_END: usize = 2048;
 /// Between a muxer's failure and the next try: doubled with each failure in a row.
 const BACKOFF: Duration = Duration::from_millis(250);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
+/// A multiple of the ticks of all timescales.
+const CONTAINER_STEP: Duration = Duration::from_millis(40);
 /// 2020-01-01T00:00:00Z: sequence numbers count seconds from here, to stay below 2^31 for long.
 const NUMBERS_BEGIN: Duration = Duration::from_secs(1_577_836_800);
 
@@ -45,6 +47,8 @@ pub(super) struct Packager<'a> {
     /// Where the media end that were there before this began.
     pub there: MediaTime,
     pub(super) discontinuity: u64,
+    /// Where the media end that there are in the container.
+    container_end: MediaTime,
     pub(super) renditions: BTreeMap<RenditionName, Rendition>,
     /// The muxers that run now.
     pub stretch: Option<Running>,
@@ -60,7 +64,7 @@ pub(super) struct Packager<'a> {
 }
 
 impl<'a> Packager<'a> {
-    /// Without media. Sequence numbers are at least those of `first`.
+    /// Without media. Sequence numbers are at least those of `first`, and of the settings.
     pub fn new(settings: &'a HlsSettings, pipelines: &'a Pipelines, live: &'a Live, first: Numbers) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -69,7 +73,8 @@ impl<'a> Packager<'a> {
             live,
             first_sequence: first.sequence.max(now.saturating_sub(NUMBERS_BEGIN).as_secs()),
             there: MediaTime::ZERO,
-            discontinuity: first.discontinuity,
+            discontinuity: first.discontinuity.max(settings.first_discontinuity),
+            container_end: MediaTime::ZERO,
             renditions: BTreeMap::new(),
             stretch: None,
             lower: BTreeMap::new(),
@@ -171,6 +176,7 @@ impl<'a> Packager<'a> {
         let mut discontinuity = self.discontinuity;
         let Some(stretch) = &mut self.stretch else { return };
         let wall_origin = stretch.epoch.wall_origin;
+        self.container_end = self.container_end.max(part.start + part.duration + stretch.shift);
         let Some(track) = stretch.track(name) else { return };
         let Some(init) = track.init.clone() else { return };
         let expected = track.next_start.replace(part.start + part.duration).unwrap_or(part.start);
@@ -226,7 +232,8 @@ impl<'a> Packager<'a> {
         {
             (transcoder, sound) = (Some(aac), Some(track));
         }
-        let settings = self.mux_settings();
+        let shift = behind(self.container_end, start);
+        let settings = self.mux_settings(shift);
         let mut started = Vec::new();
         if let Some(track) = &tracks.video {
             let config = Config::Video(track.clone());
@@ -246,7 +253,7 @@ impl<'a> Packager<'a> {
                 rendition.end(Instant::now().into_std());
             }
         }
-        self.stretch = Some(Running { epoch, start, tracks: started, segments: VecDeque::new() });
+        self.stretch = Some(Running { epoch, start, shift, tracks: started, segments: VecDeque::new() });
         Ok(())
     }
 
@@ -262,10 +269,11 @@ impl<'a> Packager<'a> {
         self.renditions.insert(name, rendition);
     }
 
-    pub(super) fn mux_settings(&self) -> MuxSettings {
+    pub(super) fn mux_settings(&self, shift: Duration) -> MuxSettings {
         MuxSettings {
             part_duration: self.live.limits().longest_part(),
             segment_duration: self.settings.segment_duration,
+            shift,
         }
     }
 
@@ -379,6 +387,14 @@ impl<'a> Packager<'a> {
     }
 }
 
+/// How much later media that begin at `start` must be in the container, so that their times there are behind `end`. What
+/// follows a discontinuity may have any times, but FFmpeg, and with it mpv, knows no discontinuities: it takes times that
+/// fall back as they are.
+fn behind(end: MediaTime, start: MediaTime) -> Duration {
+    let least = u64::try_from(end.as_nanos().saturating_sub(start.as_nanos())).unwrap_or(0);
+    Duration::from_nanos(least.next_multiple_of(CONTAINER_STEP.as_nanos() as u64))
+}
+
 /// The last parts of all renditions but `name`.
 pub(super) fn reports(renditions: &BTreeMap<RenditionName, Rendition>, name: RenditionName) -> Vec<Report> {
     let others = renditions.values().filter(|other| other.name() != name && !other.ended());
@@ -388,4 +404,27 @@ pub(super) fn reports(renditions: &BTreeMap<RenditionName, Rendition>, name: Ren
 /// A token that tells the media names of this rendition from those of any other before or after it.
 fn run_token() -> Arc<str> {
     format!("{:08x}", rand::random::<u32>()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_of_a_new_stretch_lie_behind_what_was_there_in_whole_ticks() {
+        let at = MediaTime::from_millis;
+        assert_eq!(behind(MediaTime::ZERO, at(300)), Duration::ZERO, "nothing was there");
+        assert_eq!(behind(at(5000), at(5000)), Duration::ZERO);
+        assert_eq!(behind(at(5000), at(7000)), Duration::ZERO, "times go on by themselves");
+        for (end, start) in [(5000, 0), (16_633, 21), (5000, 4999), (20_000, -400)] {
+            let shift = behind(at(end), at(start));
+            assert!(
+                at(start) + shift >= at(end) && at(start) + shift < at(end + 40),
+                "{end} {start} {shift:?}"
+            );
+            for rate in [8000, 11_025, 22_050, 32_000, 44_100, 48_000, 90_000] {
+                assert_eq!(shift.as_nanos() * rate % 1_000_000_000, 0, "{shift:?} at {rate}");
+            }
+        }
+    }
 }

@@ -26,6 +26,8 @@ pub(super) struct Running {
     pub epoch: Arc<Epoch>,
     /// When its first frame is shown.
     pub start: MediaTime,
+    /// How much later that is in the container.
+    pub shift: Duration,
     /// Of each rendition at most one.
     pub tracks: Vec<Track>,
     /// When the latest segments of the best video rendition began.

@@ -17,6 +17,11 @@ impl Origin {
     /// Where it stays within the pipeline.
     pub(super) const INTERNAL: Self = Self(3_600_000_000_000);
 
+    /// One that lies later.
+    pub(super) fn later(self, shift: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(shift.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// `time` for a buffer.
     pub(super) fn place(self, time: MediaTime) -> Result<gst::ClockTime, PipelineError> {
         u64::try_from(time.as_nanos().saturating_add(self.0 as i64))

@@ -139,7 +139,7 @@ impl Cutter {
 
     /// Each frame of sound can begin a segment: at the nearest to each multiple of the duration.
     fn audio(&mut self, pts: MediaTime) -> Option<Cut> {
-        let MuxSettings { part_duration, segment_duration } = self.settings;
+        let MuxSettings { part_duration, segment_duration, .. } = self.settings;
         let Some(at) = &mut self.position else {
             let segment_end = pts + segment_duration;
             let start = Position { segment_end, part_start: pts, group_start: pts, latest: pts, delay: 0 };
@@ -187,8 +187,11 @@ impl Led {
 mod tests {
     use super::*;
 
-    const SETTINGS: MuxSettings =
-        MuxSettings { part_duration: Duration::from_millis(333), segment_duration: Duration::from_secs(2) };
+    const SETTINGS: MuxSettings = MuxSettings {
+        part_duration: Duration::from_millis(333),
+        segment_duration: Duration::from_secs(2),
+        shift: Duration::ZERO,
+    };
 
     /// Indices of frames before which there is a cut; `(index, true)` begins a segment.
     fn cuts(kind: MediaKind, frames: &[(i64, i64, bool)], interval: u64) -> Vec<(usize, bool)> {

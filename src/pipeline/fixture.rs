@@ -18,8 +18,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
-pub(super) const SETTINGS: MuxSettings =
-    MuxSettings { part_duration: Duration::from_millis(333), segment_duration: Duration::from_secs(2) };
+pub(super) const SETTINGS: MuxSettings = MuxSettings {
+    part_duration: Duration::from_millis(333),
+    segment_duration: Duration::from_secs(2),
+    shift: Duration::ZERO,
+};
 /// The wall clock at the origin: a full second.
 pub(super) const WALL: Duration = Duration::from_secs(1_795_000_000);
 

@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, watch};
 pub struct Muxer {
     graph: Graph,
     input: Mutex<Input>,
+    origin: Origin,
     failure: watch::Receiver<Option<PipelineError>>,
     finished: watch::Receiver<bool>,
 }
@@ -47,6 +48,9 @@ pub struct MuxSettings {
     pub part_duration: Duration,
     /// A segment ends at the first keyframe after this, less a tolerance of 100 ms.
     pub segment_duration: Duration,
+    /// So much later than on the stream's timeline media are in the container; a multiple of 40 ms, which all
+    /// timescales can count.
+    pub shift: Duration,
 }
 
 /// Bytes inside a muxer: a whole cached group of pictures fits. A part that grows beyond is stuck.
@@ -103,6 +107,7 @@ impl Muxer {
             MuxTrack::Video(track) if track.codec == Codec::Vp9 => Some(track.codec_data.clone()),
             _ => None,
         };
+        let origin = Origin::CONTAINER.later(settings.shift);
         let (drained, finished) = watch::channel(false);
         let parts = Arc::new(AtomicU64::new(0));
         let end = output.clone();
@@ -113,7 +118,7 @@ impl Muxer {
                 let Some(list) = sample.buffer_list() else {
                     return Ok(gst::FlowSuccess::Ok);
                 };
-                let (mut init, part) = read_list(list, sample.segment(), timescale);
+                let (mut init, part) = read_list(list, sample.segment(), timescale, origin);
                 counted.fetch_add(u64::from(part.is_some()), Relaxed);
                 if let (Some(init), Some(record)) = (&mut init, &vp9) {
                     *init = vp9::correct_level(init, record);
@@ -141,7 +146,7 @@ impl Muxer {
         let cutter = Cutter::new(track.kind(), settings, group);
         let pace = Pace::new(stamps, cutter, parts);
         let input = Input { pace, waiting: Vec::new(), inside: VecDeque::from([0]) };
-        Ok(Self { graph, input: Mutex::new(input), failure, finished })
+        Ok(Self { graph, input: Mutex::new(input), origin, failure, finished })
     }
 
     /// Takes the next frame of the track, in decoding order. Never blocks. What precedes the first
@@ -154,8 +159,8 @@ impl Muxer {
         let Some(step) = input.pace.step(frame) else { return Ok(()) };
         let mut buffer = gst::Buffer::from_slice(frame.data.clone());
         if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(Origin::CONTAINER.place(step.pts)?);
-            buffer.set_dts(Origin::CONTAINER.place(step.dts)?);
+            buffer.set_pts(self.origin.place(step.pts)?);
+            buffer.set_dts(self.origin.place(step.dts)?);
             buffer.set_duration(clock_time(step.duration));
             if !frame.keyframe {
                 buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
@@ -206,7 +211,7 @@ impl Muxer {
     /// Ends the track: the last part, then [`MuxOutput::Finished`] come out. Waits for that, at most
     /// 2 s, and stops the pipeline.
     pub async fn finish(self) {
-        let Self { graph, input, mut finished, mut failure } = self;
+        let Self { graph, input, mut finished, mut failure, .. } = self;
         // Refused only by a pipeline that has failed, and then there is nothing to wait for.
         let _ = input.into_inner().flush(&graph);
         graph.end_of_stream();

@@ -57,6 +57,7 @@ pub(super) fn read_list(
     list: &gst::BufferListRef,
     segment: Option<&gst::Segment>,
     timescale: Timescale,
+    origin: Origin,
 ) -> (Option<Bytes>, Option<MuxedPart>) {
     let mut init = None;
     let mut part: Option<(MediaTime, bool)> = None;
@@ -73,7 +74,7 @@ pub(super) fn read_list(
         if part.is_none()
             && let Some(start) = running_time(segment, buffer)
         {
-            part = Some((Origin::CONTAINER.read(start), !flags.contains(gst::BufferFlags::DELTA_UNIT)));
+            part = Some((origin.read(start), !flags.contains(gst::BufferFlags::DELTA_UNIT)));
         }
         data.extend_from_slice(&bytes);
     }

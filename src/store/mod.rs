@@ -9,6 +9,7 @@
 mod deliveries;
 mod error;
 mod keys;
+mod numbers;
 mod open;
 mod streams;
 mod targets;

@@ -20,6 +20,7 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("migrations/01-targets.sql")),
     M::up(include_str!("migrations/02-streams-and-keys.sql")),
     M::up(include_str!("migrations/03-webhooks.sql")),
+    M::up(include_str!("migrations/04-numbers.sql")),
 ];
 
 /// Opens the file in `folder`, or makes it.

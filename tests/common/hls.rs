@@ -165,7 +165,7 @@ impl Playlist {
             } else if line == "#EXT-X-GAP" {
                 next.gap = true;
             } else if let Some(attributes) = line.strip_prefix("#EXT-X-MAP:") {
-                next.map = attribute(attributes, "URI");
+                next.map = attribute_of(attributes, "URI");
             } else if line == "#EXT-X-ENDLIST" {
                 playlist.ended = true;
             } else if !line.starts_with('#') && !line.trim().is_empty() {
@@ -201,7 +201,7 @@ async fn fetch(client: &Client, url: &Url) -> Option<String> {
 fn rendition(text: &str, base: &Url, kind: &str) -> Option<Url> {
     let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let shows = |attributes: &str| {
-        let codecs = attribute(attributes, "CODECS").unwrap_or_default();
+        let codecs = attribute_of(attributes, "CODECS").unwrap_or_default();
         attributes.contains("RESOLUTION=")
             || ["avc", "hvc1", "av01", "vp09"].iter().any(|one| codecs.contains(one))
     };
@@ -210,14 +210,24 @@ fn rendition(text: &str, base: &Url, kind: &str) -> Option<Url> {
     let sound = media.find(|attributes| attributes.contains("TYPE=AUDIO") && attributes.contains("URI="));
     let uri = match (kind, sound) {
         ("video", _) => variants.find(|pair| shows(pair[0]))?[1].trim().to_owned(),
-        (_, Some(attributes)) => attribute(attributes, "URI")?,
+        (_, Some(attributes)) => attribute_of(attributes, "URI")?,
         (_, None) => variants.find(|pair| !shows(pair[0]))?[1].trim().to_owned(),
     };
     base.join(&uri).ok()
 }
 
-/// The value of a quoted attribute.
-fn attribute(attributes: &str, name: &str) -> Option<String> {
-    let at = attributes.find(&format!("{name}=\""))? + name.len() + 2;
-    attributes[at..].split('"').next().map(str::to_owned)
+/// The value of an attribute, without quotation marks.
+pub fn attribute_of(attributes: &str, name: &str) -> Option<String> {
+    let mut rest = attributes;
+    loop {
+        let (key, value) = rest.split_once('=')?;
+        let (value, after) = match value.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"')?,
+            None => value.split_at(value.find(',').unwrap_or(value.len())),
+        };
+        if key == name {
+            return Some(value.to_owned());
+        }
+        rest = after.strip_prefix(',')?;
+    }
 }

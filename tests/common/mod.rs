@@ -29,6 +29,7 @@ mod rtc_client;
 mod rtc_signalling;
 mod rtmp;
 mod server;
+mod simulcast;
 mod turn;
 mod verdict;
 
@@ -43,7 +44,7 @@ pub use endpoint::{Endpoint, FRAGMENT, Opened, header, offer, problem};
 pub use event_stream::{EventStream, Told};
 pub use ffmpeg::{Ffmpeg, Source};
 pub use heard::{Tone, heard_in_file, heard_in_packets};
-pub use hls::{Hls, Playlist};
+pub use hls::{Hls, Playlist, attribute_of};
 pub use hostile::{Flood, Harvest};
 pub use login_server::LoginServer;
 pub use media_server::MediaServer;
@@ -62,6 +63,7 @@ pub use rtc_client::{
 };
 pub use rtmp::{Message, RtmpClient, messages_of, number, text};
 pub use server::{ADMIN_TOKEN, Server, ServerBuilder, state_of};
+pub use simulcast::Simulcast;
 pub use turn::{Turn, TurnAuth};
 pub use verdict::{
     assert_hls_runs, assert_plays_hls, assert_plays_whep, assert_whep_hears, assert_whep_sees,

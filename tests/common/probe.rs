@@ -14,6 +14,8 @@ pub struct Probe {
     pub width: u64,
     pub height: u64,
     pub profile: String,
+    /// Of the pictures, as the codec numbers it.
+    pub level: i64,
     /// What ffprobe complained about.
     pub complaints: String,
 }
@@ -34,6 +36,7 @@ pub async fn probe(input: &str) -> Probe {
         width: number("width"),
         height: number("height"),
         profile: video.as_ref().and_then(|video| video["profile"].as_str()).unwrap_or("").to_owned(),
+        level: video.as_ref().and_then(|video| video["level"].as_i64()).unwrap_or(0),
         complaints,
     }
 }

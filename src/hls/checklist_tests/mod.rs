@@ -24,6 +24,7 @@ use m3u8_rs::MediaPlaylist;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::watch;
 
 const FIRST: u64 = 217_000_000;
 const PART: Duration = Duration::from_millis(300);
@@ -143,7 +144,8 @@ impl Origin {
         let (hub, _reaper) = Hub::new(Duration::ZERO);
         let source = Source { kind: SourceKind::Rtmp, remote: None };
         let publisher = hub.publish("a".parse().expect("a name"), source).expect("free");
-        let live = Live::new(publisher.stream().clone(), Limits::new(&settings(), Duration::ZERO));
+        let limits = Limits::new(&settings(), Duration::ZERO);
+        let live = Live::new(publisher.stream().clone(), limits, watch::Sender::default());
         Self { feed: Feed::new(MediaKind::Video), live: Arc::new(live), _publisher: publisher }
     }
 
