@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{LoginServer, Nginx};
 use common::in_process::{Gateway, dialer, next_stream, reaches, restreams, show, target, until};
+use common::{LoginServer, Nginx};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
