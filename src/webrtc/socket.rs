@@ -4,6 +4,7 @@
 //! Promises that a send never waits: when the kernel's buffer is full the datagrams are dropped and
 //! counted, as a network would. Addresses are IPv4 or IPv6 as peers write them, never IPv4-mapped.
 
+use super::WebRtcError;
 use super::path::Path;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
@@ -18,6 +19,8 @@ use tracing::debug;
 
 /// Kernel buffers for bursts: some 100 ms of 300 viewers at 2.5 Mbit/s.
 const KERNEL_BUFFER: usize = 8 << 20;
+/// Ports tried, when any will do.
+const ANY_PORT: usize = 16;
 /// Bytes one message may carry to be split by segmentation offload.
 pub(super) const MAX_RUN_BYTES: usize = 60_000;
 /// Peers remembered as behind a device that can't split messages.
@@ -30,6 +33,29 @@ pub(super) trait Outlet {
     /// Sends `data` over `path`; with `segment`, as datagrams of that many bytes of which the last may be
     /// shorter. Never waits: false if the way is full and (some of) it was dropped.
     fn send(&mut self, path: Path, data: &[u8], segment: Option<usize>) -> bool;
+}
+
+/// Binds the UDP port and, if it is wanted, the TCP port of the same number.
+pub(super) fn bind_ports(
+    wanted: SocketAddr,
+    tcp: bool,
+) -> Result<(UdpSocket, Option<TcpListener>), WebRtcError> {
+    // Any free UDP port may be one that is taken for TCP: then it is another.
+    let mut attempts = if wanted.port() == 0 { ANY_PORT } else { 1 };
+    loop {
+        attempts -= 1;
+        let failed = |source| WebRtcError::Bind { listen: wanted, source };
+        let socket = bind(wanted).map_err(failed)?;
+        if !tcp {
+            return Ok((socket, None));
+        }
+        let local = socket.local_addr().map_err(failed)?;
+        match listen(local) {
+            Ok(listener) => return Ok((socket, Some(listener))),
+            Err(source) if attempts == 0 => return Err(WebRtcError::BindTcp { listen: local, source }),
+            Err(_) => {}
+        }
+    }
 }
 
 /// Binds the first socket: only if nobody else has the port, ourselves in another process included. From
@@ -120,7 +146,8 @@ impl Socket {
     pub(super) fn receiver(&self) -> Receiver {
         let size = 2048 * self.state.borrow().gro_segments();
         Receiver {
-            buffers: (0..BATCH_SIZE).map(|_| vec![0; size]).collect(), // each untouched, so that it costs nothing yet
+            // Each untouched: a clone would be written, and cost memory before there is a datagram.
+            buffers: (0..BATCH_SIZE).map(|_| vec![0; size]).collect(),
             meta: vec![RecvMeta::default(); BATCH_SIZE],
             received: 0,
             local: self.local,
