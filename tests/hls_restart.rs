@@ -1,9 +1,8 @@
-//! HLS when the server is killed and started again: sequence numbers go on rising, and a player that stays plays on.
+//! HLS when the server is killed and started again: sequence numbers go on rising.
 
 mod common;
 
-use common::{Browser, Ffmpeg, Hls, Playlist, Server, Source, eventually, json_number, machine, seconds};
-use serde_json::json;
+use common::{Ffmpeg, Hls, Playlist, Server, Source, eventually, machine, seconds};
 
 /// Where a playlist is.
 #[derive(Clone, Copy, Debug)]
@@ -34,14 +33,12 @@ fn discontinuities(playlist: &Playlist) -> u64 {
 }
 
 #[tokio::test]
-async fn numbers_go_on_rising_and_a_player_plays_on_after_a_crash() {
+async fn numbers_go_on_rising_after_a_crash() {
     let _machine = machine().await;
     let server = Server::start().await;
     let publisher = Ffmpeg::publish(Source::Baseline, &server.rtmp_url("show"));
     let url = server.url("/show/index.m3u8");
     let hls = Hls::open(&server.client, &url, seconds(20)).await;
-    let mut player = Browser::start("play_hls", json!({ "url": url, "retry": true }));
-    player.event("playing", seconds(40)).await;
 
     // The publisher goes and comes: the numbers are no longer those that a stream begins with.
     publisher.leave().await;
@@ -72,17 +69,4 @@ async fn numbers_go_on_rising_and_a_player_plays_on_after_a_crash() {
         assert!(now.first_discontinuity > before.last_discontinuity, "{kind}: {before:?}, then {now:?}");
         assert!(now.last_discontinuity < 1000, "{kind}: hls.js has arrays of that length: {now:?}");
     }
-    let look = async |player: &mut Browser| {
-        player.command("look");
-        player.event("look", seconds(10)).await["look"].take()
-    };
-    look(&mut player).await;
-    // In steady state: time passes, nothing is awaited.
-    tokio::time::sleep(seconds(12)).await;
-    let caught_up = look(&mut player).await;
-    tokio::time::sleep(seconds(4)).await;
-    let steady = look(&mut player).await;
-    println!("the player: {caught_up}, then {steady}");
-    assert!(json_number(&steady, "/advanced") > 3.0, "it plays on: {caught_up}, then {steady}");
-    assert!(json_number(&steady, "/frames") > 60.0, "it shows pictures: {steady}");
 }

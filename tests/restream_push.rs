@@ -175,11 +175,12 @@ async fn a_server_that_closes_at_the_key_again_and_again_is_said_to_mean_the_key
     let (gateway, nginx) = (Gateway::start().await, Nginx::start().await);
     let restreams = restreams(&gateway.hub, dialer(TlsRoots::only([])));
     let (mut ffmpeg, _) = gateway.show("show").await;
+    let closed = format!("rtmp://127.0.0.1:{}/closed/canary", nginx.port());
     // One that takes connections and drops them: the key is not even told.
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let deaf = listener.local_addr().expect("bound");
     let dropping = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
-    let at_key = restreams.add(show(), target(&nginx.url("closed"))).await.expect("added");
+    let at_key = restreams.add(show(), target(&closed)).await.expect("added");
     let before = restreams.add(show(), target(&format!("rtmp://{deaf}/app/canary"))).await.expect("added");
     for (view, suspected) in [(at_key, true), (before, false)] {
         // It waits a second at least before it tries again, so its first failure can be seen.
@@ -198,7 +199,7 @@ async fn a_server_that_closes_at_the_key_again_and_again_is_said_to_mean_the_key
         assert_eq!(*shown, reason(&again));
         restreams.remove(show(), view.id, None).await.expect("there");
     }
-    let view = restreams.add(show(), target(&nginx.url("closed"))).await.expect("added");
+    let view = restreams.add(show(), target(&closed)).await.expect("added");
     let trial = restreams.test(&show(), &view.id).await.expect("there");
     assert!(trial.error.expect("a failure").reason.contains("the key is wrong"));
     restreams.shutdown().await;

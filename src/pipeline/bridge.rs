@@ -32,6 +32,7 @@ pub async fn run_bridges(
     let all = async {
         // The last two are filled from the frame lane, which may need its bridge first.
         tokio::join!(
+            bridges.make_ready(),
             bridges.run(LaneWatch::wanted_bridge),
             bridges.run(LaneWatch::wanted_compatible),
             bridges.run(LaneWatch::wanted_renditions),
@@ -53,6 +54,16 @@ struct Bridges<'a> {
 }
 
 impl Bridges<'_> {
+    /// Once there is a publisher of frames: the first viewer does not wait for a plugin.
+    async fn make_ready(&self) {
+        let mut lanes = self.stream.watch_lanes();
+        let frames = |lanes: &LaneWatch| lanes.ended || lanes.native == Some(LaneKind::Frames);
+        if lanes.wait_for(frames).await.is_ok() {
+            let pipelines = self.pipelines.clone();
+            let _ = tokio::task::spawn_blocking(move || pipelines.load_sound_decoder()).await;
+        }
+    }
+
     /// Keeps the bridge running that `wanted` names, if any.
     async fn run(&self, wanted: fn(&LaneWatch) -> Option<LaneKind>) {
         let Self { stream, .. } = self;

@@ -182,6 +182,16 @@ impl Pipelines {
         Ok(Arc::new(pipelines))
     }
 
+    /// Loads the plugin that decodes the sound of RTMP publishers. FFmpeg's takes 0.3 s and some megabytes the first
+    /// time, so it is not loaded at the start, and not when a viewer waits.
+    pub(super) fn load_sound_decoder(&self) {
+        let element = self.aac_decoder.split(' ').next().unwrap_or_default();
+        let loaded = gst::ElementFactory::find(element).map(|factory| factory.load());
+        if let Some(Err(error)) = loaded {
+            tracing::warn!(element, %error, "A decoder can't be loaded.");
+        }
+    }
+
     /// What decodes frames of `codec`, as it stands in a description.
     pub(super) fn video_decoder(&self, codec: Codec) -> Option<&'static str> {
         match codec {

@@ -1,14 +1,14 @@
 // A player of HLS that follows a live stream until its standard input ends: hls.js or shaka-player, in their
 // low-latency modes.
 //   node tests/browser/play_hls.mjs '{"url":"http://127.0.0.1:8080/show/index.m3u8","player":"shaka"}'
-// Options: url; player ("hls.js"); browser ("chromium"); retry (false): hls.js goes on asking where it would give up.
+// Options: url; player ("hls.js"); browser ("chromium").
 // Prints `playing` at the first advance of the clock. Each line on stdin is answered with `look`: what has happened
 // since the last one. Prints `left` at the end.
 
 import { emit, onCommand, options, withPage } from "./chrome.mjs";
 
 await withPage(async (page) => {
-  await page.evaluate(async ({ url, player = "hls.js", retry = false }) => {
+  await page.evaluate(async ({ url, player = "hls.js" }) => {
     const video = document.getElementById("video");
     const errors = [];
     let latency;
@@ -32,10 +32,7 @@ await withPage(async (page) => {
     } else {
       const { default: Hls } = await import("/hls.mjs");
       const hls = new Hls({ lowLatencyMode: true });
-      hls.on(Hls.Events.ERROR, (_event, { type, details, fatal, error }) => {
-        errors.push({ details, fatal, why: error?.message });
-        if (retry && fatal && type === Hls.ErrorTypes.NETWORK_ERROR) setTimeout(() => hls.startLoad(), 500);
-      });
+      hls.on(Hls.Events.ERROR, (_event, { details, fatal, error }) => errors.push({ details, fatal, why: error?.message }));
       latency = () => hls.latency;
       hls.loadSource(url);
       hls.attachMedia(video);

@@ -20,8 +20,9 @@ pub(super) fn l18(evidence: &Evidence) -> Vec<Broken> {
     let mut broken = Vec::new();
     for variant in &playlist.variants {
         let of_url = |url: &url::Url| evidence.histories.iter().find(|history| history.url == *url);
-        let renditions =
-            playlist.renditions_of(variant).filter_map(|rendition| of_url(rendition.url.as_ref()?));
+        // A variant of sound alone is often the very playlist of its rendition: it is fetched once.
+        let others = playlist.renditions_of(variant).filter_map(|rendition| rendition.url.as_ref());
+        let renditions = others.filter(|url| **url != variant.url).filter_map(of_url);
         let all: Vec<&History> = of_url(&variant.url).into_iter().chain(renditions).collect();
         broken.extend(Judge { answer, variant, all }.found());
     }

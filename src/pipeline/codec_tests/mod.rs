@@ -5,7 +5,6 @@ mod compatible;
 mod layers;
 mod packets;
 
-use super::encoder::bitrate;
 use super::fixture::*;
 use super::live::{Live, PATIENCE, encoders, next};
 use crate::media::h264::{AvcConfig, NalUnits};
@@ -105,7 +104,7 @@ async fn parts_of_each_codec_say_where_a_decoder_can_start() {
 }
 
 #[tokio::test]
-async fn vp8_becomes_h264_with_a_keyframe_every_two_seconds_and_the_bitrate_of_its_size() {
+async fn vp8_becomes_h264_with_a_keyframe_every_two_seconds() {
     let _encoders = encoders().await;
     let pictures = packets(Codec::Vp8, MediaTime::from_millis(500), 5, (640, 360));
     assert!(pictures[0][0].keyframe);
@@ -113,9 +112,6 @@ async fn vp8_becomes_h264_with_a_keyframe_every_two_seconds_and_the_bitrate_of_i
     let track = frames[0].epoch.tracks.video.as_ref().expect("video");
     assert_eq!((track.codec, track.resolution), (Codec::H264, Some((640, 360))));
     assert_eq!(keyframes(&frames), [0, 60, 120]);
-    let bits = frames.iter().map(|frame| frame.data.len() * 8).sum::<usize>() / 5;
-    let due = bitrate(Some((640, 360))) as usize * 1000;
-    assert!((due * 7 / 10..due * 13 / 10).contains(&bits), "{bits} bits a second where {due} are due");
     assert_pictures_in_time(&observe(&frames).await, 149);
 }
 
