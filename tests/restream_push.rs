@@ -199,7 +199,9 @@ async fn a_server_that_closes_at_the_key_again_and_again_is_said_to_mean_the_key
         assert_eq!(*shown, reason(&again));
         restreams.remove(show(), view.id, None).await.expect("there");
     }
+    // While it waits for its next try, somebody else may publish.
     let view = restreams.add(show(), target(&closed)).await.expect("added");
+    reaches(&restreams, &view.id, 10, TargetStateKind::Retrying).await;
     let trial = restreams.test(&show(), &view.id).await.expect("there");
     assert!(trial.error.expect("a failure").reason.contains("the key is wrong"));
     restreams.shutdown().await;

@@ -8,8 +8,8 @@
 //! renditions; `video-2.m3u8` and so on where there are lower ones (`lower`); and media under names that are never
 //! used twice.
 //!
-//! Media sequence numbers count from the seconds of the wall clock since 2020 when the stream began, so
-//! they go on rising when the process restarts. Discontinuity sequence numbers go on rising, too, but must be
+//! Media sequence numbers count from the quarters of a second since 2020 when the stream began, so they go on rising
+//! when the process restarts. Discontinuity sequence numbers go on rising, too, but must be
 //! small, because hls.js has arrays of that length: with numbers of nine digits it takes seconds for each part. So
 //! they begin where the caller says, which keeps [`Hls::highest_discontinuity`]. If they fell, a player that stays
 //! through a restart would take what is new for what it knows, with the timestamps of that.

@@ -35,7 +35,8 @@ const BACKOFF: Duration = Duration::from_millis(250);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
 /// A multiple of the ticks of all timescales.
 const CONTAINER_STEP: Duration = Duration::from_millis(40);
-/// 2020-01-01T00:00:00Z: sequence numbers count seconds from here, to stay below 2^31 for long.
+/// 2020-01-01T00:00:00Z: sequence numbers count quarters of a second from here. No stream has more segments than that,
+/// not even one that is broken off again and again, and the numbers stay below 2^31 until 2037.
 const NUMBERS_BEGIN: Duration = Duration::from_secs(1_577_836_800);
 
 /// All of one stream's state.
@@ -67,11 +68,12 @@ impl<'a> Packager<'a> {
     /// Without media. Sequence numbers are at least those of `first`, and of the settings.
     pub fn new(settings: &'a HlsSettings, pipelines: &'a Pipelines, live: &'a Live, first: Numbers) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let quarters = u64::try_from(now.saturating_sub(NUMBERS_BEGIN).as_millis() / 250).unwrap_or(u64::MAX);
         Self {
             settings,
             pipelines,
             live,
-            first_sequence: first.sequence.max(now.saturating_sub(NUMBERS_BEGIN).as_secs()),
+            first_sequence: first.sequence.max(quarters),
             there: MediaTime::ZERO,
             discontinuity: first.discontinuity.max(settings.first_discontinuity),
             container_end: MediaTime::ZERO,

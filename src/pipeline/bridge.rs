@@ -46,7 +46,7 @@ pub async fn run_bridges(
 
 /// What a stream's bridges share.
 struct Bridges<'a> {
-    pipelines: &'a Pipelines,
+    pipelines: &'a Arc<Pipelines>,
     stream: &'a Arc<Stream>,
     transcoding: Transcoding,
     ladder: Ladder,
@@ -59,7 +59,7 @@ impl Bridges<'_> {
         let mut lanes = self.stream.watch_lanes();
         let frames = |lanes: &LaneWatch| lanes.ended || lanes.native == Some(LaneKind::Frames);
         if lanes.wait_for(frames).await.is_ok() {
-            let pipelines = self.pipelines.clone();
+            let pipelines = Arc::clone(self.pipelines);
             let _ = tokio::task::spawn_blocking(move || pipelines.load_sound_decoder()).await;
         }
     }
