@@ -186,7 +186,8 @@ impl Pipelines {
     /// time, so it is not loaded at the start, and not when a viewer waits.
     pub(super) fn load_sound_decoder(&self) {
         let element = self.aac_decoder.split(' ').next().unwrap_or_default();
-        let loaded = gst::ElementFactory::find(element).map(|factory| gst::prelude::PluginFeatureExtManual::load(&factory));
+        let loaded = gst::ElementFactory::find(element)
+            .map(|factory| gst::prelude::PluginFeatureExtManual::load(&factory));
         if let Some(Err(error)) = loaded {
             tracing::warn!(element, %error, "A decoder can't be loaded.");
         }
