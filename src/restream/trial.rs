@@ -3,8 +3,12 @@
 use super::state::TargetFailure;
 use crate::rtmp::{Dialer, Push, PushError, PushUrl, Step};
 use serde::Serialize;
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
 use utoipa::ToSchema;
+
+/// Many servers consent to every key, and close the connection right after it if they don't mean it.
+const SECOND_THOUGHTS: Duration = Duration::from_millis(500);
 
 /// How a test of a target went.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -58,9 +62,24 @@ pub(super) async fn run(url: &PushUrl, dialer: &Dialer, occupied: bool) -> Trial
     } else {
         let push = Push::connect_in_steps(url, dialer, &mut passed).await;
         match push {
-            Ok(push) => {
-                push.close().await;
-                Ok(())
+            Ok(mut push) => {
+                let objection = async {
+                    loop {
+                        if let Err(error) = push.attend().await {
+                            break error;
+                        }
+                    }
+                };
+                match timeout(SECOND_THOUGHTS, objection).await {
+                    Ok(error) => {
+                        steps.retain(|done| done.step != Step::Publish);
+                        Err(error)
+                    }
+                    Err(_) => {
+                        push.close().await;
+                        Ok(())
+                    }
+                }
             }
             Err(error) => Err(error),
         }
