@@ -25,6 +25,9 @@ const ANY_PORT: usize = 16;
 pub(super) const MAX_RUN_BYTES: usize = 60_000;
 /// Peers remembered as behind a device that can't split messages.
 const MAX_UNSPLIT: usize = 64;
+/// What a TCP connection may have on its way, of which the kernel takes twice as much: more is not for a live picture,
+/// and counts as kept for its viewer.
+const TCP_BUFFER: usize = 256 << 10;
 /// Datagrams one message may carry; older kernels take no more than 64.
 pub(super) const MAX_RUN_PACKETS: usize = 44;
 
@@ -87,6 +90,7 @@ pub(super) fn listen(local: SocketAddr) -> io::Result<TcpListener> {
     #[cfg(unix)]
     socket.set_reuse_address(true)?; // connections of a gateway before us may linger
     socket.set_nonblocking(true)?;
+    let _ = socket.set_send_buffer_size(TCP_BUFFER); // accepted connections inherit it
     socket.bind(&local.into())?;
     socket.listen(1024)?;
     TcpListener::from_std(socket.into())
