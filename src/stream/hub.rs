@@ -18,7 +18,7 @@ use tracing::info;
 /// Between two looks at a name that somebody waits for.
 const PATIENCE_STEP: Duration = Duration::from_millis(100);
 /// Who sends in so many of them in a row is not silent.
-const SENDING_STEPS: u32 = 3;
+const SENDING_STEPS: u32 = 5;
 /// For so long a publisher is waited for that seems to be falling silent: from then on it counts as stalled.
 const PATIENCE: Duration = Duration::from_millis(2_400);
 
@@ -117,7 +117,7 @@ impl Hub {
 
     /// Waits while the present publisher of `name` is silent but has not stalled yet: an encoder whose line
     /// broke tries again at once, and [`Self::publish`] a moment later gives it the name. A publisher that
-    /// sends costs 0.3 s, for what was on its way when it fell silent still comes; none is waited for longer than
+    /// sends costs 0.5 s, for what was on its way when it fell silent still comes; none is waited for longer than
     /// 2.5 s. Cancel safe.
     pub async fn settle(&self, name: &StreamName) {
         let deadline = Instant::now() + PATIENCE;
