@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{Browser, Ffmpeg, Hls, Server, attribute_of, decode_errors, machine, packets, probe, seconds};
 use reqwest::Url;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// So much of a stream is measured.
 const MEASURED: Duration = seconds(20);
@@ -23,7 +23,7 @@ async fn h264() {
                 -c:a aac -b:a 96k";
     let args: Vec<_> = args.split_whitespace().collect();
     let _publisher = Ffmpeg::publish_with(&args, &server.rtmp_url("show"));
-    says_what_is(&server, |level| format!("avc1.4D40{level:02X}"), "mp4a.40.2").await;
+    says_what_is(&server, |level| format!("avc1.4D40{level:02X}"), "mp4a.40.2", "SDR").await;
 }
 
 #[tokio::test]
@@ -42,17 +42,32 @@ async fn vp9() {
     published("vp9", "opus", |_| "vp09.00.21.08".to_owned(), "mp4a.40.2").await;
 }
 
-/// By FFmpeg 8 over Enhanced RTMP.
+#[tokio::test]
+async fn h265_with_the_high_dynamic_range_of_pq() {
+    let options = json!({ "video": "hevc", "audio": "aac", "transfer": "smpte2084" });
+    published_with(options, |level| format!("hvc1.2.4.L{level}.90"), "mp4a.40.2", "PQ").await;
+}
+
+#[tokio::test]
+async fn av1_with_the_high_dynamic_range_of_hlg() {
+    let options = json!({ "video": "av1", "audio": "aac", "transfer": "arib-std-b67" });
+    published_with(options, |level| format!("av01.0.{level:02}M.10"), "mp4a.40.2", "HLG").await;
+}
+
 async fn published(video: &str, audio: &str, named: impl Fn(i64) -> String, sound: &str) {
+    published_with(json!({ "video": video, "audio": audio }), named, sound, "SDR").await;
+}
+
+/// By FFmpeg 8 over Enhanced RTMP.
+async fn published_with(options: Value, named: impl Fn(i64) -> String, sound: &str, range: &str) {
     let _machine = machine().await;
     let server = Server::start().await;
-    let options = json!({ "video": video, "audio": audio });
     let _publisher = Browser::publish_with("ffmpeg_rtmp.py", &server.rtmp_url("show"), options).await;
-    says_what_is(&server, named, sound).await;
+    says_what_is(&server, named, sound, range).await;
 }
 
 /// `named` gives the codec's name, from the level that ffprobe finds.
-async fn says_what_is(server: &Server, named: impl Fn(i64) -> String, sound: &str) {
+async fn says_what_is(server: &Server, named: impl Fn(i64) -> String, sound: &str, range: &str) {
     let url = server.url("/show/index.m3u8");
     let hls = Hls::open(&server.client, &url, seconds(30)).await;
     let (video, audio) = (hls.video.clone().expect("pictures"), hls.audio.clone().expect("sound"));
@@ -85,7 +100,7 @@ async fn says_what_is(server: &Server, named: impl Fn(i64) -> String, sound: &st
     let length = times.last().expect("pictures") - times.first().expect("pictures");
     let rate = (times.len() - 1) as f64 / length;
     assert!((number("FRAME-RATE") / rate - 1.0).abs() < 0.005, "measured are {rate}: {told}");
-    assert_eq!(value("VIDEO-RANGE"), "SDR");
+    assert_eq!(value("VIDEO-RANGE"), range);
 }
 
 /// The attributes of the one variant.

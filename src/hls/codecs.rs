@@ -1,6 +1,8 @@
 //! What the `CODECS` attribute calls a track (RFC 6381 and what each codec's binding adds to it). Pure.
 
 use crate::media::aac::AudioSpecificConfig;
+use crate::media::h264::AvcConfig;
+use crate::media::h265::HevcConfig;
 use crate::media::{AudioTrack, Codec, VideoTrack};
 
 /// From the decoder configuration record; `None` if that is cut short or the codec has no such name.
@@ -52,18 +54,37 @@ fn h265(record: &[u8]) -> Option<String> {
     Some(name)
 }
 
-/// `VIDEO-RANGE` (RFC 8216bis §4.4.6.2), where the decoder configuration record tells it: what has eight bits is
-/// SDR, and of VP9 the transfer characteristics (ISO/IEC 23091-2) are known.
+/// `VIDEO-RANGE` (RFC 8216bis §4.4.6.2), from the transfer characteristics; what does not state them is SDR if it has
+/// eight bits, and unknown otherwise.
 pub(super) fn video_range(track: &VideoTrack) -> Option<&'static str> {
+    const UNSPECIFIED: u8 = 2;
+    match transfer(track) {
+        Some(16) => Some("PQ"),
+        Some(18) => Some("HLG"),
+        None | Some(UNSPECIFIED) => has_eight_bits(track).then_some("SDR"),
+        Some(_) => Some("SDR"),
+    }
+}
+
+/// `transfer_characteristics` of ISO/IEC 23091-2 §8.2.
+fn transfer(track: &VideoTrack) -> Option<u8> {
+    let record = &track.codec_data;
+    match track.codec {
+        Codec::H264 => AvcConfig::parse(record.clone()).ok()?.first_sps().ok()?.transfer,
+        Codec::H265 => HevcConfig::parse(record.clone()).ok()?.sps.transfer,
+        Codec::Vp9 => record.get(4).copied(),
+        _ => track.transfer,
+    }
+}
+
+fn has_eight_bits(track: &VideoTrack) -> bool {
     match (track.codec, &track.codec_data[..]) {
-        // Baseline, Main, Extended and High have eight bits.
-        (Codec::H264, [_, 66 | 77 | 88 | 100, ..]) => Some("SDR"),
-        (Codec::H265, [_, profile, ..]) if profile & 0x1f == 1 => Some("SDR"),
-        (Codec::Av1, [_, _, format, ..]) if format & 0x40 == 0 => Some("SDR"),
-        (Codec::Vp9, [_, _, _, _, 16, ..]) => Some("PQ"),
-        (Codec::Vp9, [_, _, _, _, 18, ..]) => Some("HLG"),
-        (Codec::Vp9, [_, _, format, ..]) if format >> 4 == 8 => Some("SDR"),
-        _ => None,
+        // Baseline, Main, Extended and High
+        (Codec::H264, [_, 66 | 77 | 88 | 100, ..]) => true,
+        (Codec::H265, [_, profile, ..]) => profile & 0x1f == 1,
+        (Codec::Av1, [_, _, format, ..]) => format & 0x40 == 0,
+        (Codec::Vp9, [_, _, format, ..]) => format >> 4 == 8,
+        _ => false,
     }
 }
 
@@ -149,6 +170,11 @@ mod tests {
         assert_eq!(range(Codec::Vp9, &[0, 31, 0x82, 1, 1, 1]), Some("SDR"));
         assert_eq!(range(Codec::Av1, &[0x81, 4, 0x0c]), Some("SDR"));
         assert_eq!(range(Codec::Av1, &[0x81, 4, 0x4c]), None);
+        for (transfer, said) in [(16, Some("PQ")), (18, Some("HLG")), (14, Some("SDR")), (2, None)] {
+            let codec_data = Bytes::from_static(&[0x81, 4, 0x4c]);
+            let track = VideoTrack { codec_data, transfer: Some(transfer), ..VideoTrack::new(Codec::Av1) };
+            assert_eq!(video_range(&track), said);
+        }
     }
 
     #[test]

@@ -20,13 +20,16 @@ pub struct VideoTrack {
     pub fmtp: String,
     /// Whether pictures may be decoded in another order than they are shown (B-frames).
     pub reordered: bool,
+    /// `transfer_characteristics` (ISO/IEC 23091-2 §8.2: 16 is PQ, 18 HLG), where a sequence header that is not in
+    /// [`Self::codec_data`] told them.
+    pub transfer: Option<u8>,
 }
 
 impl VideoTrack {
     /// A track of which nothing but the coding format is known.
     pub fn new(codec: Codec) -> Self {
         let (codec_data, fmtp) = (Bytes::new(), String::new());
-        Self { codec, resolution: None, frame_rate: None, codec_data, fmtp, reordered: false }
+        Self { codec, resolution: None, frame_rate: None, codec_data, fmtp, reordered: false, transfer: None }
     }
 }
 

@@ -154,8 +154,7 @@ pub(super) fn read(caps: &gst::CapsRef) -> Option<TrackConfig> {
         let resolution = number("width").zip(number("height"));
         let rate = caps.get::<gst::Fraction>("framerate").ok().filter(|rate| rate.numer() > 0);
         let frame_rate = rate.map(|rate| f64::from(rate.numer()) / f64::from(rate.denom()));
-        let (fmtp, reordered) = (String::new(), false);
-        TrackConfig::Video(VideoTrack { codec, resolution, frame_rate, codec_data, fmtp, reordered })
+        TrackConfig::Video(VideoTrack { resolution, frame_rate, codec_data, ..VideoTrack::new(codec) })
     };
     match caps.name().as_str() {
         "video/x-h264" => Some(video(Codec::H264, codec_data()?)),

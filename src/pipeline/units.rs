@@ -104,22 +104,18 @@ impl Output {
 fn avc_track(config: &h264::AvcConfig) -> VideoTrack {
     let sps = config.first_sps().ok();
     VideoTrack {
-        codec: Codec::H264,
         resolution: sps.as_ref().map(|sps| (sps.width, sps.height)),
         frame_rate: sps.and_then(|sps| sps.frame_rate),
         codec_data: config.record().clone(),
-        fmtp: String::new(),
-        reordered: false,
+        ..VideoTrack::new(Codec::H264)
     }
 }
 
 fn av1_track(header: &SequenceHeader) -> VideoTrack {
     VideoTrack {
-        codec: Codec::Av1,
         resolution: Some(header.resolution),
-        frame_rate: None,
         codec_data: header.record(),
-        fmtp: String::new(),
-        reordered: false,
+        transfer: header.transfer,
+        ..VideoTrack::new(Codec::Av1)
     }
 }

@@ -3,7 +3,7 @@
     .venv/bin/python tests/clients/ffmpeg_rtmp.py '{"endpoint": "rtmp://127.0.0.1:1935/live/show"}'
 
 Options: endpoint; video "h264", "hevc", "av1" or "vp9" (hevc), or null; audio "aac", "opus" or "mp3" (aac), or
-null. Prints `connected` when the publication has begun. Goes away at the end of stdin, and prints `left`.
+null; transfer, with ten bits a sample: "smpte2084" (PQ) or "arib-std-b67" (HLG) for hevc or av1. Prints `connected` when the publication has begun. Goes away at the end of stdin, and prints `left`.
 """
 
 import time
@@ -30,6 +30,10 @@ def main() -> None:
         encoder, encoding = VIDEO[name]
         video = container.add_stream(encoder, rate=FPS, options=encoding)
         video.width, video.height, video.pix_fmt, video.bit_rate = WIDTH, HEIGHT, "yuv420p", 1_000_000
+        if transfer := OPTIONS.get("transfer"):
+            video.pix_fmt = "yuv420p10le"
+            video.codec_context.color_trc = {"smpte2084": 16, "arib-std-b67": 18}[transfer]
+            video.codec_context.color_primaries = video.codec_context.colorspace = 9  # BT.2020
     if name := OPTIONS.get("audio", "aac"):
         encoder, chunk = AUDIO[name]
         audio = container.add_stream(encoder, rate=RATE)

@@ -22,6 +22,8 @@ pub struct SequenceHeader {
     pub chroma_position: u8,
     /// The largest frame, in pixels.
     pub resolution: (u32, u32),
+    /// `transfer_characteristics`, if the colours are described.
+    pub transfer: Option<u8>,
     /// All frames are key frames with short headers.
     pub(super) reduced_still_picture: bool,
 }
@@ -89,6 +91,7 @@ impl SequenceHeader {
             subsampling: colour.subsampling,
             chroma_position: colour.chroma_position,
             resolution,
+            transfer: colour.transfer,
             reduced_still_picture,
         })
     }
@@ -141,6 +144,7 @@ struct Colour {
     monochrome: bool,
     subsampling: (bool, bool),
     chroma_position: u8,
+    transfer: Option<u8>,
 }
 
 impl Colour {
@@ -154,14 +158,15 @@ impl Colour {
         };
         let monochrome = profile != 1 && reader.flag()?;
         let described = match reader.flag()? {
-            true => (reader.bits(8)?, reader.bits(8)?, reader.bits(8)?),
-            false => (2, 2, 2),
+            true => Some((reader.bits(8)?, reader.bits(8)?, reader.bits(8)?)),
+            false => None,
         };
+        let transfer = described.map(|(_, transfer, _)| transfer as u8);
         let mut chroma_position = 0;
         let subsampling = if monochrome {
             reader.flag()?; // color_range
             (true, true)
-        } else if described == SRGB {
+        } else if described == Some(SRGB) {
             (false, false)
         } else {
             reader.flag()?; // color_range
@@ -179,7 +184,7 @@ impl Colour {
             }
             subsampling
         };
-        Some(Self { bit_depth, monochrome, subsampling, chroma_position })
+        Some(Self { bit_depth, monochrome, subsampling, chroma_position, transfer })
     }
 }
 
@@ -203,6 +208,11 @@ mod tests {
         assert_eq!(aom.record()[..], [0x81, 0x01, 0x0c | aom.chroma_position, 0]);
         let svt = SequenceHeader::parse(&SVT).expect("valid");
         assert_eq!((svt.resolution, svt.level, svt.tier), ((1920, 1080), 8, 0));
+        assert_eq!((aom.transfer, svt.transfer), (None, None));
+        // libaom, ten bits, HLG.
+        let hlg = [0, 0, 0, 0x04, 0x3c, 0xfe, 0xcc, 0xda, 0xf9, 0x50, 0x91, 0x20, 0x90, 0x40];
+        let hlg = SequenceHeader::parse(&hlg).expect("valid");
+        assert_eq!((hlg.resolution, hlg.bit_depth, hlg.transfer), ((320, 180), 10, Some(18)));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Sps {
     pub bit_depth_luma: u8,
     /// Bits of a chroma sample.
     pub bit_depth_chroma: u8,
+    /// `transfer_characteristics`, if the video signal is described.
+    pub transfer: Option<u8>,
 }
 
 impl Sps {
@@ -119,6 +121,7 @@ fn read_sps(reader: &mut BitReader<'_>) -> Option<Result<Sps, H264Error>> {
         chroma_format: chroma_format as u8,
         bit_depth_luma,
         bit_depth_chroma,
+        transfer: None,
     };
     if reader.flag()? {
         // A VUI that ends too early costs only what it would have told.
@@ -138,7 +141,9 @@ fn read_vui(reader: &mut BitReader<'_>, sps: &mut Sps) -> Option<()> {
     if reader.flag()? {
         reader.bits(4)?; // video_format, video_full_range_flag
         if reader.flag()? {
-            reader.bits(24)?; // colour description
+            reader.bits(8)?; // colour_primaries
+            sps.transfer = Some(reader.bits(8)? as u8);
+            reader.bits(8)?; // matrix_coefficients
         }
     }
     if reader.flag()? {
@@ -225,6 +230,17 @@ mod tests {
         // x264, constrained baseline, 320x180: cropped from 192 lines.
         let sps = Sps::parse(&hex("6742c00cd901419f 9f01100000030010 0000030320f142a4 80")).expect("valid");
         assert_eq!((sps.profile, sps.max_reorder_frames), (66, Some(0)));
-        assert_eq!((sps.width, sps.height, sps.frame_rate), (320, 180, Some(25.0)));
+        assert_eq!((sps.width, sps.height, sps.frame_rate, sps.transfer), (320, 180, Some(25.0), None));
+    }
+
+    #[test]
+    fn a_described_signal_tells_its_transfer_characteristics() {
+        // x264, High 10, PQ.
+        let unit = hex("676e000ca6cd941419f9f016a12201280000030008000003019078a14cb0");
+        let sps = Sps::parse(&unit).expect("valid");
+        assert_eq!(
+            (sps.profile, sps.bit_depth_luma, sps.transfer, sps.frame_rate),
+            (110, 10, Some(16), Some(25.0))
+        );
     }
 }

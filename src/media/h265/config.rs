@@ -78,7 +78,7 @@ impl HevcConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::unit;
+    use super::super::sps::tests::unit;
     use super::*;
 
     fn record(length_size: u8, arrays: &[(u8, &[&[u8]])]) -> Bytes {

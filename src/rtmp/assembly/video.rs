@@ -28,12 +28,11 @@ pub(super) struct Checked {
 impl Video {
     pub(super) fn new(config: VideoConfig) -> Result<Self, FlvError> {
         let track = |codec, resolution, frame_rate, codec_data, reordered| VideoTrack {
-            codec,
             resolution,
             frame_rate,
             codec_data,
-            fmtp: String::new(),
             reordered,
+            ..VideoTrack::new(codec)
         };
         let mut states_order = true;
         let track = match &config {
@@ -52,7 +51,8 @@ impl Video {
             VideoConfig::Av1(config) => {
                 let header = config.sequence_header();
                 let record = header.map_or_else(|| config.record.clone(), SequenceHeader::record);
-                track(Codec::Av1, header.map(|header| header.resolution), None, record, false)
+                let track = track(Codec::Av1, header.map(|header| header.resolution), None, record, false);
+                VideoTrack { transfer: header.and_then(|header| header.transfer), ..track }
             }
             VideoConfig::Vp9(record) => track(Codec::Vp9, None, None, record.clone(), false),
         };
@@ -93,22 +93,25 @@ impl Video {
             VideoConfig::Av1(config) => {
                 let unit = config.check(&data)?;
                 let header = unit.sequence_header.filter(|_| unit.keyframe);
-                let changes = header.is_some_and(|header| self.learn(header.resolution, header.record()));
+                let changes = header
+                    .is_some_and(|header| self.learn(header.resolution, header.record(), header.transfer));
                 Some(Checked { data: unit.data, keyframe: unit.keyframe, changes })
             }
             VideoConfig::Vp9(record) => {
                 let record = record.clone();
                 let size = vp9::keyframe(&data);
-                let changes = size.is_some_and(|size| self.learn(size, record));
+                let changes = size.is_some_and(|size| self.learn(size, record, None));
                 Some(Checked { data, keyframe: size.is_some(), changes })
             }
         }
     }
 
     /// What a keyframe says; whether that was not known before.
-    fn learn(&mut self, resolution: (u32, u32), record: Bytes) -> bool {
-        let known = self.track.resolution == Some(resolution) && self.track.codec_data == record;
-        (self.track.resolution, self.track.codec_data) = (Some(resolution), record);
-        !known
+    fn learn(&mut self, resolution: (u32, u32), codec_data: Bytes, transfer: Option<u8>) -> bool {
+        let track = &mut self.track;
+        let said = VideoTrack { resolution: Some(resolution), codec_data, transfer, ..track.clone() };
+        let changes = said != *track;
+        *track = said;
+        changes
     }
 }

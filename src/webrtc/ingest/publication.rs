@@ -370,9 +370,7 @@ fn add_track(tracks: &mut Tracks, format: &Format) {
     let (codec, codec_data, fmtp) = (format.codec, Bytes::new(), format.fmtp.clone());
     match codec.kind() {
         MediaKind::Video => {
-            let (resolution, frame_rate) = (None, None);
-            tracks.video =
-                Some(VideoTrack { codec, resolution, frame_rate, codec_data, fmtp, reordered: false });
+            tracks.video = Some(VideoTrack { codec_data, fmtp, ..VideoTrack::new(codec) });
         }
         MediaKind::Audio => {
             // RFC 7587 §7: Opus is always announced with two channels.

@@ -29,7 +29,7 @@ pub(super) fn contents(payload: &[u8]) -> Contents {
 /// What the sequence parameter set in a payload says, if it is there whole.
 pub(super) fn picture(payload: &[u8]) -> Option<Picture> {
     let (_, unit) = nal_units(payload).find(|(kind, _)| *kind == NAL_SPS)?;
-    let Sps { width, height, reordered } = Sps::parse(unit)?;
+    let Sps { width, height, reordered, .. } = Sps::parse(unit)?;
     Some(Picture { resolution: (width, height), frame_rate: None, reordered })
 }
 
