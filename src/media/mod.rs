@@ -1,6 +1,7 @@
 //! The nouns of live media, and their parsing. Pure: no I/O, no clock, no runtime.
 
 pub mod aac;
+mod absence;
 pub mod av1;
 mod b_frames;
 mod bits;
@@ -27,6 +28,7 @@ mod unwrap;
 pub mod vp8;
 pub mod vp9;
 
+pub use absence::Absence;
 pub use b_frames::{BFRAMES_OFF, BFrames, BFramesRefused, OpusFrames, PacketVideo, Transcoding};
 pub use codec::{Codec, MediaKind};
 pub use epoch::Epoch;

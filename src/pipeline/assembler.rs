@@ -1,11 +1,11 @@
 //! Puts the coded frames of separate pipelines into epochs.
 //!
 //! An epoch needs the configurations of all its tracks, and these come out of pipelines at different
-//! times. Pure: time is an argument.
+//! times. A track that stops leaves the epoch, and joins again when it is back. Pure: time is an argument.
 
 use super::caps::TrackConfig;
 use super::encoded::Unit;
-use crate::media::{MediaKind, Tracks};
+use crate::media::{Absence, MediaKind, Tracks};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ pub(super) struct EpochAssembler {
     audio: bool,
     /// What is known of them.
     tracks: Tracks,
+    absence: Absence,
     state: State,
     pending: VecDeque<Unit>,
 }
@@ -29,6 +30,8 @@ enum State {
     Running,
     /// A configuration changed: the next epoch begins where a decoder can start.
     Changed,
+    /// A track stopped or is back: the next epoch begins where a decoder can start, and this goes on until then.
+    Regrouping,
 }
 
 /// What to do next.
@@ -53,6 +56,7 @@ impl EpochAssembler {
             video,
             audio,
             tracks: Tracks::default(),
+            absence: Absence::default(),
             state: State::Gathering(None),
             pending: VecDeque::new(),
         }
@@ -66,7 +70,7 @@ impl EpochAssembler {
         }
         match self.state {
             State::Gathering(_) => self.begin_if(self.is_complete()),
-            State::Running | State::Changed => {
+            State::Running | State::Changed | State::Regrouping => {
                 let asked = self.state == State::Changed;
                 self.state = State::Changed;
                 if asked || self.tracks.video.is_none() { vec![] } else { vec![Step::AskForKeyframe] }
@@ -77,24 +81,50 @@ impl EpochAssembler {
     /// A coded frame came out of a pipeline at `now`.
     pub(super) fn unit(&mut self, now: Instant, unit: Unit) -> Vec<Step> {
         match self.state {
-            State::Running => vec![Step::Write(unit)],
+            State::Running => {
+                let (kind, pts) = (unit.kind, unit.pts);
+                let mut steps = vec![Step::Write(unit)];
+                if self.absence.hear(&self.tracks, kind, pts) {
+                    self.state = State::Regrouping;
+                    steps.extend(self.starts_with_video().then_some(Step::AskForKeyframe));
+                }
+                steps
+            }
+            State::Regrouping => {
+                self.absence.hear(&self.tracks, unit.kind, unit.pts);
+                match self.starts(&unit) {
+                    true => self.begin_with(unit),
+                    false => vec![Step::Write(unit)],
+                }
+            }
             State::Gathering(since) => {
                 self.state = State::Gathering(Some(since.unwrap_or(now)));
                 self.pending.push_back(unit);
                 self.begin_if(self.is_complete() || self.pending.len() >= MAX_PENDING)
             }
             State::Changed => {
-                let starts = match self.tracks.video {
-                    Some(_) => unit.kind == MediaKind::Video && unit.keyframe,
-                    None => true,
-                };
-                if !starts {
-                    return vec![]; // of the new configuration perhaps, and of no use before its keyframe
+                self.absence.hear(&self.tracks, unit.kind, unit.pts);
+                match self.starts(&unit) {
+                    true => self.begin_with(unit),
+                    false => vec![], // of the new configuration perhaps, and of no use before its keyframe
                 }
-                self.state = State::Running;
-                vec![Step::Begin(self.tracks.clone()), Step::Write(unit)]
             }
         }
+    }
+
+    /// The next epoch has pictures.
+    fn starts_with_video(&self) -> bool {
+        self.tracks.video.is_some() && self.absence.absent() != Some(MediaKind::Video)
+    }
+
+    /// The next epoch can begin with this unit.
+    fn starts(&self, unit: &Unit) -> bool {
+        !self.starts_with_video() || (unit.kind == MediaKind::Video && unit.keyframe)
+    }
+
+    fn begin_with(&mut self, unit: Unit) -> Vec<Step> {
+        self.state = State::Running;
+        vec![Step::Begin(self.absence.present(&self.tracks)), Step::Write(unit)]
     }
 
     /// Whether the video's configuration is known.
@@ -106,7 +136,7 @@ impl EpochAssembler {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Gathering(since) => since.map(|since| since + PATIENCE),
-            State::Running | State::Changed => None,
+            State::Running | State::Changed | State::Regrouping => None,
         }
     }
 
@@ -194,6 +224,26 @@ mod tests {
         assert!(epochs.unit(now, unit(MediaKind::Audio, 33, true)).is_empty());
         assert!(epochs.unit(now, unit(MediaKind::Video, 33, false)).is_empty());
         assert_eq!(told(epochs.unit(now, unit(MediaKind::Video, 66, true))), ["begin v1 a1", "video 66"]);
+    }
+
+    #[test]
+    fn a_track_that_stops_leaves_the_epoch_and_joins_it_again() {
+        let (mut epochs, now) = (EpochAssembler::new(true, true), Instant::now());
+        epochs.configured(video(640));
+        epochs.configured(audio());
+        epochs.unit(now, unit(MediaKind::Audio, 0, true));
+        epochs.unit(now, unit(MediaKind::Video, 0, true));
+        let mut told_of = |kind, range: std::ops::Range<i64>| -> Vec<String> {
+            let steps = range.step_by(500).flat_map(|ms| epochs.unit(now, unit(kind, ms, ms % 4000 == 0)));
+            told(steps.filter(|step| !matches!(step, Step::Write(_))).collect())
+        };
+        assert_eq!(told_of(MediaKind::Video, 500..3500), [""; 0]);
+        assert_eq!(told_of(MediaKind::Video, 3500..4500), ["ask", "begin v1 a0"]);
+        assert_eq!(told_of(MediaKind::Audio, 4500..5000), ["ask"]);
+        assert_eq!(told_of(MediaKind::Video, 5000..8500), ["begin v1 a1"]);
+        assert_eq!(told_of(MediaKind::Audio, 8500..28_500), [""; 0]);
+        assert_eq!(told_of(MediaKind::Audio, 28_500..29_500), ["begin v0 a1"]);
+        assert_eq!(told_of(MediaKind::Video, 31_500..32_500), ["ask", "begin v1 a1"]);
     }
 
     #[test]

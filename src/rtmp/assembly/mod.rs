@@ -1,7 +1,8 @@
 //! From FLV tags to epochs and frames: which tracks there are, and when each frame is due.
 //!
 //! Pure: time is an argument, and what comes out is read from [`Assembly::pop`]. Promises frames whose
-//! decoding times rise strictly on each track, and that a video track begins at a keyframe. Holds at
+//! decoding times rise strictly on each track, that a video track begins at a keyframe, and that an epoch without a
+//! track begins when that has stopped. Holds at
 //! most [`PENDING_FRAMES`] frames, and only until the tracks of the first epoch are known.
 
 mod access_unit;
@@ -12,7 +13,7 @@ mod video;
 
 use super::flv::{AudioTag, FlvError, Picture, Sound, TrackChoice, VideoConfig, VideoTag};
 use super::sender_clock::SenderClock;
-use crate::media::{AudioTrack, Codec, MediaKind, MediaTime, Tracks};
+use crate::media::{Absence, AudioTrack, Codec, MediaKind, MediaTime, Tracks};
 use breaks::Breaks;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -74,6 +75,7 @@ pub(super) struct Assembly {
     announced: Option<(bool, bool)>,
     /// The tracks of the epoch that runs; `None` before the first.
     running: Option<Tracks>,
+    absence: Absence,
     /// Something about the tracks changed: a new epoch begins at the next frame that can begin it.
     stale: bool,
     /// Nothing of a video track is of use before its keyframe.
@@ -96,6 +98,7 @@ impl Assembly {
             audio: None,
             announced: None,
             running: None,
+            absence: Absence::default(),
             stale: false,
             needs_keyframe: true,
             keyframe_wanted_since: None,
@@ -279,6 +282,14 @@ impl Assembly {
             self.wait(now, frame);
             return;
         };
+        if self.absence.hear(running, frame.kind, frame.dts) {
+            self.stale = true;
+            if self.absence.absent() == Some(MediaKind::Video) {
+                // Sound goes on at once, and the pictures when one comes that can begin. Nobody is sent away for that.
+                self.needs_keyframe = true;
+                self.keyframe_wanted_since = None;
+            }
+        }
         let begins = frame.kind == MediaKind::Video && frame.keyframe;
         if self.stale && (begins || self.video.is_none() || self.needs_keyframe) {
             self.begin();
@@ -312,7 +323,7 @@ impl Assembly {
 
     fn begin(&mut self) {
         let video = self.video.as_ref().and_then(|video| video.track().cloned());
-        let tracks = Tracks { video, audio: self.audio.clone() };
+        let tracks = self.absence.present(&Tracks { video, audio: self.audio.clone() });
         self.stale = false;
         self.outputs.push_back(Output::Epoch(tracks.clone()));
         self.running = Some(tracks);

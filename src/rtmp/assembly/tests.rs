@@ -127,6 +127,41 @@ fn a_late_track_joins_at_the_next_keyframe() {
 }
 
 #[test]
+fn r12_a_track_that_stops_leaves_the_epoch_and_one_that_returns_joins_it() {
+    let mut feed = Feed::new();
+    feed.video_config(12);
+    feed.audio_config(AAC);
+    feed.video(0, 0, true);
+    feed.audio(0, 1);
+    let pictures = |feed: &mut Feed, from: u32, to: u32| {
+        for ms in (from..to).step_by(500) {
+            feed.video(ms.into(), ms, ms % 2000 == 0);
+        }
+    };
+    pictures(&mut feed, 500, 3500);
+    assert_eq!(feed.outputs().iter().filter(|output| output.starts_with('E')).count(), 1);
+    // Three seconds without sound: the next keyframe begins an epoch without it.
+    pictures(&mut feed, 3500, 4500);
+    assert_eq!(feed.outputs(), ["video 3500", "E video", "video! 4000"]);
+    feed.audio(4500, 4500);
+    pictures(&mut feed, 4500, 6500);
+    feed.audio(6500, 6500);
+    let joined = ["video 4500", "video 5000", "video 5500", "E videoaudio", "video! 6000", "audio 6500"];
+    assert_eq!(feed.outputs(), joined);
+    // Pictures are waited for for ten seconds, and for twice as long the second time that something stops.
+    for ms in (7000..27_500).step_by(500) {
+        feed.audio(ms.into(), ms);
+    }
+    let outputs = feed.outputs();
+    assert_eq!(outputs.iter().position(|output| output == "E audio"), Some(39), "{outputs:?}");
+    assert_eq!(feed.assembly.deadline(), None, "nobody is sent away for want of a keyframe");
+    feed.video(27_500, 27_500, false);
+    feed.audio(27_500, 27_510);
+    feed.video(28_000, 28_000, true);
+    assert_eq!(feed.outputs(), ["audio 27510", "E videoaudio", "video! 28000"]);
+}
+
+#[test]
 fn a_changed_configuration_begins_an_epoch_and_a_repeated_one_does_not() {
     let mut feed = Feed::new();
     feed.video_config(12);
