@@ -9,6 +9,9 @@ mod common;
 mod extensions;
 mod media;
 
+use serde_json::json;
+use std::time::Instant;
+
 use common::checklist::{self, CANDIDATE, TURN, fragment, links, parameter, retry_after, sections};
 use common::{
     Endpoint, MediaKind, Pictures, Programme, RtcClient, RtcEvent, RtcOptions, Server, ServerBuilder,
@@ -125,6 +128,12 @@ async fn e02_head_discovers_the_endpoint() {
 async fn e03_a_known_stream_that_is_not_live_is_409_and_an_unknown_one_404() {
     let mut endpoint = Endpoint::whep(Server::builder().env("TIDEGATE_STREAM_GRACE", "1m")).await;
     problem(endpoint.post_to("/nobody/whep", endpoint.offer()).await, 404).await;
+    // One that was declared is known before it is live for the first time.
+    let declared = endpoint.server.api("POST", "/api/v1/streams").json(&json!({ "name": "later" }));
+    assert_eq!(declared.send().await.expect("an answer").status(), 201);
+    let later = endpoint.post_to("/later/whep", endpoint.offer()).await;
+    retry_after(&later);
+    problem(later, 409).await;
     assert_eq!(endpoint.post(endpoint.offer()).await.status(), 201);
     assert_eq!(endpoint.publisher().delete().await, 200);
     let waiting = eventually("the stream waits for its publisher", seconds(10), || async {
@@ -154,18 +163,32 @@ async fn e04_no_codec_in_common_is_422_and_names_both_sides() {
 
 #[tokio::test]
 async fn e05_candidates_are_trickled_and_ice_is_restarted() {
-    let endpoint = endpoint().await;
+    // A keyframe every 60 s, unless one is asked for.
+    let programme = Programme { group: 1800, ..Programme::default() };
+    let mut endpoint = Endpoint::whep_of(Server::builder(), RtcOptions::default(), programme).await;
     let options = RtcOptions { candidates: false, ..RtcOptions::default() };
     let mut viewer = RtcClient::view(&endpoint.server, "show", options).await;
     assert_eq!(viewer.trickle().await.status(), 204);
     viewer.connected().await;
-    viewer.packet(MediaKind::Video).await;
+    // What was asked for until now has come.
+    let (mut pictures, mut keyframe) = (Pictures::default(), Instant::now());
+    viewer
+        .wait_for("a second without a keyframe", seconds(10), |event| {
+            let RtcEvent::Media(packet) = event else { return None };
+            let picture = (packet.kind == MediaKind::Video).then(|| pictures.push(&packet)).flatten()?;
+            if picture.is_keyframe() {
+                keyframe = picture.at;
+            }
+            (picture.at.saturating_duration_since(keyframe) >= seconds(1)).then_some(())
+        })
+        .await;
     let before = viewer.session.clone().expect("a session").etag;
+    endpoint.publisher().drain();
+    viewer.drain();
     viewer.restart().await;
     assert_ne!(viewer.session.clone().expect("a session").etag, before);
     // After it a keyframe comes, although the group of pictures is long from over.
     let mut pictures = Pictures::default();
-    viewer.drain();
     viewer
         .wait_for("a keyframe", seconds(5), |event| match event {
             RtcEvent::Media(packet) if packet.kind == MediaKind::Video => {
@@ -174,6 +197,9 @@ async fn e05_candidates_are_trickled_and_ice_is_restarted() {
             _ => None,
         })
         .await;
+    let told = endpoint.publisher().drain();
+    let asked = told.iter().any(|event| matches!(event, RtcEvent::KeyframeRequest { .. }));
+    assert!(asked, "a keyframe came without being asked for: {told:?}");
     let events = viewer.collect(seconds(2)).await;
     assert!(events.iter().any(|event| matches!(event, RtcEvent::Media(_))));
     assert!(!events.iter().any(|event| matches!(event, RtcEvent::Disconnected | RtcEvent::Closed)));

@@ -18,7 +18,7 @@ use super::problem::{self, Problem};
 use super::request::{Peer, StreamPath};
 use super::{App, body, cors};
 use crate::media::{PacketBatch, Secret, StreamName};
-use crate::webrtc::{Answer, SessionKind as Kind};
+use crate::webrtc::{Answer, SessionError, SessionKind as Kind};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -63,7 +63,13 @@ fn endpoint(kind: Kind) -> MethodRouter<Arc<App>> {
         let webrtc = &app.rooms.webrtc;
         let answer = match kind {
             Kind::Whip => webrtc.whip(name.clone(), &offer, remote).await?,
-            Kind::Whep => webrtc.whep(&name, &offer, remote).await?,
+            Kind::Whep => match webrtc.whep(&name, &offer, remote).await {
+                // Known to the API, so it may be live in a while.
+                Err(SessionError::UnknownStream(name)) if app.rooms.declarations.get(&name).is_some() => {
+                    return Err(SessionError::NotLive(name).into());
+                }
+                answer => answer?,
+            },
         };
         let entry = Entry {
             kind,
