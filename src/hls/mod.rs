@@ -257,10 +257,13 @@ impl Hls {
         let mut entry = Entry { hls: self, live, keep: false };
         async move {
             let Hls { settings, pipelines, groups, .. } = &*entry.hls;
-            let mut first = first;
+            let (mut first, mut promised) = (first, false);
             while settings.always || entry.live.wanted(&cancel).await {
                 let longest = || groups.longest(stream.name(), stream.longest_group());
-                entry.live.set_limits(Limits::new(settings, longest()));
+                if !std::mem::replace(&mut promised, true) {
+                    // Once for all: a target duration never changes, not even while nobody looks.
+                    entry.live.set_limits(Limits::new(settings, longest()));
+                }
                 let stop = output::run(settings, pipelines, &entry.live, first, &cancel).await;
                 longest(); // for whoever publishes under the name again
                 match stop {

@@ -85,7 +85,7 @@ impl PlaylistState<'_> {
         }
         let first = self.listed.first().map(AsRef::as_ref).or(self.open);
         let body = MediaPlaylist {
-            version: Some(self.version(skipped)),
+            version: Some(Self::version(skipped)),
             independent_segments: self.rendition.kind() == MediaKind::Audio,
             target_duration: self.limits.target,
             media_sequence: first.map_or(0, |first| first.sequence),
@@ -105,13 +105,9 @@ impl PlaylistState<'_> {
         text.into()
     }
 
-    /// RFC 8216bis §8: 6 for EXT-X-MAP, 8 for EXT-X-GAP, 9 for EXT-X-SKIP.
-    fn version(&self, skipped: usize) -> usize {
-        match skipped {
-            0 if self.listed.iter().any(|segment| segment.gap) => 8,
-            0 => 6,
-            _ => 9,
-        }
+    /// RFC 8216bis §8: 6 for EXT-X-MAP, 9 for EXT-X-SKIP.
+    fn version(skipped: usize) -> usize {
+        if skipped == 0 { 6 } else { 9 }
     }
 
     /// RFC 8216bis §4.4.3.7 and §4.4.3.8.
