@@ -4,7 +4,10 @@
 
 mod common;
 
-use common::{Browser, Hls, Server, assert_plays_whep, decode_errors, json_number, machine, probe, seconds};
+use common::{
+    Browser, Hls, Server, assert_plays_whep, assert_receives_h265, decode_errors, json_number, machine,
+    probe, seconds,
+};
 use serde_json::{Value, json};
 
 mod chromium {
@@ -119,6 +122,20 @@ mod aiortc {
         views(&server, "H264").await;
     }
 
+    /// SRTP's protection profile: AEAD_AES_128_GCM wherever the client has it, in whatever order.
+    #[tokio::test]
+    async fn views_with_the_best_protection_profile_that_it_has() {
+        let _machine = machine().await;
+        let server = Server::start().await;
+        let _publisher = Browser::publish(&server.url("/show/whip"), json!({ "source": "flash" })).await;
+        let (gcm, sha1) = ("SRTP_AEAD_AES_128_GCM", "SRTP_AES128_CM_SHA1_80");
+        for (offered, agreed) in [(json!([sha1, gcm]), gcm), (json!([gcm, sha1]), gcm), (json!([sha1]), sha1)]
+        {
+            let seen = views_with(&server, "H264", json!({ "profiles": offered })).await;
+            assert_eq!(seen["profile"], agreed, "of {offered}: {seen}");
+        }
+    }
+
     async fn publishes_and_views(codec: &str) {
         let _machine = machine().await;
         let server = Server::start().await;
@@ -136,7 +153,13 @@ mod aiortc {
 
     /// aiortc decodes pictures and sound of the stream.
     async fn views(server: &Server, codec: &str) {
-        let options = json!({ "endpoint": server.url("/show/whep"), "seconds": 4 });
+        views_with(server, codec, json!({})).await;
+    }
+
+    /// The same with these options; what it counted.
+    async fn views_with(server: &Server, codec: &str, mut options: Value) -> Value {
+        options["endpoint"] = server.url("/show/whep").into();
+        options["seconds"] = 4.into();
         let mut viewer = Browser::start_client("aiortc_view.py", options);
         let seen = viewer.event("result", seconds(30)).await;
         assert_eq!(seen["codec"], codec, "{seen}");
@@ -145,6 +168,7 @@ mod aiortc {
         assert!(json_number(&seen, "/energy") > 1e-4, "{seen}");
         assert!(json_number(&seen, "/flashes") >= 2.0, "{seen}");
         assert_eq!(viewer.event("left", seconds(10)).await["status"], 200);
+        seen
     }
 }
 
@@ -164,15 +188,31 @@ mod libdatachannel {
         assert_eq!(publisher.leave().await["status"], 200);
         leaves(&server).await;
     }
+
+    #[tokio::test]
+    async fn publishes_h265() {
+        let _machine = machine().await;
+        let server = Server::start().await;
+        let (endpoint, options) = (server.url("/show/whip"), json!({ "codec": "H265" }));
+        let mut publisher = Browser::publish_with("libdatachannel_publish.mjs", &endpoint, options).await;
+        assert_receives_h265(&server).await;
+        assert_eq!(publisher.leave().await["status"], 200);
+        leaves(&server).await;
+    }
 }
 
 /// A browser views the stream by WHEP: pictures in this codec, and sound.
 async fn sees(server: &Server, mut viewer: Value, codec: &str) -> Value {
     viewer["seconds"] = 4.into();
     viewer["settle"] = 2.into();
+    let chromium = viewer["browser"] != "firefox"; // Firefox may not tell its cipher
     let viewed = Browser::view_whep(&server.url("/show/whep"), viewer).await;
     println!("{codec}: {viewed}");
     assert_eq!(viewed["video"]["codec"], format!("video/{codec}"), "{viewed}");
+    if chromium {
+        // It offers SRTP_AES128_CM_HMAC_SHA1_80 first.
+        assert_eq!(viewed["cipher"], "AEAD_AES_128_GCM", "{viewed}");
+    }
     assert_plays_whep(&viewed, 10.0);
     viewed
 }

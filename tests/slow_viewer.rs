@@ -152,6 +152,9 @@ async fn rel06_the_others_pictures_come_as_without_the_stalled_viewers() {
     let (_other, _others_media) = publish(&without).await;
     let (mut with_stalled, mut alone) =
         (view(&with, RtcOptions::default()).await, view(&without, RtcOptions::default()).await);
+    // Longer than it takes to see that others are stalled, and what is done about it.
+    let pictures = 450;
+    let (before, _) = tokio::join!(arrivals(&mut with_stalled, pictures), arrivals(&mut alone, pictures));
     let mut stalled = Vec::new();
     for number in 0..6 {
         let tcp = number % 2 == 0;
@@ -164,18 +167,19 @@ async fn rel06_the_others_pictures_come_as_without_the_stalled_viewers() {
         }
         stalled.push(viewer);
     }
-    // Longer than it takes to see that they are stalled, and what is done about it.
-    let pictures = 450;
     let (with, without) = tokio::join!(arrivals(&mut with_stalled, pictures), arrivals(&mut alone, pictures));
-    println!("from picture to picture, p99 and starved: with {with:?}, without {without:?}");
-    // p99 is unchanged: no more than one of a hundred comes later than it may.
+    println!("from picture to picture: before {before:?}, with {with:?}, without {without:?}");
+    // p99 is unchanged, as far as a shared machine can tell.
+    let limit = 2 * before.p99 + Duration::from_millis(15);
+    assert!(with.p99 <= limit, "{with:?} after {before:?}, limit {limit:?}");
+    // And no more than one of a hundred comes later than it may.
     assert!(with.starved <= 2 * without.starved + pictures / 100, "{with:?} against {without:?}");
 }
 
 /// How a viewer's pictures came.
 #[derive(Debug)]
-#[allow(dead_code, reason = "what a failure prints")]
 struct Arrivals {
+    /// From a picture to the next.
     p99: Duration,
     /// Pictures that came more than [`STARVED`] after the one before.
     starved: usize,

@@ -1,4 +1,5 @@
-//! STUN and DTLS on the wire: what strangers get, who may begin a handshake, and how sessions end.
+//! STUN, DTLS and RTP on the wire: what strangers get, who may begin a handshake, what is agreed upon in it,
+//! how sessions end, and that H.265 goes through.
 
 mod common;
 
@@ -7,13 +8,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{
-    BindingRequest, Fate, MediaKind, Pictures, Programme, Publishing, RtcClient, RtcEvent, RtcOptions,
-    Server, credentials, eventually, is_dtls, is_stun, seconds, transaction,
+    BindingRequest, Fate, Ffmpeg, Layer, MediaKind, PictureSource, Pictures, Programme, Publishing,
+    RtcClient, RtcEvent, RtcOptions, Server, VideoCodec, assert_receives_h265, credentials, eventually,
+    is_dtls, is_stun, seconds, transaction, units_of_h265_file,
 };
 use tokio::net::UdpSocket;
 
 /// Long enough for an answer, many times over.
 const BRIEFLY: Duration = Duration::from_millis(300);
+/// SRTP with AEAD_AES_128_GCM (RFC 7714 §14.2).
+const GCM: u16 = 0x0007;
 
 #[tokio::test]
 async fn another_stack_publishes_and_views() {
@@ -40,6 +44,90 @@ async fn another_stack_publishes_and_views() {
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
     assert_eq!(viewer.delete().await, 200);
     closed(&mut viewer).await;
+}
+
+#[tokio::test]
+async fn h265_goes_from_a_publisher_to_a_viewer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("source.h265");
+    Ffmpeg::render_h265(seconds(4), &file);
+    let pictures = PictureSource::FileH265(Arc::new(units_of_h265_file(&file)));
+    let layers = vec![Layer { rid: None, pictures }];
+    let programme = Programme { layers, answers_requests: false, ..Programme::default() };
+    let server = Server::start().await;
+    let options = RtcOptions { video: vec![VideoCodec::H265], ..RtcOptions::default() };
+    let mut publisher = RtcClient::publish(&server, "show", options).await;
+    let _media = Publishing::start(publisher.sender(), programme);
+    publisher.connected().await;
+    assert_receives_h265(&server).await;
+}
+
+/// This stack offers AEAD_AES_256_GCM before it, which the gateway has not. Clients with another order, and
+/// those that do not have it, are in `interop`.
+#[tokio::test]
+async fn clients_that_have_aead_aes_128_gcm_get_it() {
+    let server = Server::start().await;
+    let mut publisher = idle_publisher(&server).await;
+    let chosen = Chosen::default();
+    publisher.filter_incoming(keeps(chosen.clone())).await;
+    let _media = Publishing::start(publisher.sender(), Programme::default());
+    publisher.connected().await;
+    assert_eq!(*chosen.lock().expect("not poisoned"), Some(GCM), "with a publisher");
+    let mut viewer = let_in(&server, false).await;
+    let chosen = Chosen::default();
+    viewer.filter_incoming(keeps(chosen.clone())).await;
+    viewer.connected().await;
+    assert_eq!(*chosen.lock().expect("not poisoned"), Some(GCM), "with a viewer");
+    viewer.packet(MediaKind::Video).await;
+    // The other way round the client chooses among what the gateway has.
+    let mut viewer = let_in(&server, true).await;
+    let chosen = Chosen::default();
+    viewer.filter_outgoing(keeps(chosen.clone())).await;
+    viewer.connected().await;
+    assert_eq!(*chosen.lock().expect("not poisoned"), Some(GCM), "with a viewer that chooses");
+    viewer.packet(MediaKind::Video).await;
+}
+
+/// The protection profile of the first ServerHello.
+type Chosen = Arc<Mutex<Option<u16>>>;
+
+/// A filter that keeps it.
+fn keeps(chosen: Chosen) -> impl FnMut(&[u8]) -> Fate + Send + 'static {
+    move |data: &[u8]| {
+        let mut kept = chosen.lock().expect("not poisoned");
+        if kept.is_none() {
+            *kept = chosen_profile(data);
+        }
+        Fate::Pass
+    }
+}
+
+/// The protection profile that a ServerHello in this datagram chooses.
+fn chosen_profile(datagram: &[u8]) -> Option<u16> {
+    let number = |bytes: &[u8]| bytes.iter().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
+    let mut records = datagram;
+    // RFC 6347 §4.1: a handshake record in clear, which is epoch 0.
+    while let [22, _, _, 0, 0, _, _, _, _, _, _, high, low, rest @ ..] = records {
+        let (record, after) = rest.split_at_checked(number(&[*high, *low]))?;
+        records = after;
+        // §4.2.2: type, length and three more fields, 12 bytes.
+        if record.first() != Some(&2) {
+            continue;
+        }
+        let body = record.get(12..12 + number(record.get(1..4)?))?;
+        // RFC 5246 §7.4.1.3: version, random, session id, cipher suite, compression, extensions (sized).
+        let session = usize::from(*body.get(34)?);
+        let mut extensions = body.get(35 + session + 3 + 2..)?;
+        while let [kind_high, kind_low, high, low, rest @ ..] = extensions {
+            let (value, after) = rest.split_at_checked(number(&[*high, *low]))?;
+            extensions = after;
+            // RFC 5764 §4.1.1: use_srtp, a list of one.
+            if [*kind_high, *kind_low] == [0, 14] {
+                return u16::try_from(number(value.get(2..4)?)).ok();
+            }
+        }
+    }
+    None
 }
 
 #[tokio::test]
@@ -249,12 +337,21 @@ async fn idle_publisher(server: &Server) -> RtcClient {
 
 /// A connected viewer of `show`, which may have begun a moment ago.
 async fn view(server: &Server) -> RtcClient {
-    let mut viewer = eventually("a viewer is let in", seconds(5), || async {
-        RtcClient::try_view(server, "show", RtcOptions::default()).await.ok()
-    })
-    .await;
+    let mut viewer = let_in(server, false).await;
     viewer.connected().await;
     viewer
+}
+
+/// A viewer of `show` that is about to connect; `passive`: the gateway begins the handshake.
+async fn let_in(server: &Server, passive: bool) -> RtcClient {
+    eventually("a viewer is let in", seconds(5), || async {
+        let mut options = RtcOptions::default();
+        if passive {
+            options = options.edit(|offer| offer.replace("a=setup:actpass", "a=setup:passive"));
+        }
+        RtcClient::try_view(server, "show", options).await.ok()
+    })
+    .await
 }
 
 /// An authentic check of a client's session.

@@ -3,14 +3,15 @@
     .venv/bin/python tests/clients/aiortc_view.py '{"endpoint": "http://127.0.0.1:8080/show/whep", "seconds": 5}'
 
 Options: endpoint; token; codec: the only one offered for pictures; relay: port of a relay before the server;
-seconds to look at (5), from the first picture on. Prints `playing` at the first picture and `result`: codec,
-width, height, frames, whites (frames that are a flash), samples, and energy (mean square of the samples).
+seconds to look at (5), from the first picture on; profiles: the protection profiles of SRTP that it offers, by
+OpenSSL's names, in this order. Prints `playing` at the first picture and `result`: codec, profile (the one of
+SRTP that was agreed upon), width, height, frames, flashes, samples, and energy (mean square of the samples).
 """
 
 import asyncio
 import time
 
-from aiortc import RTCPeerConnection, RTCRtpReceiver
+from aiortc import RTCPeerConnection, RTCRtpReceiver, rtcdtlstransport
 from aiortc.mediastreams import MediaStreamError
 
 from events import OPTIONS, emit, failing
@@ -48,6 +49,9 @@ class Seen:
 
 
 async def view() -> None:
+    if "profiles" in OPTIONS:
+        known = {profile.openssl_profile.decode(): profile for profile in rtcdtlstransport.SRTP_PROFILES}
+        rtcdtlstransport.SRTP_PROFILES[:] = [known[name] for name in OPTIONS["profiles"]]
     peer = RTCPeerConnection()
     seen, tasks = Seen(), []
     peer.on("track", lambda track: tasks.append(asyncio.ensure_future(seen.look(track))))
@@ -71,6 +75,7 @@ async def view() -> None:
     codec = sdp[sdp.index("m=video"):].split("a=rtpmap:")[1].split()[1].split("/")[0]
     emit(
         "result", seconds=time.monotonic() - begun, codec=codec, width=seen.width, height=seen.height,
+        profile=video.receiver.transport._ssl.get_selected_srtp_profile().decode(),
         frames=seen.frames, flashes=seen.whites, samples=seen.samples,
         energy=seen.squares / max(1, seen.samples),
     )

@@ -24,7 +24,7 @@ const SOUND = "aevalsrc='if(lt(mod(t,1),0.1),0.5*sin(2*PI*1000*t),0)|if(lt(mod(t
 function encoder() {
   const inputs = ["-re", "-f", "lavfi", "-i", PICTURE, "-re", "-f", "lavfi", "-i", SOUND];
   const video = hevc
-    ? ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:bframes=0:keyint=60:aud=1:repeat-headers=1:slices=2", "-f", "hevc"]
+    ? ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:bframes=0:keyint=60:open-gop=0:aud=1:repeat-headers=1:slices=2", "-f", "hevc"]
     : ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-g", "60", "-b:v", "1500k", "-x264-params", "slices=4:aud=1", "-f", "h264"];
   const audio = ["-c:a", "libopus", "-b:a", "96k", "-page_duration", "20000", "-flush_packets", "1", "-f", "ogg"];
   const args = ["-v", "fatal", "-nostdin", ...inputs, "-map", "0:v", ...video, "pipe:1", "-map", "1:a", ...audio, "pipe:3"];

@@ -76,6 +76,16 @@ impl Ffmpeg {
         assert!(command.status().is_ok_and(|status| status.success()), "ffmpeg renders {}", file.display());
     }
 
+    /// Writes H.265 without B-frames and with an IDR picture every 60 pictures to a file, as Annex B.
+    pub fn render_h265(length: Duration, file: &std::path::Path) {
+        let length = length.as_secs().to_string();
+        let input = ["-f", "lavfi", "-i", "testsrc2=s=640x360:r=30,format=yuv420p", "-t", &length];
+        let coding = ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params"];
+        let params = "log-level=error:info=0:bframes=0:keyint=60:min-keyint=60:scenecut=0:open-gop=0:\
+                      repeat-headers=1";
+        Self::render_with(&[&input[..], &coding, &[params, "-f", "hevc"]].concat(), file);
+    }
+
     /// Leaves politely: FCUnpublish, deleteStream.
     pub async fn leave(mut self) {
         self.process.signal("INT");

@@ -12,6 +12,7 @@ pub mod checklist;
 mod endpoint;
 mod event_stream;
 mod ffmpeg;
+mod h265;
 mod heard;
 mod hls;
 mod hostile;
@@ -43,6 +44,7 @@ pub use chaos::{Chaos, Mischief};
 pub use endpoint::{Endpoint, FRAGMENT, Opened, header, offer, problem};
 pub use event_stream::{EventStream, Told};
 pub use ffmpeg::{Ffmpeg, Source};
+pub use h265::assert_receives_h265;
 pub use heard::{Tone, heard_in_file, heard_in_packets};
 pub use hls::{Hls, Playlist, attribute_of};
 pub use hostile::{Flood, Harvest};
@@ -58,8 +60,9 @@ pub use relay::{Conditions, Counts, Direction, Fate as RelayFate, Relay};
 pub use rtc_client::{
     BindingRequest, Fate, Layer, MediaKind, MediaPacket, Picture, PictureSource, Pictures, Programme,
     Publishing, RtcClient, RtcEvent, RtcOffer, RtcOptions, RtcSender, Rtcp, RtpOut, Session, VideoCodec,
-    attribute, candidates, credentials, fragment_of, is_dtls, is_rtcp, is_rtp, is_stun, lines_without,
-    packetise_h264, parameter_sets, synthetic_h264, transaction, units_of_h264_file,
+    attribute, candidates, credentials, fragment_of, h265_type, is_dtls, is_rtcp, is_rtp, is_stun,
+    lines_without, packetise_h264, packetise_h265, parameter_sets, synthetic_h264, transaction,
+    units_of_h264_file, units_of_h265_file, units_of_h265_packets,
 };
 pub use rtmp::{Message, RtmpClient, messages_of, number, text};
 pub use server::{ADMIN_TOKEN, Server, ServerBuilder, state_of};

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::event::MediaPacket;
 
 /// Bytes of a payload at most.
-const PAYLOAD: usize = 1200;
+pub(super) const PAYLOAD: usize = 1200;
 const FU_A: u8 = 28;
 const STAP_A: u8 = 24;
 const IDR: u8 = 5;
@@ -195,7 +195,8 @@ pub fn units_of_h264_file(file: &Path) -> Vec<Vec<Vec<u8>>> {
     units
 }
 
-fn split_annex_b(data: &[u8]) -> Vec<&[u8]> {
+/// The NAL units of an Annex B stream.
+pub(super) fn split_annex_b(data: &[u8]) -> Vec<&[u8]> {
     let mut starts: Vec<usize> = Vec::new();
     for (index, window) in data.windows(3).enumerate() {
         if window == [0, 0, 1] {

@@ -6,11 +6,13 @@
 //! side of the socket ([`Fate`]), reading may be stalled, checks may be stopped. Without HTTP:
 //! [`RtcOffer::new`] and [`RtcOffer::answer`].
 //!
-//! Media are RTP payloads: `media` packetises H.264 and makes synthetic pictures that need no encoder.
+//! Media are RTP payloads: `media` packetises H.264 and makes synthetic pictures that need no encoder, `h265`
+//! packetises H.265.
 //! Events are kept without bound until they are read; a client is meant for seconds, not for hours.
 
 mod client;
 mod event;
+mod h265;
 mod media;
 mod options;
 mod peer;
@@ -22,6 +24,7 @@ mod wire;
 
 pub use client::{RtcClient, RtcOffer, RtcSender};
 pub use event::{MediaPacket, RtcEvent};
+pub use h265::{h265_type, packetise_h265, units_of_h265_file, units_of_h265_packets};
 pub use media::{Picture, Pictures, packetise_h264, parameter_sets, synthetic_h264, units_of_h264_file};
 pub use options::{RtcOptions, VideoCodec};
 pub use peer::{Fate, RtpOut, is_dtls, is_rtcp, is_rtp, is_stun};

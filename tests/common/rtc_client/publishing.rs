@@ -8,6 +8,7 @@ use str0m::media::MediaKind;
 use tokio::task::AbortHandle;
 
 use super::client::RtcSender;
+use super::h265::packetise_h265;
 use super::media::{packetise_h264, synthetic_h264};
 
 /// 20 ms of silence in Opus.
@@ -53,6 +54,8 @@ pub enum PictureSource {
     /// The access units of `units_of_h264_file`, over and over, as they are: `group` is the file's own, and
     /// keyframe requests are ignored.
     File(Arc<Vec<Vec<Vec<u8>>>>),
+    /// The same of `units_of_h265_file`.
+    FileH265(Arc<Vec<Vec<Vec<u8>>>>),
 }
 
 impl Default for Programme {
@@ -160,6 +163,7 @@ async fn run(
                     synthetic_h264(keyframe, pictures, *size, if keyframe { bytes * 4 } else { *bytes })
                 }
                 PictureSource::File(units) => packetise_h264(&units[pictures as usize % units.len()]),
+                PictureSource::FileH265(units) => packetise_h265(&units[pictures as usize % units.len()]),
             };
             sender.send_frame(MediaKind::Video, layer.rid.as_deref(), timestamp, &payloads);
         }
