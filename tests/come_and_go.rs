@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{
-    Ffmpeg, Hls, Layer, MediaKind, MediaPacket, Picture, PictureSource, Pictures, Programme, Publishing,
-    RtcClient, RtcEvent, RtcOptions, RtmpClient, Server, Source, eventually, header, machine, problem,
-    seconds, units_of_h264_file,
+    EventStream, Ffmpeg, Hls, Layer, MediaKind, MediaPacket, Picture, PictureSource, Pictures, Programme,
+    Publishing, RtcClient, RtcEvent, RtcOptions, RtmpClient, Server, Source, eventually, header, machine,
+    problem, seconds, units_of_h264_file,
 };
 use serde_json::{Value, json};
 
@@ -35,15 +35,21 @@ async fn vanishes(protocol: Protocol) {
     let hls = Hls::open(&server.client, &server.url("/show/index.m3u8"), seconds(15)).await;
     let video = hls.video.clone().expect("a video rendition");
 
+    let mut journal = EventStream::open(server.api("GET", "/api/v1/events?stream=show")).await;
+
     publisher.vanish().await;
     let vanished = Instant::now();
-    let stalled = state(&server, "stalled", seconds(3)).await;
-    assert!(!stalled["source"].is_null(), "it keeps the name: {stalled}");
-    events.wait_for("inactive", seconds(5)).await;
+    let rest_of = |limit: Duration| limit.saturating_sub(vanished.elapsed());
+    journal.until("stream.stalled", rest_of(seconds(3))).await;
     println!("{protocol:?}: stalled after {:?}", vanished.elapsed());
-    let waiting = state(&server, "waiting", seconds(10).saturating_sub(vanished.elapsed())).await;
+    let stalled = state(&server, "stalled", rest_of(seconds(3))).await;
+    assert!(!stalled["source"].is_null(), "it keeps the name: {stalled}");
+    // Viewers are told within a second of that.
+    events.wait_for("inactive", seconds(1)).await;
+    journal.until("publisher.left", rest_of(seconds(10))).await;
     let left = Instant::now();
     println!("{protocol:?}: left after {:?}", vanished.elapsed());
+    let waiting = state(&server, "waiting", rest_of(seconds(10))).await;
     assert!(waiting["source"].is_null() && waiting["stateSince"].is_string(), "{waiting}");
     assert!(!hls.playlist(&video).await.ended, "it ends after the grace only");
     let playlist = eventually("HLS ends", seconds(9), || async {
@@ -53,6 +59,7 @@ async fn vanishes(protocol: Protocol) {
     .await;
     let grace = left.elapsed();
     assert!(grace >= seconds(5) && grace <= seconds(8), "ended after {grace:?}");
+    journal.until("stream.ended", seconds(1)).await;
     assert!(!playlist.segments.is_empty());
     assert!(server.stream("show").await.is_none());
     viewer.closed(seconds(3)).await;

@@ -57,7 +57,9 @@ async fn the_life_of_a_stream_is_told_and_can_be_read_again() {
     publisher.process.signal("STOP");
     let silent = Instant::now();
     told.extend(events.until("stream.stalled", seconds(10)).await);
-    assert!(silent.elapsed() < seconds(4), "REL-01: {:?}", silent.elapsed());
+    // 3 s, and a little for the event's way here.
+    let stalled = silent.elapsed();
+    assert!(stalled <= Duration::from_millis(3300), "REL-01: stalled after {stalled:?}");
     publisher.process.signal("CONT");
     told.extend(events.until("stream.resumed", seconds(10)).await);
     publisher.leave().await;

@@ -4,14 +4,22 @@ mod common;
 
 use common::in_process::{Gateway, dialer, next_stream, reaches, restreams, show, target, until};
 use common::{LoginServer, Nginx};
+use rml_rtmp::chunk_io::{ChunkDeserializer, ChunkSerializer};
+use rml_rtmp::messages::RtmpMessage;
+use rml_rtmp::rml_amf0::Amf0Value;
+use rml_rtmp::time::RtmpTimestamp;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tidegate::media::MediaKind;
 use tidegate::restream::{TargetState, TargetStateKind};
 use tidegate::rtmp::{FailureClass, TlsRoots};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -253,6 +261,85 @@ async fn a_target_added_in_mid_show_begins_at_a_keyframe_and_ends_cleanly() {
 }
 
 #[tokio::test]
+async fn a_target_is_begun_and_ended_as_servers_like_it() {
+    let (gateway, mut stage) = (Gateway::start().await, Stage::open().await);
+    let (mut ffmpeg, _) = gateway.show("show").await;
+    let first = restreams(&gateway.hub, dialer(TlsRoots::only([])));
+    let view = first.add(show(), target(&stage.url)).await.expect("added");
+    reaches(&first, &view.id, 10, TargetStateKind::Live).await;
+    first.remove(show(), view.id, None).await.expect("there");
+    assert_whole(&stage.connection().await, "the target was removed");
+
+    let view = first.add(show(), target(&stage.url)).await.expect("added");
+    reaches(&first, &view.id, 10, TargetStateKind::Live).await;
+    first.shutdown().await;
+    assert_whole(&stage.connection().await, "the gateway goes down");
+
+    let second = restreams(&gateway.hub, dialer(TlsRoots::only([])));
+    let view = second.add(show(), target(&stage.url)).await.expect("added");
+    reaches(&second, &view.id, 10, TargetStateKind::Live).await;
+    ffmpeg.kill().await.expect("killed");
+    assert_whole(&stage.connection().await, "the stream is over");
+    second.shutdown().await;
+    gateway.stop().await;
+}
+
+/// Sequence headers and a keyframe first, and at the end, on a connection that is then closed in order, all the words
+/// that servers wait for: without them Twitch shows its disconnect protection.
+fn assert_whole(said: &[Said], why: &str) {
+    let media: Vec<_> = said.iter().filter_map(Said::media).collect();
+    let stray = media.iter().find(|(stream, ..)| *stream != MESSAGE_STREAM);
+    assert_eq!(stray, None, "{why}: media beside the publication");
+    let begin: Vec<_> = media.iter().take(4).map(|(_, kind, head)| (*kind, *head)).collect();
+    // `@setDataFrame`, a text; the headers of H.264 and AAC; a keyframe of H.264.
+    let expected: [(u8, [u8; 2]); 4] = [(18, [2, 0]), (9, [0x17, 0]), (8, [0xaf, 0]), (9, [0x17, 1])];
+    assert_eq!(begin, expected, "{why}");
+    let stream = Amf0Value::Number(MESSAGE_STREAM.into());
+    let key = Amf0Value::Utf8String("canary".to_owned());
+    let end = [
+        Said::command(0, "FCUnpublish", vec![key]),
+        Said::command(0, "deleteStream", vec![stream]),
+        Said::command(MESSAGE_STREAM, "closeStream", Vec::new()),
+        Said::Closed,
+    ];
+    let at = said.len().saturating_sub(end.len());
+    let (show, last) = said.split_at(at);
+    assert_eq!(last, end, "{why}");
+    assert!(show.last().is_some_and(|last| last.media().is_some()), "{why}: {:?}", show.last());
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_asked_for_again_without_haste_until_it_is_free() {
+    let (gateway, mut stage) = (Gateway::start().await, Stage::open().await);
+    stage.taken.store(true, Ordering::Relaxed);
+    let restreams = restreams(&gateway.hub, dialer(TlsRoots::only([])));
+    let (mut ffmpeg, _) = gateway.show("show").await;
+    let view = restreams.add(show(), target(&stage.url)).await.expect("added");
+    let refused = reaches(&restreams, &view.id, 5, TargetStateKind::Retrying).await;
+    let failure = refused.last_error.clone().expect("a failure");
+    assert_eq!(
+        (failure.class, failure.code.as_deref()),
+        (FailureClass::Rejected, Some("NetStream.Publish.BadName"))
+    );
+    assert!(!failure.reason.contains("canary"), "{failure:?}");
+    let wait = (refused.next_try.expect("a time") - failure.at).num_milliseconds();
+    assert!((5_000..=30_000).contains(&wait), "an old session takes some seconds to go, not {wait} ms");
+    stage.taken.store(false, Ordering::Relaxed);
+    // The first wait is of 5 s.
+    let live = reaches(&restreams, &view.id, 10, TargetStateKind::Live).await;
+    assert_eq!((live.attempts, live.last_error), (0, Some(failure)));
+    restreams.shutdown().await;
+
+    let refused = stage.connection().await;
+    let asked = |said: &[Said]| said.iter().filter(|said| said.is_command("publish")).count();
+    assert_eq!((asked(&refused), refused.iter().filter_map(Said::media).count()), (1, 0), "{refused:?}");
+    assert_whole(&stage.connection().await, "the name was free");
+    assert!(stage.said.try_recv().is_err(), "it did not come a third time");
+    ffmpeg.kill().await.expect("killed");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_secure_target_must_have_the_right_certificate() {
     use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
     use tokio_rustls::{TlsAcceptor, rustls};
@@ -343,4 +430,153 @@ async fn a_target_that_takes_nothing_any_more_is_found_within_15_seconds() {
     ffmpeg.kill().await.expect("killed");
     gateway.stop().await;
     receiver.stop().await;
+}
+
+/// The message stream that a [`Stage`] gives to a publication.
+const MESSAGE_STREAM: u32 = 7;
+
+/// An RTMP server of the test's own: it lets everybody publish, unless the name is taken, and tells what it hears.
+struct Stage {
+    url: String,
+    /// Whether the next who asks hears `NetStream.Publish.BadName`.
+    taken: Arc<AtomicBool>,
+    said: mpsc::UnboundedReceiver<Said>,
+    task: JoinHandle<()>,
+}
+
+/// What a client said.
+#[derive(Debug, PartialEq)]
+enum Said {
+    Command {
+        stream: u32,
+        name: String,
+        arguments: Vec<Amf0Value>,
+    },
+    /// Data, audio or video: its type and first bytes.
+    Media {
+        stream: u32,
+        kind: u8,
+        head: [u8; 2],
+    },
+    /// It has closed the connection in order …
+    Closed,
+    /// … or has not.
+    Broken,
+}
+
+impl Said {
+    fn command(stream: u32, name: &str, arguments: Vec<Amf0Value>) -> Self {
+        Self::Command { stream, name: name.to_owned(), arguments }
+    }
+
+    fn is_command(&self, wanted: &str) -> bool {
+        matches!(self, Self::Command { name, .. } if name == wanted)
+    }
+
+    /// Of media: message stream, type and first bytes.
+    fn media(&self) -> Option<(u32, u8, [u8; 2])> {
+        match self {
+            Self::Media { stream, kind, head } => Some((*stream, *kind, *head)),
+            _ => None,
+        }
+    }
+}
+
+impl Stage {
+    async fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let url = format!("rtmp://{}/live/canary", listener.local_addr().expect("bound"));
+        let taken = Arc::new(AtomicBool::new(false));
+        let (tell, said) = mpsc::unbounded_channel();
+        let is_taken = taken.clone();
+        let task = tokio::spawn(async move {
+            // A target has one connection at a time.
+            while let Ok((connection, _)) = listener.accept().await {
+                perform(connection, &is_taken, &tell).await;
+            }
+        });
+        Self { url, taken, said, task }
+    }
+
+    /// All that is said on the next connection, which must be about to end.
+    async fn connection(&mut self) -> Vec<Said> {
+        let mut all = Vec::new();
+        while !matches!(all.last(), Some(Said::Closed | Said::Broken)) {
+            let said = timeout(Duration::from_secs(5), self.said.recv()).await;
+            all.push(said.expect("an end").expect("the stage is open"));
+        }
+        all
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Serves one connection until the client closes it.
+async fn perform(mut connection: TcpStream, taken: &AtomicBool, tell: &mpsc::UnboundedSender<Said>) {
+    let mut hello = vec![0; 1537];
+    connection.read_exact(&mut hello).await.expect("a greeting");
+    let greeting = [&[3][..], &[0; 1536], &hello[1..]].concat();
+    connection.write_all(&greeting).await.expect("open");
+    connection.read_exact(&mut hello[1..]).await.expect("the end of the handshake");
+    let (mut reader, mut writer) = (ChunkDeserializer::new(), ChunkSerializer::new());
+    let mut buffer = vec![0; 65_536];
+    // The test may be over.
+    let tell = |said| drop(tell.send(said));
+    loop {
+        let count = match connection.read(&mut buffer).await {
+            Ok(0) => return tell(Said::Closed),
+            Ok(count) => count,
+            Err(_) => return tell(Said::Broken),
+        };
+        let mut fresh = &buffer[..count];
+        while let Some(payload) = reader.get_next_message(fresh).expect("chunks") {
+            fresh = &[];
+            let (stream, kind) = (payload.message_stream_id, payload.type_id);
+            if matches!(kind, 8 | 9 | 18) {
+                let head = payload.data.first_chunk::<2>().copied().unwrap_or_default();
+                tell(Said::Media { stream, kind, head });
+                continue;
+            }
+            match payload.to_rtmp_message().expect("a message") {
+                RtmpMessage::SetChunkSize { size } => {
+                    reader.set_max_chunk_size(size as usize).expect("a size");
+                }
+                RtmpMessage::Amf0Command {
+                    command_name: name, transaction_id, additional_arguments, ..
+                } => {
+                    let answer = answer_to(&name, transaction_id, taken.load(Ordering::Relaxed));
+                    tell(Said::command(stream, &name, additional_arguments));
+                    let Some(answer) = answer else { continue };
+                    let payload = answer.into_message_payload(RtmpTimestamp::new(0), stream).expect("short");
+                    let packet = writer.serialize(&payload, false, false).expect("short");
+                    connection.write_all(&packet.bytes).await.expect("open");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What a [`Stage`] answers to a command.
+fn answer_to(command: &str, transaction: f64, is_taken: bool) -> Option<RtmpMessage> {
+    let status = |level: &str, code: &str| {
+        let properties = [("level", level), ("code", code), ("description", "canary, as you wish")];
+        let text = |text: &str| Amf0Value::Utf8String(text.to_owned());
+        let owned = properties.map(|(name, value)| (name.to_owned(), text(value)));
+        Amf0Value::Object(owned.into())
+    };
+    let (name, transaction_id, argument) = match command {
+        "connect" => ("_result", transaction, status("status", "NetConnection.Connect.Success")),
+        "createStream" => ("_result", transaction, Amf0Value::Number(MESSAGE_STREAM.into())),
+        "publish" if is_taken => ("onStatus", 0.0, status("error", "NetStream.Publish.BadName")),
+        "publish" => ("onStatus", 0.0, status("status", "NetStream.Publish.Start")),
+        _ => return None,
+    };
+    let (command_name, command_object) = (name.to_owned(), Amf0Value::Null);
+    let additional_arguments = vec![argument];
+    Some(RtmpMessage::Amf0Command { command_name, transaction_id, command_object, additional_arguments })
 }

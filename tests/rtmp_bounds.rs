@@ -15,6 +15,10 @@ use tokio::time::{Instant, timeout};
 
 /// For the server to close a connection that it has refused.
 const SOON: Duration = Duration::from_secs(4);
+/// How much sooner and later than its bound a connection may be closed: ours begin to count at other moments than the
+/// server does, and it may be busy.
+const EARLY: Duration = Duration::from_millis(300);
+const LATE: Duration = Duration::from_millis(1500);
 
 #[tokio::test]
 async fn bound_amf_bombs_end_their_own_connection_only() {
@@ -45,6 +49,47 @@ async fn bound_amf_bombs_end_their_own_connection_only() {
     let (data, video) = picture(100, 7);
     bystander.wire.send(9, 1, &video).await;
     assert_eq!(bystander.next_picture().await.data[..], data);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn bound_amf_bombs_after_publish() {
+    let site = Site::start().await;
+    // Commands and data, as AMF0 and, behind a zero, as what calls itself AMF3.
+    let payload = |kind: u8, amf: &[u8]| {
+        let front: &[u8] = if matches!(kind, 15 | 17) { &[0] } else { &[] };
+        [front, amf].concat()
+    };
+    let array: [u8; 5] = [10, 0xff, 0xff, 0xff, 0xff];
+    let (all, commands): (&[u8], &[u8]) = (&[20, 17, 18, 15], &[20, 17]);
+    for (number, (bomb, kinds, why)) in [
+        ([10, 0, 0, 0, 1].repeat(9000), all, "nested more than 16 deep"),
+        (vec![5; 4097], all, "more than 4096 AMF values"),
+        ([vec![10, 0, 0, 16, 0], vec![5; 4096]].concat(), all, "more than 4096 AMF values"),
+        // 2^32-1 elements, declared in five bytes.
+        (array.to_vec(), commands, "ends too early"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for kind in kinds {
+            let mut wire = Wire::connect(site.address).await;
+            wire.publish(&format!("cam{number}x{kind}")).await;
+            wire.send(*kind, 1, &payload(*kind, &bomb)).await;
+            let answer = wire.until_closed(SOON).await;
+            let told = answer.contains("NetConnection.Call.Failed") && answer.contains(why);
+            assert!(told, "type {kind}, {why}: {answer}");
+        }
+    }
+    // As many values as there may be are read. Data that can't be read cost only what they would have told.
+    let mut show = Show::start(&site, Wire::connect(site.address).await, "cam").await;
+    for kind in [18, 15] {
+        show.wire.send(kind, 1, &payload(kind, &[5; 4096])).await;
+        show.wire.send(kind, 1, &payload(kind, &array)).await;
+        let (data, video) = picture(100, kind);
+        show.wire.send(9, 1, &video).await;
+        assert_eq!(show.next_picture().await.data[..], data, "after data of type {kind}");
+    }
     site.stop().await;
 }
 
@@ -92,6 +137,23 @@ async fn bound_messages_after_publish() {
         wire.raw(&megabyte).await;
     }
     assert!(wire.until_closed(SOON).await.contains("more than 16777216 bytes of unfinished messages"));
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn bound_chunk_streams_after_publish() {
+    let site = Site::start().await;
+    let mut wire = Wire::connect(site.address).await;
+    wire.publish("cam").await;
+    let empty = |id: u8| [vec![0, id], header(0, 0, 0, 18)[1..].to_vec()].concat();
+    // All commands came on one chunk stream. With 63 more it is served …
+    let more: Vec<u8> = (0..63).flat_map(empty).collect();
+    wire.raw(&more).await;
+    wire.send(4, 0, &[0, 6, 1, 2, 3, 4]).await;
+    wire.until([0, 7, 1, 2, 3, 4]).await;
+    // … and with the next it is not.
+    wire.raw(&empty(63)).await;
+    assert!(wire.until_closed(SOON).await.contains("more than 64 chunk streams"));
     site.stop().await;
 }
 
@@ -164,21 +226,25 @@ async fn bound_time_for_handshake_publish_and_silence() {
     let mut halfway = Wire::open(site.address).await;
     halfway.raw(&[3; 1000]).await;
     let idle = Wire::connect(site.address).await;
+    let greeted = Instant::now();
     let mut vanished = Wire::connect(site.address).await;
     vanished.publish("cam").await;
-    let ended = async |wire: Wire, from: u64, to: u64| {
+    let published = Instant::now();
+    let ended = async |what: &str, wire: Wire, since: Instant, bound: u64| {
         let answer = wire.until_closed(Duration::from_secs(15)).await;
-        let elapsed = start.elapsed().as_millis() as u64;
-        assert!((from..to).contains(&elapsed), "closed after {elapsed} ms");
+        let (elapsed, bound) = (since.elapsed(), Duration::from_secs(bound));
+        let in_time = (bound - EARLY..=bound + LATE).contains(&elapsed);
+        assert!(in_time, "{what}: closed after {elapsed:?}, the bound is {bound:?}");
         answer
     };
+    // Silence may last 10 s; README promises some 8 s, so that the name is free within REL-01's 10 s.
     let (.., idle, vanished) = tokio::join!(
-        ended(mute, 4900, 9500),
-        ended(mute_before_tls, 4900, 9500),
-        ended(mute_after_tls, 4900, 9500),
-        ended(halfway, 4900, 9500),
-        ended(idle, 9900, 14_500),
-        ended(vanished, 7900, 12_500),
+        ended("mute", mute, start, 5),
+        ended("mute before TLS", mute_before_tls, start, 5),
+        ended("mute after TLS", mute_after_tls, start, 5),
+        ended("half a handshake", halfway, start, 5),
+        ended("nothing published", idle, greeted, 10),
+        ended("silent", vanished, published, 8),
     );
     assert!(idle.contains("IdleTimeOut") && vanished.contains("IdleTimeOut"), "{idle} {vanished}");
     site.stop().await;

@@ -7,8 +7,8 @@ mod rtmp_wire;
 
 use aws_lc_rs::hmac;
 use rtmp_tls::{certificate, connect_tls};
-use rtmp_wire::{AAC_HEADER, Show, Site, Wire, command, header, number, picture, started, text};
-use std::time::Duration;
+use rtmp_wire::{AAC_HEADER, AVC_HEADER, Show, Site, Wire, command, header, number, picture, started, text};
+use std::time::{Duration, Instant};
 use tidegate::media::MediaKind;
 use tidegate::rtmp::RtmpLimits;
 use tokio::io::AsyncReadExt;
@@ -17,6 +17,8 @@ use tokio::time::timeout;
 
 /// For the server to close a connection that it has refused.
 const SOON: Duration = Duration::from_secs(4);
+/// How long the server waits for a second track, in real time, where nobody said that there is none.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 // --- The checklist ------------------------------------------------------------------------------------------
 
@@ -241,23 +243,12 @@ async fn r09_commands_that_encoders_send() {
     wire.send(17, 1, &[vec![0], command("publish"), vec![5], text("cam"), text("live")].concat()).await;
     wire.until("NetStream.Publish.Start").await;
     let mut frames = started(&mut events).await;
-    // Metadata of any kind says what comes: one track, which then need not be waited for.
-    let object = [vec![3, 0, 12], b"audiocodecid".to_vec(), number(10.0), vec![0, 0, 9]].concat();
-    let array = [vec![8, 0, 0, 0, 1], object[1..].to_vec()].concat();
-    for metadata in [
-        [text("@setDataFrame"), text("onMetaData"), array.clone()].concat(),
-        [text("onMetaData"), array].concat(),
-        [text("@clearDataFrame"), text("onMetaData")].concat(),
-        text("onTextData"),
-        [text("@setDataFrame"), text("onMetaData"), object].concat(),
-    ] {
-        wire.send(18, 1, &metadata).await;
-        wire.send(15, 1, &[vec![0], metadata].concat()).await;
-    }
+    let (data, video) = picture(100, 7);
+    wire.send(9, 1, AVC_HEADER).await;
     wire.send(8, 1, AAC_HEADER).await;
-    wire.send(8, 1, &[0xaf, 1, 9, 9]).await;
+    wire.send(9, 1, &video).await;
     let frame = timeout(Duration::from_secs(5), frames.recv()).await.expect("media").expect("live");
-    assert_eq!(frame.data[..], [9, 9]);
+    assert_eq!(frame.data[..], data);
     wire.command(0, "FCUnpublish", &[vec![5], text("cam")].concat()).await;
     wire.until("onFCUnpublish").await;
     wire.until("NetStream.Unpublish.Success").await;
@@ -267,6 +258,73 @@ async fn r09_commands_that_encoders_send() {
     wire.publish_after_login("cam").await;
     wire.until("NetStream.Publish.Start").await;
     site.stop().await;
+}
+
+/// Metadata of any kind that announce one track: none is waited for beside it. One frame is all that comes, so no
+/// media time passes, and who does not heed the metadata hands it out after [`PATIENCE`] at the earliest.
+#[tokio::test]
+async fn r09_metadata_of_any_kind_announce_the_only_track() {
+    let site = Site::start().await;
+    let mut publishers = 0;
+    let mut name = || {
+        publishers += 1;
+        format!("cam{publishers}")
+    };
+    for (kind, property, codec) in [
+        (MediaKind::Audio, "audiocodecid", number(10.0)),
+        (MediaKind::Video, "videocodecid", number(7.0)),
+        (MediaKind::Video, "videocodecid", text("avc1")),
+    ] {
+        let object = [&[3, 0, 12][..], property.as_bytes(), &codec, &[0, 0, 9]].concat();
+        let array = [&[8, 0, 0, 0, 1][..], &object[1..]].concat();
+        for metadata in [
+            [text("@setDataFrame"), text("onMetaData"), array.clone()].concat(),
+            [text("@setDataFrame"), text("onMetaData"), object].concat(),
+            [text("onMetaData"), array].concat(),
+        ] {
+            for message in [(18, metadata.clone()), (15, [vec![0], metadata].concat())] {
+                let waited = first_frame_after(&site, &name(), std::slice::from_ref(&message), kind).await;
+                assert!(waited < Duration::from_millis(600), "{kind:?} after {waited:?}: {message:02x?}");
+            }
+        }
+    }
+    // The control: where nothing says so, another track is waited for.
+    let nothing = [
+        (18, [text("@clearDataFrame"), text("onMetaData")].concat()),
+        (18, text("onTextData")),
+        (15, [vec![0], text("onTextData")].concat()),
+    ];
+    for (metadata, kind) in [(&nothing[..0], MediaKind::Audio), (&nothing[..], MediaKind::Video)] {
+        let waited = first_frame_after(&site, &name(), metadata, kind).await;
+        assert!(waited >= PATIENCE, "{kind:?} after {waited:?}: without metadata both kinds are expected");
+    }
+    site.stop().await;
+}
+
+/// Publishes these data messages (type and payload) and then a single frame of one kind: how long that took to come
+/// out, as the only track.
+async fn first_frame_after(site: &Site, key: &str, metadata: &[(u8, Vec<u8>)], kind: MediaKind) -> Duration {
+    let mut events = site.hub.events();
+    let mut wire = Wire::connect(site.address).await;
+    wire.publish(key).await;
+    let mut frames = started(&mut events).await;
+    for (message, payload) in metadata {
+        wire.send(*message, 1, payload).await;
+    }
+    let (message, header, (data, media)) = match kind {
+        MediaKind::Audio => (8, AAC_HEADER, (vec![9, 9], vec![0xaf, 1, 9, 9])),
+        MediaKind::Video => (9, AVC_HEADER, picture(100, 7)),
+    };
+    wire.send(message, 1, header).await;
+    let sent = Instant::now();
+    wire.send(message, 1, &media).await;
+    let frame = timeout(Duration::from_secs(5), frames.recv()).await.expect("media").expect("live");
+    let waited = sent.elapsed();
+    assert_eq!((frame.kind, &frame.data[..]), (kind, &data[..]));
+    let tracks = &frame.epoch.tracks;
+    let both = (tracks.has(MediaKind::Video), tracks.has(MediaKind::Audio));
+    assert_eq!(both, (kind == MediaKind::Video, kind == MediaKind::Audio), "it is the only track");
+    waited
 }
 
 #[tokio::test]
