@@ -137,9 +137,12 @@ impl Publication {
         {
             self.stream().statistics().video_frame(keyframe);
         }
-        let Place { sequence, mut keyframe, prefix_from, .. } = place;
+        let Place { sequence, mut keyframe, in_keyframe, prefix_from, .. } = place;
         self.mend(kind, layer, keyframe, prefix_from);
-        if keyframe && let Some(picture) = access_unit::picture(format.codec, packet.payload) {
+        // Of H.265, the parameter set that decoding begins with is not the one that tells the size.
+        if (keyframe || (in_keyframe && format.codec == Codec::H265))
+            && let Some(picture) = access_unit::picture(format.codec, packet.payload)
+        {
             self.describe(encoding, prefix_from, picture);
         }
         let prefix = |packet: &&mut Packet| {

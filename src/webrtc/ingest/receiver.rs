@@ -59,7 +59,9 @@ pub(super) struct Place {
     pub(super) sequence: u64,
     /// Video: decoding can start with this packet …
     pub(super) keyframe: bool,
-    /// … or with earlier packets of its access unit, back to this one, which hold nothing but prefixes.
+    /// … or has started with an earlier one of its access unit.
+    pub(super) in_keyframe: bool,
+    /// Where decoding starts then: this packet, or an earlier one. Before the packet that tells it come prefixes only.
     pub(super) prefix_from: u64,
     /// Video: a frame ended with, or before, this packet; the value tells whether it was a keyframe.
     pub(super) frame: Option<bool>,
@@ -70,6 +72,8 @@ pub(super) struct Place {
 struct AccessUnit {
     timestamp: u32,
     first: u64,
+    /// Where decoding starts, if this is a keyframe.
+    start: u64,
     /// So far only what may stand before parameter sets came, in order from `first`.
     only_prefix: bool,
     keyframe: bool,
@@ -118,20 +122,28 @@ impl Receiver {
         }
         let sequence = self.numbering.number(unwrapped);
         if codec.kind() == MediaKind::Audio {
-            return Some(Place { sequence, keyframe: false, prefix_from: sequence, frame: None });
+            return Some(Place {
+                sequence,
+                keyframe: false,
+                in_keyframe: false,
+                prefix_from: sequence,
+                frame: None,
+            });
         }
         let contents = access_unit::contents(codec, packet.payload);
         Some(self.place_in_access_unit(sequence, contents, packet))
     }
 
     fn place_in_access_unit(&mut self, sequence: u64, contents: Contents, packet: &Incoming<'_>) -> Place {
-        let mut place = Place { sequence, keyframe: false, prefix_from: sequence, frame: None };
+        let mut place =
+            Place { sequence, keyframe: false, in_keyframe: false, prefix_from: sequence, frame: None };
         let newer = |unit: &AccessUnit| (packet.timestamp.wrapping_sub(unit.timestamp) as i32) > 0;
         if self.access_unit.as_ref().is_none_or(newer) {
             place.frame = self.access_unit.take().filter(|unit| !unit.counted).map(|unit| unit.keyframe);
             self.access_unit = Some(AccessUnit {
                 timestamp: packet.timestamp,
                 first: sequence,
+                start: sequence,
                 only_prefix: true,
                 keyframe: false,
                 counted: false,
@@ -144,9 +156,10 @@ impl Receiver {
         if contents == Contents::Start && !unit.keyframe {
             unit.keyframe = true;
             place.keyframe = true;
-            if unit.only_prefix && sequence > unit.first {
-                place.prefix_from = unit.first;
-            }
+            unit.start = if unit.only_prefix { unit.first.min(sequence) } else { sequence };
+        }
+        if unit.keyframe {
+            (place.in_keyframe, place.prefix_from) = (true, unit.start.min(sequence));
         }
         unit.only_prefix &= contents == Contents::Prefix;
         if packet.marker && !unit.counted {
@@ -298,9 +311,10 @@ mod tests {
         assert_eq!(receive(1, 0, false, &[9, 16]), (false, 0, None));
         assert_eq!(receive(2, 0, false, &[6, 5]), (false, 0, None));
         assert_eq!(receive(3, 0, false, &[0x67, 1]), (true, 2, None));
-        assert_eq!(receive(4, 0, false, &[0x68, 1]), (false, 0, None));
-        assert_eq!(receive(5, 0, false, &[0x65, 1]), (false, 0, None));
-        assert_eq!(receive(6, 0, true, &[0x65, 2]), (false, 0, Some(true)));
+        // All that follow in it know where it began.
+        assert_eq!(receive(4, 0, false, &[0x68, 1]), (false, 3, None));
+        assert_eq!(receive(5, 0, false, &[0x65, 1]), (false, 4, None));
+        assert_eq!(receive(6, 0, true, &[0x65, 2]), (false, 5, Some(true)));
         // A frame without marker is counted when the next begins.
         assert_eq!(receive(7, 3_000, false, &[0x41, 1]), (false, 0, None));
         assert_eq!(receive(9, 6_000, true, &[0x41, 1]), (false, 0, Some(false)));

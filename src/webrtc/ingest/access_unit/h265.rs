@@ -6,7 +6,7 @@ use crate::media::h265::{NAL_AUD, NAL_PREFIX_SEI, NAL_SPS, NAL_VPS, Sps, is_rand
 const AGGREGATION: u8 = 48;
 const FRAGMENT: u8 = 49;
 
-/// Looks into a payload. The video parameter set counts as a prefix: the sequence parameter set follows it.
+/// Looks into a payload. Decoding starts with the video parameter set: without it, the others can't be read.
 pub(super) fn contents(payload: &[u8]) -> Contents {
     if let [header, _, fragment, ..] = payload
         && nal_type(*header) == FRAGMENT
@@ -17,8 +17,8 @@ pub(super) fn contents(payload: &[u8]) -> Contents {
     let mut found = None;
     for (kind, _) in nal_units(payload) {
         match kind {
-            kind if kind == NAL_SPS || is_random_access(kind) => return Contents::Start,
-            NAL_VPS | NAL_AUD | NAL_PREFIX_SEI => {}
+            kind if matches!(kind, NAL_VPS | NAL_SPS) || is_random_access(kind) => return Contents::Start,
+            NAL_AUD | NAL_PREFIX_SEI => {}
             _ => found = Some(Contents::Other),
         }
         found.get_or_insert(Contents::Prefix);
@@ -56,7 +56,13 @@ mod tests {
     fn parameter_sets_and_random_access_pictures_start_decoding() {
         let (sps, idr, slice) = (NAL_SPS << 1, 19 << 1, 1 << 1);
         let aggregate = [AGGREGATION << 1, 1, 0, 3, NAL_VPS << 1, 1, 7, 0, 3, sps, 1, 7];
-        for start in [&[sps, 1, 9][..], &[idr, 1, 9], &[FRAGMENT << 1, 1, 0x80 | 20, 9], &aggregate] {
+        for start in [
+            &[NAL_VPS << 1, 1, 9][..],
+            &[sps, 1, 9],
+            &[idr, 1, 9],
+            &[FRAGMENT << 1, 1, 0x80 | 20, 9],
+            &aggregate,
+        ] {
             assert_eq!(contents(start), Contents::Start, "{start:x?}");
         }
         for other in [
@@ -69,7 +75,7 @@ mod tests {
         ] {
             assert_eq!(contents(other), Contents::Other, "{other:x?}");
         }
-        for prefix in [[NAL_AUD << 1, 1, 9], [NAL_VPS << 1, 1, 9], [NAL_PREFIX_SEI << 1, 1, 9]] {
+        for prefix in [[NAL_AUD << 1, 1, 9], [NAL_PREFIX_SEI << 1, 1, 9]] {
             assert_eq!(contents(&prefix), Contents::Prefix, "{prefix:x?}");
         }
     }
