@@ -1,8 +1,11 @@
-//! HLS through an ordinary cache, and over HTTP/2.
+//! HLS through an ordinary cache, over HTTP/2, and by delta updates.
 
 mod common;
 
-use common::{Ffmpeg, Hls, NginxCache, Server, Source, http_client, machine, seconds};
+use common::{
+    Ffmpeg, Hls, NginxCache, Playlist, Server, Source, attribute_of, eventually, http_client, machine,
+    seconds,
+};
 use reqwest::{Client, StatusCode, Version};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -122,6 +125,124 @@ async fn hls_over_http_2_and_by_ranges() {
         assert_eq!(range.bytes().await.expect("a body"), whole[10..20]);
         let beyond = client.get(&url).header("range", "bytes=99999999-").send().await.expect("an answer");
         assert_eq!(beyond.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    }
+}
+
+/// A small picture with a keyframe every half second, and sound.
+const SHORT_GROUPS: &[&str] = &[
+    "-re",
+    "-f",
+    "lavfi",
+    "-i",
+    "testsrc2=s=320x180:r=30,format=yuv420p",
+    "-re",
+    "-f",
+    "lavfi",
+    "-i",
+    "sine=frequency=440:r=48000",
+    "-c:v",
+    "libx264",
+    "-preset",
+    "ultrafast",
+    "-tune",
+    "zerolatency",
+    "-g",
+    "15",
+    "-sc_threshold",
+    "0",
+    "-threads",
+    "1",
+    "-b:v",
+    "300k",
+    "-c:a",
+    "aac",
+    "-b:a",
+    "64k",
+];
+
+/// The seconds of the parts that are listed behind the last segment of a playlist.
+fn growing(playlist: &Playlist) -> f64 {
+    let lines = playlist.text.lines().rev().take_while(|line| line.starts_with('#'));
+    let parts = lines.filter_map(|line| line.strip_prefix("#EXT-X-PART:"));
+    let length = |list| attribute_of(list, "DURATION").and_then(|text| text.parse::<f64>().ok());
+    parts.map(|list| length(list).expect("a duration")).sum()
+}
+
+/// What follows the line that `is_last` finds, but for the reports on siblings, which change more often.
+fn after(text: &str, is_last: impl Fn(&str) -> bool) -> Vec<&str> {
+    let rest = text.lines().skip_while(|line| !is_last(line)).skip(1);
+    rest.filter(|line| !line.starts_with("#EXT-X-RENDITION-REPORT:")).collect()
+}
+
+/// D09: segments of 1 s make the target duration 2 s, and what ended 12 s ago may be skipped. The window is longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn d09_a_delta_update_leaves_out_what_is_beyond_the_skip_boundary() {
+    let _machine = machine().await;
+    let server = Server::builder()
+        .env("TIDEGATE_HLS_SEGMENT_DURATION", "1s")
+        .env("TIDEGATE_HLS_WINDOW", "20")
+        .start()
+        .await;
+    let _publisher = Ffmpeg::publish_with(SHORT_GROUPS, &server.rtmp_url("show"));
+    let hls = Hls::open(&server.client, &server.url("/show/index.m3u8"), seconds(20)).await;
+    for (kind, rendition) in hls.renditions() {
+        let client = &server.client;
+        let reload = |sequence: u64| format!("{rendition}?_HLS_msn={sequence}");
+        let skipping = |sequence: u64| reload(sequence) + "&_HLS_skip=YES";
+
+        // As long as all of it is within the boundary, the answer is the whole playlist.
+        if kind == "video" {
+            let young = text(client, &skipping(hls.playlist(rendition).await.next_sequence())).await;
+            assert!(!young.contains("#EXT-X-SKIP"), "too early:\n{young}");
+        }
+
+        let long = hls.wait_for(rendition, seconds(15)).await;
+        let control = long.text.lines().find_map(|line| line.strip_prefix("#EXT-X-SERVER-CONTROL:"));
+        let boundary =
+            control.and_then(|list| attribute_of(list, "CAN-SKIP-UNTIL")).expect("a skip boundary");
+        let boundary: f64 = boundary.parse().expect("a number");
+        assert_eq!((long.target_duration, boundary), (2.0, 12.0), "{}", long.text);
+
+        // Both are held until the same segment is complete. The answers are of one state, unless a part came between.
+        let (whole, delta) = eventually("both playlists of one state", seconds(10), || async {
+            let next = hls.playlist(rendition).await.next_sequence();
+            let (whole, skipping) = (reload(next), skipping(next));
+            let (whole, delta) = tokio::join!(text(client, &whole), text(client, &skipping));
+            let hint = "#EXT-X-PRELOAD-HINT:";
+            let hinted = whole.lines().find(|line| line.starts_with(hint)).expect("a hint");
+            let same = delta.lines().any(|line| line == hinted);
+            same.then(|| (Playlist::parse(&whole), Playlist::parse(&delta)))
+        })
+        .await;
+
+        let skip = delta.text.lines().find_map(|line| line.strip_prefix("#EXT-X-SKIP:"));
+        let skipped = skip.and_then(|list| attribute_of(list, "SKIPPED-SEGMENTS"));
+        let skipped = skipped.unwrap_or_else(|| panic!("{kind}: no EXT-X-SKIP:\n{}", delta.text));
+        let skipped: usize = skipped.parse().expect("a number");
+        println!("{kind}: {skipped} of {} segments are skipped", whole.segments.len());
+        assert!(skipped > 0 && skipped < whole.segments.len(), "{skipped}:\n{}", whole.text);
+        let version = delta.text.lines().find_map(|line| line.strip_prefix("#EXT-X-VERSION:"));
+        let version: u32 = version.and_then(|version| version.parse().ok()).expect("a version");
+        assert!(version >= 9, "RFC 8216bis §8: {version}");
+        assert!(delta.text.len() < whole.text.len(), "{} of {} bytes", delta.text.len(), whole.text.len());
+
+        // What was skipped and what is listed are the playlist.
+        assert_eq!(delta.media_sequence, whole.media_sequence);
+        assert_eq!(skipped + delta.segments.len(), whole.segments.len());
+        assert_eq!(delta.next_sequence() + skipped as u64, whole.next_sequence());
+        let last_skipped = &whole.segments[skipped - 1].uri;
+        assert_eq!(
+            after(&delta.text, |line| line.starts_with("#EXT-X-SKIP:")),
+            after(&whole.text, |line| line == last_skipped)
+        );
+
+        // Exactly what is beyond the boundary was skipped.
+        let from_end = |skipped: usize| {
+            let listed = whole.segments[skipped..].iter().map(|segment| segment.duration);
+            listed.sum::<f64>() + growing(&whole)
+        };
+        assert!(from_end(skipped) > boundary - 0.01, "{} s are left:\n{}", from_end(skipped), delta.text);
+        assert!(from_end(skipped + 1) < boundary + 0.01, "{skipped} are too few:\n{}", whole.text);
     }
 }
 
