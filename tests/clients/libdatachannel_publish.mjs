@@ -112,14 +112,14 @@ async function publish() {
   emit("connected", { session: session.href, ms: Math.round(performance.now() - started) });
 
   const source = encoder();
-  let [frames, packets] = [0, 0];
+  let [frames, packets, sends] = [0, 0, true];
   accessUnits(source.stdout, (unit) => {
     videoConfig.timestamp = (frames++ * 3000) >>> 0;
-    if (videoTrack.isOpen()) videoTrack.sendMessageBinary(unit);
+    if (sends && videoTrack.isOpen()) videoTrack.sendMessageBinary(unit);
   });
   oggPackets(source.stdio[3], (packet) => {
     audioConfig.timestamp = (packets++ * 960) >>> 0;
-    if (audioTrack.isOpen()) audioTrack.sendMessageBinary(packet);
+    if (sends && audioTrack.isOpen()) audioTrack.sendMessageBinary(packet);
   });
 
   const input = createInterface({ input: process.stdin });
@@ -128,6 +128,7 @@ async function publish() {
     input.on("close", stop);
     source.on("exit", stop);
   });
+  sends = false; // what the encoder still gives would meet a track that closes, and that throws
   source.kill();
   const left = await fetch(session, { method: "DELETE", headers: { authorization: headers.authorization ?? "" } });
   peer.close();
