@@ -1,6 +1,6 @@
 //! Players of HLS, all on one live stream at once: hls.js and shaka-player in Chromium, hls.js in Firefox, FFmpeg,
-//! GStreamer's hlsdemux and mpv. Those in browsers go on through a publisher's pause, and from H.264 to VP9; mpv and
-//! hlsdemux are looked at before the pause only, and shaka-player before the change of codec.
+//! GStreamer's hlsdemux and mpv. All go on through a publisher's pause, and hls.js from H.264 to VP9; the others are not
+//! looked at after the change of codec.
 
 mod common;
 
@@ -53,7 +53,7 @@ const PART: f64 = 0.25;
 #[tokio::test]
 async fn players_follow_a_live_stream_through_a_pause_and_a_change_of_codec() {
     let _machine = machine().await;
-    follow(Duration::from_secs(30)).await;
+    follow(Duration::from_secs(60)).await;
 }
 
 #[tokio::test]
@@ -130,7 +130,8 @@ async fn follow(steady: Duration) {
     }
     for ((name, before), (_, after)) in before.into_iter().zip(desktop(&mut mpv).await) {
         println!("{name}, after the pause: {before:.2} s, then {after:.2} s");
-        assert!(after - before > 2.0, "{name} goes on after the pause: {before} s, then {after} s");
+        // FFmpeg reads segments of 2 s at once: in 3 s it may have had only one.
+        assert!(after - before > 1.9, "{name} goes on after the pause: {before} s, then {after} s");
     }
 
     // The same stream goes on in another codec.
