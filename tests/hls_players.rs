@@ -53,7 +53,7 @@ const PART: f64 = 0.25;
 #[tokio::test]
 async fn players_follow_a_live_stream_through_a_pause_and_a_change_of_codec() {
     let _machine = machine().await;
-    follow(Duration::from_secs(60)).await;
+    follow(Duration::from_secs(30)).await;
 }
 
 #[tokio::test]
