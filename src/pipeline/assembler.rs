@@ -18,6 +18,8 @@ pub(super) struct EpochAssembler {
     /// What is known of them.
     tracks: Tracks,
     absence: Absence,
+    /// The track that had stopped when the present epoch began.
+    lacks: Option<MediaKind>,
     state: State,
     pending: VecDeque<Unit>,
 }
@@ -57,6 +59,7 @@ impl EpochAssembler {
             audio,
             tracks: Tracks::default(),
             absence: Absence::default(),
+            lacks: None,
             state: State::Gathering(None),
             pending: VecDeque::new(),
         }
@@ -83,7 +86,7 @@ impl EpochAssembler {
         match self.state {
             State::Running => {
                 let (kind, pts) = (unit.kind, unit.pts);
-                let mut steps = vec![Step::Write(unit)];
+                let mut steps = self.write(unit);
                 if self.absence.hear(&self.tracks, kind, pts) {
                     self.state = State::Regrouping;
                     steps.extend(self.starts_with_video().then_some(Step::AskForKeyframe));
@@ -94,7 +97,7 @@ impl EpochAssembler {
                 self.absence.hear(&self.tracks, unit.kind, unit.pts);
                 match self.starts(&unit) {
                     true => self.begin_with(unit),
-                    false => vec![Step::Write(unit)],
+                    false => self.write(unit),
                 }
             }
             State::Gathering(since) => {
@@ -122,8 +125,14 @@ impl EpochAssembler {
         !self.starts_with_video() || (unit.kind == MediaKind::Video && unit.keyframe)
     }
 
+    /// For the present epoch, if that has such a track.
+    fn write(&self, unit: Unit) -> Vec<Step> {
+        if self.lacks == Some(unit.kind) { vec![] } else { vec![Step::Write(unit)] }
+    }
+
     fn begin_with(&mut self, unit: Unit) -> Vec<Step> {
         self.state = State::Running;
+        self.lacks = self.absence.absent();
         vec![Step::Begin(self.absence.present(&self.tracks)), Step::Write(unit)]
     }
 
@@ -244,6 +253,9 @@ mod tests {
         assert_eq!(told_of(MediaKind::Audio, 8500..28_500), [""; 0]);
         assert_eq!(told_of(MediaKind::Audio, 28_500..29_500), ["begin v0 a1"]);
         assert_eq!(told_of(MediaKind::Video, 31_500..32_500), ["ask", "begin v1 a1"]);
+        assert_eq!(told_of(MediaKind::Video, 32_500..46_000), ["ask", "begin v1 a0"]);
+        // The present epoch has no such track: this waits for the next.
+        assert_eq!(told(epochs.unit(now, unit(MediaKind::Audio, 46_000, true))), ["ask"]);
     }
 
     #[test]
