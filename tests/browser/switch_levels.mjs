@@ -14,6 +14,15 @@ await withPage(async (page) => {
     const hls = new Hls({ lowLatencyMode: true, startLevel: options.level ?? 0 });
     const counts = { stalls: 0, frags: 0 };
     const errors = [];
+    // hls.js 1.7.4 goes on behind a part that it has loaded of a level, also where another level has overwritten that
+    // in the buffer: back on a level within one segment, it loads pictures that nothing can be decoded from before the
+    // next keyframe (getNextPart, `contiguous`). So a level is left only in another segment than the last one was.
+    const segment = { loading: 0, changed: 0 };
+    hls.on(Hls.Events.FRAG_LOADING, (_event, { frag }) => {
+      if (frag.type !== "main" || frag.sn === "initSegment") return;
+      segment.loading = frag.sn;
+      segment.changed ||= frag.sn;
+    });
     hls.on(Hls.Events.ERROR, (_event, data) =>
       errors.push({ details: data.details, fatal: data.fatal, why: data.error?.message, url: data.frag?.url ?? data.url, level: data.frag?.level }));
     hls.on(Hls.Events.MANIFEST_PARSED, () => (hls.loadLevel = options.level ?? 0));
@@ -32,7 +41,11 @@ await withPage(async (page) => {
       frames: video.getVideoPlaybackQuality().totalVideoFrames,
       dropped: video.getVideoPlaybackQuality().droppedVideoFrames,
     });
-    window.load = (level) => (hls.loadLevel = level);
+    window.load = async (level) => {
+      while (level >= 0 && segment.loading <= segment.changed) await new Promise((done) => hls.once(Hls.Events.FRAG_LOADING, done));
+      segment.changed = segment.loading;
+      hls.loadLevel = level;
+    };
     return { levels: hls.levels.map(({ attrs }) => ({ ...attrs })), afterMs: performance.now() - started };
   }, options);
   emit("playing", playing);
