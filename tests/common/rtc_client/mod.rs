@@ -7,13 +7,14 @@
 //! [`RtcOffer::new`] and [`RtcOffer::answer`].
 //!
 //! Media are RTP payloads: `media` packetises H.264 and makes synthetic pictures that need no encoder, `h265`
-//! packetises H.265.
+//! packetises H.265; what both share is in `nal_units`.
 //! Events are kept without bound until they are read; a client is meant for seconds, not for hours.
 
 mod client;
 mod event;
 mod h265;
 mod media;
+mod nal_units;
 mod options;
 mod peer;
 mod publishing;
