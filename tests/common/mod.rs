@@ -61,8 +61,8 @@ pub use rtc_client::{
     BindingRequest, Fate, Layer, MediaKind, MediaPacket, Picture, PictureSource, Pictures, Programme,
     Publishing, RtcClient, RtcEvent, RtcOffer, RtcOptions, RtcSender, Rtcp, RtpOut, Session, VideoCodec,
     attribute, candidates, credentials, fragment_of, h265_type, is_dtls, is_rtcp, is_rtp, is_stun,
-    lines_without, packetise_h264, packetise_h265, parameter_sets, synthetic_h264, transaction,
-    units_of_h264_file, units_of_h265_file, units_of_h265_packets,
+    lines_without, packetise_av1, packetise_h264, packetise_h265, parameter_sets, synthetic_h264,
+    transaction, units_of_av1_file, units_of_h264_file, units_of_h265_file, units_of_h265_packets,
 };
 pub use rtmp::{Message, RtmpClient, messages_of, number, text};
 pub use server::{ADMIN_TOKEN, Server, ServerBuilder, state_of};
