@@ -43,7 +43,7 @@ pub use browser::Browser;
 pub use chaos::{Chaos, Mischief};
 pub use endpoint::{Endpoint, FRAGMENT, Opened, header, offer, problem};
 pub use event_stream::{EventStream, Told};
-pub use ffmpeg::{Ffmpeg, Source};
+pub use ffmpeg::{Ffmpeg, Small, Source};
 pub use h265::assert_receives_h265;
 pub use heard::{Tone, heard_in_file, heard_in_packets};
 pub use hls::{Hls, Playlist, attribute_of};
