@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    Ffmpeg, Hls, NginxCache, Playlist, Server, Source, attribute_of, eventually, http_client, machine,
+    Ffmpeg, Hls, NginxCache, Playlist, Server, Small, Source, attribute_of, eventually, http_client, machine,
     seconds,
 };
 use reqwest::{Client, StatusCode, Version};
@@ -128,37 +128,8 @@ async fn hls_over_http_2_and_by_ranges() {
     }
 }
 
-/// A small picture with a keyframe every half second, and sound.
-const SHORT_GROUPS: &[&str] = &[
-    "-re",
-    "-f",
-    "lavfi",
-    "-i",
-    "testsrc2=s=320x180:r=30,format=yuv420p",
-    "-re",
-    "-f",
-    "lavfi",
-    "-i",
-    "sine=frequency=440:r=48000",
-    "-c:v",
-    "libx264",
-    "-preset",
-    "ultrafast",
-    "-tune",
-    "zerolatency",
-    "-g",
-    "15",
-    "-sc_threshold",
-    "0",
-    "-threads",
-    "1",
-    "-b:v",
-    "300k",
-    "-c:a",
-    "aac",
-    "-b:a",
-    "64k",
-];
+/// A keyframe every half second.
+const SHORT_GROUPS: Small = Small { group: 15, video: 300, audio: 64 };
 
 /// The seconds of the parts that are listed behind the last segment of a playlist.
 fn growing(playlist: &Playlist) -> f64 {
@@ -183,7 +154,7 @@ async fn d09_a_delta_update_leaves_out_what_is_beyond_the_skip_boundary() {
         .env("TIDEGATE_HLS_WINDOW", "20")
         .start()
         .await;
-    let _publisher = Ffmpeg::publish_with(SHORT_GROUPS, &server.rtmp_url("show"));
+    let _publisher = Ffmpeg::publish_small(SHORT_GROUPS, &server.rtmp_url("show"));
     let hls = Hls::open(&server.client, &server.url("/show/index.m3u8"), seconds(20)).await;
     for (kind, rendition) in hls.renditions() {
         let client = &server.client;

@@ -39,10 +39,20 @@ async fn whip(last_stays: u64) {
 
 #[tokio::test]
 async fn from_rtmp() {
+    rtmp(Source::Baseline, "RTMP").await;
+}
+
+/// The picture is decoded and encoded again for WHEP, which takes its time; the sound is not.
+#[tokio::test]
+async fn from_rtmp_with_b_frames() {
+    rtmp(Source::BFrames, "RTMP with B-frames").await;
+}
+
+async fn rtmp(sent: Source, source: &str) {
     let _machine = machine().await;
     let server = Server::start().await;
-    let _publisher = Ffmpeg::publish(Source::Baseline, &server.rtmp_url("show"));
-    stays_together(&server, "RTMP", STAY).await;
+    let _publisher = Ffmpeg::publish(sent, &server.rtmp_url("show"));
+    stays_together(&server, source, STAY).await;
 }
 
 async fn stays_together(server: &Server, source: &str, last_stays: u64) {

@@ -68,9 +68,9 @@ pub enum LayerSelection {
 pub enum Patched {
     /// Candidates were taken note of (RFC 9725 §4.3.2).
     Trickled,
-    /// ICE was restarted (RFC 9725 §4.3.3).
+    /// ICE was restarted, now or by the same request before (RFC 9725 §4.3.3).
     Restarted {
-        /// Our new credentials and candidates (RFC 8840).
+        /// Our credentials and candidates since (RFC 8840).
         fragment: String,
         /// The entity tag of the new ICE session, without quotation marks.
         etag: String,

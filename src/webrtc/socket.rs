@@ -323,21 +323,48 @@ mod tests {
         }
     }
 
+    /// What arrives until there are so many bytes: the sizes of the datagrams, and all of them in one.
+    async fn collect(receiver: &Socket, bytes: usize) -> (Vec<usize>, Vec<u8>) {
+        let (mut sizes, mut joined) = (Vec::new(), Vec::new());
+        while joined.len() < bytes {
+            for (_, datagram) in receive(receiver).await {
+                sizes.push(datagram.len());
+                joined.extend(datagram);
+            }
+        }
+        (sizes, joined)
+    }
+
     #[tokio::test]
     async fn a_run_arrives_as_single_datagrams() {
         let mut sender = bound("127.0.0.1:0").expect("bound");
         let receiver = bound("127.0.0.1:0").expect("bound");
         let data: Vec<u8> = (0..2500u32).map(|i| i as u8).collect();
-        let from = sender.local.ip();
-        sender.send(Path::udp(receiver.local, from), &data, Some(1000));
-        let (mut sizes, mut joined) = (Vec::new(), Vec::new());
-        while joined.len() < data.len() {
-            for (_, datagram) in receive(&receiver).await {
-                sizes.push(datagram.len());
-                joined.extend(datagram);
-            }
-        }
-        assert_eq!((sizes, joined), (vec![1000, 1000, 500], data));
+        let path = Path::udp(receiver.local, sender.local.ip());
+        assert!(sender.send(path, &data, Some(1000)));
+        assert_eq!(collect(&receiver, data.len()).await, (vec![1000, 1000, 500], data.clone()));
+        // The same where the peer is known as behind a device that can't split messages.
+        sender.no_splitting_for(receiver.local.ip());
+        assert!(!sender.splits_for(receiver.local.ip()));
+        assert!(sender.send(path, &data, Some(1000)));
+        assert_eq!(collect(&receiver, data.len()).await, (vec![1000, 1000, 500], data));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_can_not_be_split_by_the_kernel_arrives_all_the_same() {
+        let mut sender = bound("127.0.0.1:0").expect("bound");
+        let receiver = bound("127.0.0.1:0").expect("bound");
+        let peer = receiver.local.ip();
+        let offload = sender.splits_for(peer);
+        // The kernel refuses a message of more than 128 datagrams just as a device that can't split (EINVAL).
+        let data: Vec<u8> = (0..20_050u32).map(|i| (i / 100) as u8).collect();
+        assert!(sender.send(Path::udp(receiver.local, sender.local.ip()), &data, Some(100)));
+        let mut sizes = vec![100; 200];
+        sizes.push(50);
+        assert_eq!(collect(&receiver, data.len()).await, (sizes, data));
+        // It is this peer's messages that are not split any more; others' still are.
+        assert!(!sender.splits_for(peer));
+        assert_eq!(sender.splits_for(IpAddr::from([127, 0, 0, 2])), offload);
     }
 
     #[tokio::test]

@@ -178,15 +178,17 @@ async fn viewers_of_one_stream_are_served_by_several_workers_and_found_there() {
     let webrtc = WebRtc::start(settings, hub.clone()).expect("started");
     let (publisher, epoch) = publish(&hub);
     publisher.write(keyframe(&epoch));
-    let mut sessions = Vec::new();
+    let (mut sessions, mut etags) = (Vec::new(), Vec::new());
     for _ in 0..160 {
-        sessions.push(webrtc.whep(&name(), OFFER, remote()).await.expect("accepted").session);
+        let answer = webrtc.whep(&name(), OFFER, remote()).await.expect("accepted");
+        sessions.push(answer.session);
+        etags.push(answer.etag);
     }
     let worker = |session: &SessionId| webrtc.shared.directory.by_session(*session);
     let on = |number| sessions.iter().filter(|session| worker(session) == Some(number)).count();
     assert!(on(0) >= 120 && on(1) > 0 && on(0) + on(1) == 160, "{} and {}", on(0), on(1));
-    for session in &sessions {
-        assert_eq!(webrtc.patch(Whep, session, "*", "").await, Ok(Patched::Trickled));
+    for (session, etag) in sessions.iter().zip(&etags) {
+        assert_eq!(webrtc.patch(Whep, session, etag, "").await, Ok(Patched::Trickled));
     }
     assert_eq!(publisher.stream().statistics().snapshot().whep_readers, 160);
     hub.close();

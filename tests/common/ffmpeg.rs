@@ -24,6 +24,23 @@ pub enum Source {
     VideoOnly,
 }
 
+/// What [`Ffmpeg::publish_small`] encodes: 320x180 at 30 pictures a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Small {
+    /// Pictures from a keyframe to the next.
+    pub group: u32,
+    /// Kilobits a second.
+    pub video: u32,
+    pub audio: u32,
+}
+
+impl Default for Small {
+    /// What every output takes as it is, with a keyframe every 2 s.
+    fn default() -> Self {
+        Self { group: 60, video: 400, audio: 96 }
+    }
+}
+
 /// A publisher; ended on drop without a word.
 pub struct Ffmpeg {
     pub process: Process,
@@ -45,6 +62,18 @@ impl Ffmpeg {
         let mut command = Command::new("ffmpeg");
         command.args(["-hide_banner", "-nostats", "-loglevel", "warning", "-nostdin"]).args(args);
         Self { process: Process::spawn("ffmpeg", command.args(["-f", "flv", url])) }
+    }
+
+    /// Publishes a small picture that costs little to encode and decode, and a tone, to `url` until it is ended.
+    pub fn publish_small(small: Small, url: &str) -> Self {
+        let Small { group, video, audio } = small;
+        let input = "-re -f lavfi -i testsrc2=s=320x180:r=30,format=yuv420p \
+                     -re -f lavfi -i sine=frequency=440:r=48000";
+        let coding =
+            "-c:v libx264 -preset ultrafast -tune zerolatency -sc_threshold 0 -threads 1 -c:a aac -ac 2";
+        let own = format!("-profile:v baseline -g {group} -b:v {video}k -b:a {audio}k");
+        let args: Vec<&str> = [input, coding, &own].iter().flat_map(|list| list.split_whitespace()).collect();
+        Self::publish_with(&args, url)
     }
 
     /// Writes what these arguments of ffmpeg's make to a file as fast as it goes.

@@ -43,7 +43,7 @@ pub use browser::Browser;
 pub use chaos::{Chaos, Mischief};
 pub use endpoint::{Endpoint, FRAGMENT, Opened, header, offer, problem};
 pub use event_stream::{EventStream, Told};
-pub use ffmpeg::{Ffmpeg, Source};
+pub use ffmpeg::{Ffmpeg, Small, Source};
 pub use h265::assert_receives_h265;
 pub use heard::{Tone, heard_in_file, heard_in_packets};
 pub use hls::{Hls, Playlist, attribute_of};
@@ -61,8 +61,8 @@ pub use rtc_client::{
     BindingRequest, Fate, Layer, MediaKind, MediaPacket, Picture, PictureSource, Pictures, Programme,
     Publishing, RtcClient, RtcEvent, RtcOffer, RtcOptions, RtcSender, Rtcp, RtpOut, Session, VideoCodec,
     attribute, candidates, credentials, fragment_of, h265_type, is_dtls, is_rtcp, is_rtp, is_stun,
-    lines_without, packetise_h264, packetise_h265, parameter_sets, synthetic_h264, transaction,
-    units_of_h264_file, units_of_h265_file, units_of_h265_packets,
+    lines_without, packetise_av1, packetise_h264, packetise_h265, parameter_sets, synthetic_h264,
+    transaction, units_of_av1_file, units_of_h264_file, units_of_h265_file, units_of_h265_packets,
 };
 pub use rtmp::{Message, RtmpClient, messages_of, number, text};
 pub use server::{ADMIN_TOKEN, Server, ServerBuilder, state_of};

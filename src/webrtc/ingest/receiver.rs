@@ -8,10 +8,7 @@ use super::loss::Losses;
 use crate::media::{Codec, MediaKind, Sequence, SequenceUnwrapper};
 use crate::stream::KeyframeWishes;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
-
-/// From one request for a keyframe to the next.
-const KEYFRAME_INTERVAL: Duration = Duration::from_secs(1);
+use std::time::Instant;
 
 /// The receiving end of one encoding, from one SSRC.
 #[derive(Debug)]
@@ -38,7 +35,6 @@ pub(super) struct KeyframeWish {
     missing: bool,
     /// Wishes that have been passed on or granted.
     served: KeyframeWishes,
-    asked: Option<Instant>,
     /// Requests so far: the number of the next FIR.
     pub(super) requests: u8,
 }
@@ -192,15 +188,13 @@ impl KeyframeWish {
         self.missing = true;
     }
 
-    /// Whether to ask for a keyframe now: one is wanted, by readers of `layer` or because none has come yet,
-    /// and the last request is a second ago. It counts as asked then.
-    pub(super) fn take(&mut self, now: Instant, wishes: &KeyframeWishes, layer: u8) -> bool {
-        let wanted = self.missing || wishes.newer(&self.served, layer);
-        if !wanted || self.asked.is_some_and(|asked| now < asked + KEYFRAME_INTERVAL) {
+    /// Whether a keyframe is wanted, by readers of `layer` or because none has come yet. It counts as asked
+    /// for then; whoever takes the wish asks at once.
+    pub(super) fn take(&mut self, wishes: &KeyframeWishes, layer: u8) -> bool {
+        if !self.missing && !wishes.newer(&self.served, layer) {
             return false;
         }
         self.served = *wishes;
-        self.asked = Some(now);
         self.requests = self.requests.wrapping_add(1);
         true
     }

@@ -55,6 +55,8 @@ pub(in crate::webrtc) struct IngestSession {
     heard: Instant,
     kicked: CancellationToken,
     pub(super) keyframe_requests: watch::Receiver<KeyframeWishes>,
+    /// When the publisher was last asked for keyframes.
+    pub(super) asked_for_keyframes: Option<Instant>,
     unknown_sources: u16,
     next_report: Instant,
     pub(super) next_arrivals: Instant,
@@ -104,6 +106,7 @@ impl IngestSession {
             heard: now,
             kicked: publisher.kicked(),
             keyframe_requests: publisher.keyframe_requests(),
+            asked_for_keyframes: None,
             unknown_sources: UNKNOWN_SOURCES,
             next_report: now + REPORT_INTERVAL,
             next_arrivals: now + ARRIVALS_INTERVAL,

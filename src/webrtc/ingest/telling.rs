@@ -13,22 +13,30 @@ use tracing::debug;
 
 /// Between two messages to the publisher's congestion control, while packets come.
 pub(super) const ARRIVALS_INTERVAL: Duration = Duration::from_millis(80);
+/// From one asking for keyframes to the next, whatever encodings they are for.
+const KEYFRAME_INTERVAL: Duration = Duration::from_secs(1);
 /// An encoding from which nothing came for so long is not asked for keyframes: it begins with one.
 const SILENT_ENCODING: Duration = Duration::from_secs(2);
 /// Feedback that is longer goes out at once, before the rest.
 const MAX_FEEDBACK: usize = 900;
 
 impl IngestSession {
+    /// Asks for the keyframes that are wanted, at most once a second. What is wished for within that second waits
+    /// for its end, unless a keyframe comes before; all encodings are then asked in one compound packet.
     pub(super) fn ask_for_keyframes(&mut self, now: Instant) {
+        if self.asked_for_keyframes.is_some_and(|asked| now < asked + KEYFRAME_INTERVAL) {
+            return;
+        }
         let wishes = *self.keyframe_requests.borrow();
         let Some(publication) = &self.publication else { return };
         for receiver in self.receivers.iter_mut().filter(|receiver| receiver.kind == MediaKind::Video) {
             // Whoever wishes for a layer before the layers are in order wishes for all of them.
             let layer = publication.layer(receiver.encoding).unwrap_or_default();
             let silent = now.saturating_duration_since(receiver.heard) > SILENT_ENCODING;
-            if silent || !receiver.keyframe.take(now, &wishes, layer) {
+            if silent || !receiver.keyframe.take(&wishes, layer) {
                 continue;
             }
+            self.asked_for_keyframes = Some(now);
             debug!(stream = %self.name, encoding = receiver.encoding, "Asking the publisher for a keyframe.");
             begin(&mut self.outgoing, &self.offer);
             let mut formats = self.offer.sections.iter().flat_map(|section| &section.formats);

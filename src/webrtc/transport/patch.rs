@@ -24,8 +24,9 @@ impl Patch {
         Self { etag, candidates: 0 }
     }
 
-    /// Does what the fragment asks. `if_match` is the header's value; `*` and `"*"` fit any ICE session.
-    /// `candidates`: the lines of ours.
+    /// Does what the fragment asks. `if_match` is the header's value; `*` and `"*"` fit any ICE session and ask
+    /// for a restart. One that was done already is answered again and changes nothing: the answer to it may
+    /// have been lost. `candidates`: the lines of ours.
     pub(in crate::webrtc) fn apply(
         &mut self,
         transport: &mut Transport,
@@ -34,12 +35,16 @@ impl Patch {
         candidates: &str,
     ) -> Result<Patched, SessionError> {
         // RFC 9110 §13.1.1: compared strongly, so a weak tag never fits.
-        let tag = if_match.trim();
-        let fits = tag == "*" || tag.trim_matches('"') == "*" || tag.trim_matches('"') == self.etag;
-        if !fits {
+        let tag = if_match.trim().trim_matches('"');
+        // RFC 9725 §4.3.3.
+        let asks_for_restart = tag == "*";
+        if !asks_for_restart && tag != self.etag {
             return Err(SessionError::StaleEntityTag);
         }
         let fragment = Fragment::parse(fragment)?;
+        if asks_for_restart && fragment.ufrag.is_none() {
+            return Err(malformed("a restart needs a=ice-ufrag and a=ice-pwd"));
+        }
         let count = self.candidates + fragment.count;
         if count > MAX_CANDIDATES {
             return Err(malformed("the session has had 200 candidates"));
@@ -48,14 +53,14 @@ impl Patch {
         self.candidates = count;
         if let Some((fragment, password)) = restarts {
             transport.ice.restart(fragment, password);
+            self.etag = format!("{:016x}", rand::random::<u64>());
         }
         for candidate in &fragment.candidates {
             transport.ice.add_candidate(*candidate);
         }
-        if restarts.is_none() {
+        if restarts.is_none() && !asks_for_restart {
             return Ok(Patched::Trickled);
         }
-        self.etag = format!("{:016x}", rand::random::<u64>());
         Ok(Patched::Restarted {
             fragment: transport.fragment(&fragment, candidates),
             etag: self.etag.clone(),

@@ -3,13 +3,23 @@
 use std::path::Path;
 
 use super::event::MediaPacket;
-use super::media::{PAYLOAD, split_annex_b};
+use super::nal_units::NalUnits;
 
 const VPS: u8 = 32;
 const PPS: u8 = 34;
 const DELIMITER: u8 = 35;
 const AGGREGATION: u8 = 48;
 const FRAGMENT: u8 = 49;
+
+const H265: NalUnits = NalUnits {
+    header: 2,
+    kind: h265_type,
+    is_slice: |kind| kind < VPS,
+    is_parameter_set: |kind| (VPS..=PPS).contains(&kind),
+    delimiter: DELIMITER,
+    aggregation: &[AGGREGATION << 1, 1],
+    fragment: |unit, bits| vec![unit[0] & 0x81 | FRAGMENT << 1, unit[1], bits | h265_type(unit)],
+};
 
 /// The type of a NAL unit; slices have those below 32.
 pub fn h265_type(unit: &[u8]) -> u8 {
@@ -18,52 +28,13 @@ pub fn h265_type(unit: &[u8]) -> u8 {
 
 /// The access units of an Annex B file (`ffmpeg … -f hevc`), each as its NAL units without delimiters.
 pub fn units_of_h265_file(file: &Path) -> Vec<Vec<Vec<u8>>> {
-    let data = std::fs::read(file).expect("the file can be read");
-    let mut units: Vec<Vec<Vec<u8>>> = Vec::new();
-    let mut pending = Vec::new();
-    for unit in split_annex_b(&data) {
-        match h265_type(unit) {
-            // first_slice_segment_in_pic_flag: a new picture.
-            0..VPS if unit.get(2).is_some_and(|byte| byte & 0x80 != 0) => {
-                pending.push(unit.to_vec());
-                units.push(std::mem::take(&mut pending));
-            }
-            0..VPS => units.last_mut().expect("slices follow a first one").push(unit.to_vec()),
-            DELIMITER => {}
-            _ => pending.push(unit.to_vec()),
-        }
-    }
-    units
+    H265.of_file(file)
 }
 
 /// RTP payloads of one access unit: parameter sets together in an aggregation packet, large units in
 /// fragments.
 pub fn packetise_h265(units: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let mut payloads = Vec::new();
-    let (sets, rest): (Vec<_>, Vec<_>) =
-        units.iter().partition(|unit| (VPS..=PPS).contains(&h265_type(unit)));
-    if !sets.is_empty() {
-        let mut payload = vec![AGGREGATION << 1, 1];
-        for set in sets {
-            payload.extend((set.len() as u16).to_be_bytes());
-            payload.extend(set);
-        }
-        payloads.push(payload);
-    }
-    for unit in rest {
-        if unit.len() <= PAYLOAD {
-            payloads.push(unit.clone());
-            continue;
-        }
-        let chunks: Vec<_> = unit[2..].chunks(PAYLOAD - 3).collect();
-        for (index, chunk) in chunks.iter().enumerate() {
-            let start = u8::from(index == 0) << 7;
-            let end = u8::from(index + 1 == chunks.len()) << 6;
-            let header = [unit[0] & 0x81 | FRAGMENT << 1, unit[1], start | end | h265_type(unit)];
-            payloads.push([&header[..], *chunk].concat());
-        }
-    }
-    payloads
+    H265.packetise(units)
 }
 
 /// The NAL units in packets of one SSRC that came in order, nothing missing.

@@ -4,14 +4,24 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::event::MediaPacket;
+use super::nal_units::NalUnits;
 
-/// Bytes of a payload at most.
-pub(super) const PAYLOAD: usize = 1200;
 const FU_A: u8 = 28;
 const STAP_A: u8 = 24;
 const IDR: u8 = 5;
 const SPS: u8 = 7;
 const PPS: u8 = 8;
+const DELIMITER: u8 = 9;
+
+const H264: NalUnits = NalUnits {
+    header: 1,
+    kind: |unit| unit[0] & 0x1f,
+    is_slice: |kind| matches!(kind, 1 | IDR),
+    is_parameter_set: |kind| matches!(kind, SPS | PPS),
+    delimiter: DELIMITER,
+    aggregation: &[0x60 | STAP_A],
+    fragment: |unit, bits| vec![unit[0] & 0xe0 | FU_A, bits | unit[0] & 0x1f],
+};
 
 /// A picture that came in packets.
 #[derive(Clone, Debug)]
@@ -113,29 +123,7 @@ fn depacketise(payload: &[u8], picture: &mut Picture) {
 
 /// RTP payloads of one access unit: parameter sets together in a STAP-A, large units in FU-A fragments.
 pub fn packetise_h264(units: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let mut payloads = Vec::new();
-    let (sets, rest): (Vec<_>, Vec<_>) = units.iter().partition(|unit| matches!(unit[0] & 0x1f, SPS | PPS));
-    if !sets.is_empty() {
-        let mut payload = vec![0x60 | STAP_A];
-        for set in sets {
-            payload.extend((set.len() as u16).to_be_bytes());
-            payload.extend(set);
-        }
-        payloads.push(payload);
-    }
-    for unit in rest {
-        if unit.len() <= PAYLOAD {
-            payloads.push(unit.clone());
-            continue;
-        }
-        let chunks: Vec<_> = unit[1..].chunks(PAYLOAD - 2).collect();
-        for (index, chunk) in chunks.iter().enumerate() {
-            let start = u8::from(index == 0) << 7;
-            let end = u8::from(index + 1 == chunks.len()) << 6;
-            payloads.push([&[unit[0] & 0xe0 | FU_A, start | end | unit[0] & 0x1f], *chunk].concat());
-        }
-    }
-    payloads
+    H264.packetise(units)
 }
 
 /// SPS (constrained baseline, level 3.1) and PPS of a picture size; both a multiple of 2.
@@ -177,40 +165,7 @@ pub fn synthetic_h264(keyframe: bool, number: u32, size: (u32, u32), bytes: usiz
 
 /// The access units of an Annex B file (`ffmpeg … -f h264`), each as its NAL units without delimiters.
 pub fn units_of_h264_file(file: &Path) -> Vec<Vec<Vec<u8>>> {
-    let data = std::fs::read(file).expect("the file can be read");
-    let mut units: Vec<Vec<Vec<u8>>> = Vec::new();
-    let mut pending = Vec::new();
-    for unit in split_annex_b(&data) {
-        match unit[0] & 0x1f {
-            // first_mb_in_slice is 0: a new picture.
-            1 | IDR if unit.get(1).is_some_and(|byte| byte & 0x80 != 0) => {
-                pending.push(unit.to_vec());
-                units.push(std::mem::take(&mut pending));
-            }
-            1 | IDR => units.last_mut().expect("slices follow a first one").push(unit.to_vec()),
-            9 => {}
-            _ => pending.push(unit.to_vec()),
-        }
-    }
-    units
-}
-
-/// The NAL units of an Annex B stream.
-pub(super) fn split_annex_b(data: &[u8]) -> Vec<&[u8]> {
-    let mut starts: Vec<usize> = Vec::new();
-    for (index, window) in data.windows(3).enumerate() {
-        if window == [0, 0, 1] {
-            starts.push(index + 3);
-        }
-    }
-    let end = |index: usize| starts.get(index + 1).map_or(data.len(), |next| next - 3);
-    let units = starts.iter().enumerate().map(|(index, start)| &data[*start..end(index)]);
-    units.map(without_trailing_zeros).filter(|unit| !unit.is_empty()).collect()
-}
-
-fn without_trailing_zeros(unit: &[u8]) -> &[u8] {
-    let length = unit.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    &unit[..length]
+    H264.of_file(file)
 }
 
 #[derive(Default)]

@@ -7,13 +7,15 @@
 //! [`RtcOffer::new`] and [`RtcOffer::answer`].
 //!
 //! Media are RTP payloads: `media` packetises H.264 and makes synthetic pictures that need no encoder, `h265`
-//! packetises H.265.
+//! packetises H.265; what both share is in `nal_units`. `av1` packetises AV1.
 //! Events are kept without bound until they are read; a client is meant for seconds, not for hours.
 
+mod av1;
 mod client;
 mod event;
 mod h265;
 mod media;
+mod nal_units;
 mod options;
 mod peer;
 mod publishing;
@@ -22,6 +24,7 @@ mod session;
 mod stun;
 mod wire;
 
+pub use av1::{packetise_av1, units_of_av1_file};
 pub use client::{RtcClient, RtcOffer, RtcSender};
 pub use event::{MediaPacket, RtcEvent};
 pub use h265::{h265_type, packetise_h265, units_of_h265_file, units_of_h265_packets};

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use str0m::media::MediaKind;
 use tokio::task::AbortHandle;
 
+use super::av1::packetise_av1;
 use super::client::RtcSender;
 use super::h265::packetise_h265;
 use super::media::{packetise_h264, synthetic_h264};
@@ -56,6 +57,8 @@ pub enum PictureSource {
     File(Arc<Vec<Vec<Vec<u8>>>>),
     /// The same of `units_of_h265_file`.
     FileH265(Arc<Vec<Vec<Vec<u8>>>>),
+    /// The same of `units_of_av1_file`.
+    FileAv1(Arc<Vec<Vec<Vec<u8>>>>),
 }
 
 impl Default for Programme {
@@ -164,6 +167,7 @@ async fn run(
                 }
                 PictureSource::File(units) => packetise_h264(&units[pictures as usize % units.len()]),
                 PictureSource::FileH265(units) => packetise_h265(&units[pictures as usize % units.len()]),
+                PictureSource::FileAv1(units) => packetise_av1(&units[pictures as usize % units.len()]),
             };
             sender.send_frame(MediaKind::Video, layer.rid.as_deref(), timestamp, &payloads);
         }

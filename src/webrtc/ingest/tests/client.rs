@@ -96,14 +96,16 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Listener {
 
     fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), RtcError> {
         if let ChainPacket::Rtcp(reports) = &packet.message.packet {
+            let losses = reports.iter().filter_map(|report| report.as_any().downcast_ref());
+            let keyframes_of: Vec<u32> = losses.map(|loss: &PictureLossIndication| loss.media_ssrc).collect();
+            if !keyframes_of.is_empty() {
+                self.feedback.keyframes_of.lock().push((packet.now, keyframes_of));
+            }
             for report in reports {
                 let count =
                     |counter: &AtomicUsize, yes: bool| counter.fetch_add(usize::from(yes), Ordering::Relaxed);
                 count(&self.feedback.keyframe_requests, report.as_any().is::<PictureLossIndication>());
                 count(&self.feedback.losses_reported, report.as_any().is::<TransportLayerNack>());
-                if let Some(loss) = report.as_any().downcast_ref::<PictureLossIndication>() {
-                    self.feedback.keyframes_of.lock().push(loss.media_ssrc);
-                }
                 if let Some(estimate) = report.as_any().downcast_ref::<ReceiverEstimatedMaximumBitrate>() {
                     self.feedback.estimates.lock().push((estimate.bitrate as u64, estimate.ssrcs.clone()));
                 }

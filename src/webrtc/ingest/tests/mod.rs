@@ -110,8 +110,8 @@ struct World {
 struct Feedback {
     keyframe_requests: AtomicUsize,
     losses_reported: AtomicUsize,
-    /// The SSRCs that keyframes were asked of.
-    keyframes_of: Mutex<Vec<u32>>,
+    /// When keyframes were asked for, and of which SSRCs: one entry a datagram.
+    keyframes_of: Mutex<Vec<(Instant, Vec<u32>)>>,
     /// The SSRCs and sequence numbers that were asked for again.
     lost: Mutex<Vec<(u32, u16)>>,
     /// Bits a second, and the SSRCs that they are for.
@@ -303,6 +303,11 @@ impl World {
         }
         self.rtp(MediaKind::Audio, number.wrapping_mul(960), false, &[0xfc, 1, 2]);
         self.run(Duration::from_millis(20));
+    }
+
+    /// The SSRCs that keyframes were asked of, one entry a datagram, since the last call.
+    fn keyframes_asked_of(&self) -> Vec<Vec<u32>> {
+        self.feedback.keyframes_of.lock().drain(..).map(|(_, sources)| sources).collect()
     }
 
     fn millis(&self) -> u64 {

@@ -149,11 +149,11 @@ fn an_encoding_that_falls_silent_is_not_active_and_is_not_asked() {
     }
     let active: Vec<bool> = stream.layers().iter().map(|layer| layer.active).collect();
     assert_eq!(active, [false, false, true]);
-    world.feedback.keyframes_of.lock().clear();
+    world.keyframes_asked_of();
     stream.request_keyframe();
     world.encoding_packet(0, 250, 250 * 1_800, true, &[0x41; 10]);
     world.run(Duration::from_millis(100));
-    assert_eq!(*world.feedback.keyframes_of.lock(), [ENCODINGS[0].1]);
+    assert_eq!(world.keyframes_asked_of(), [[ENCODINGS[0].1]]);
 }
 
 #[test]
@@ -169,7 +169,62 @@ fn keyframes_are_asked_of_the_wanted_layer_only() {
             world.hub.get(&name()).expect("live").request_layer_keyframe(1);
         }
     }
-    assert_eq!(*world.feedback.keyframes_of.lock(), [ENCODINGS[1].1]);
+    assert_eq!(world.keyframes_asked_of(), [[ENCODINGS[1].1]]);
+}
+
+#[test]
+fn e09_wishes_for_several_layers_are_one_asking_a_second() {
+    let mut world = World::simulcast();
+    let stream = world.hub.get(&name()).expect("live");
+    let [small, middle, large] = ENCODINGS.map(|(_, ssrc, ..)| ssrc);
+    let mut number = 0;
+    let mut frame = |world: &mut World, keyframe_of: &[u32]| {
+        for (encoding, (_, ssrc, _, size)) in ENCODINGS.iter().enumerate() {
+            let payload = if keyframe_of.contains(ssrc) { keyframe(*size) } else { vec![0x41; 10] };
+            world.encoding_packet(encoding, number, u32::from(number) * 1_800, true, &payload);
+        }
+        number += 1;
+        world.run(Duration::from_millis(20));
+    };
+    let all = [small, middle, large];
+    frame(&mut world, &all);
+    let mut frames = |world: &mut World, count: u32| (0..count).for_each(|_| frame(world, &[]));
+    frames(&mut world, 60);
+    assert_eq!(world.keyframes_asked_of(), Vec::<Vec<u32>>::new());
+    // The first at once; those for other layers, however many, when the second is over, and together.
+    let first = world.now;
+    stream.request_layer_keyframe(1);
+    frames(&mut world, 1);
+    for _ in 0..10 {
+        stream.request_layer_keyframe(0);
+        stream.request_layer_keyframe(2);
+        frames(&mut world, 1);
+    }
+    frames(&mut world, 60);
+    let asked = std::mem::take(&mut *world.feedback.keyframes_of.lock());
+    let sources: Vec<&[u32]> = asked.iter().map(|(_, sources)| &sources[..]).collect();
+    assert_eq!(sources, [&[middle][..], &[small, large]], "{asked:?}");
+    assert!(asked[0].0 - first <= Duration::from_millis(20), "at once");
+    let second = Duration::from_secs(1);
+    assert!((second..second + 2 * STEP).contains(&(asked[1].0 - asked[0].0)), "{asked:?}");
+    // Viewers of all layers that go on asking.
+    for round in 0..200 {
+        stream.request_layer_keyframe(round % 3);
+        frames(&mut world, 1);
+    }
+    let asked = std::mem::take(&mut *world.feedback.keyframes_of.lock());
+    assert!((4..=5).contains(&asked.len()), "{asked:?} in 4 s");
+    assert!(asked.windows(2).all(|pair| pair[1].0 - pair[0].0 >= second), "{asked:?}");
+    assert!(asked[1..].iter().all(|(_, sources)| *sources == all), "{asked:?}");
+    // A keyframe that comes before its wish is passed on grants it.
+    frames(&mut world, 120);
+    world.keyframes_asked_of();
+    stream.request_layer_keyframe(1);
+    frames(&mut world, 1);
+    stream.request_keyframe();
+    frame(&mut world, &[large, middle]);
+    (0..60).for_each(|_| frame(&mut world, &[]));
+    assert_eq!(world.keyframes_asked_of(), [[middle], [small]]);
 }
 
 #[test]

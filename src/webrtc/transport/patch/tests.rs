@@ -33,10 +33,29 @@ fn w34_unchanged_credentials_are_a_trickle() {
     let (mut patch, mut transport) = start();
     let before = transport.sdp_lines();
     for text in ["", "a=ice-ufrag:them\r\na=end-of-candidates\r\n", &restart("them")] {
-        for tag in ["\"first\"", "first", "*", "\"*\""] {
+        for tag in ["\"first\"", "first"] {
             let patched = patch.apply(&mut transport, tag, text, OURS);
             assert_eq!(patched, Ok(Patched::Trickled));
         }
+    }
+    assert_eq!(transport.sdp_lines(), before);
+}
+
+#[test]
+fn w33_a_star_is_read_as_a_restart() {
+    let (mut patch, mut transport) = start();
+    let before = transport.sdp_lines();
+    for tag in ["*", "\"*\""] {
+        // What names no credentials can't be one.
+        for text in ["", "a=end-of-candidates\r\n"] {
+            let refused = patch.apply(&mut transport, tag, text, OURS);
+            assert!(matches!(refused, Err(SessionError::MalformedFragment(_))), "{refused:?}");
+        }
+        // The ICE session of these is the present one: it is told again.
+        let patched = patch.apply(&mut transport, tag, &restart("them"), OURS);
+        let Ok(Patched::Restarted { fragment, etag }) = patched else { panic!("{patched:?}") };
+        assert_eq!(etag, "first");
+        assert!(fragment.contains(&format!("a=ice-ufrag:{}\r\n", transport.local_ufrag())), "{fragment}");
     }
     assert_eq!(transport.sdp_lines(), before);
 }
@@ -86,13 +105,14 @@ fn w37_a_restart_that_fails_changes_nothing() {
 fn w38_overlapping_and_late_patches_are_refused() {
     let (mut patch, mut transport) = start();
     let mut apply = |tag: &str, text: &str| patch.apply(&mut transport, tag, text, OURS);
-    assert!(matches!(apply("\"first\"", &restart("new1")), Ok(Patched::Restarted { .. })));
+    let restarted = apply("\"first\"", &restart("new1"));
+    assert!(matches!(restarted, Ok(Patched::Restarted { .. })));
     // The same restart twice, and a trickle of the session before.
     assert_eq!(apply("\"first\"", &restart("new1")), Err(SessionError::StaleEntityTag));
     assert_eq!(apply("\"first\"", "a=ice-ufrag:them\r\n"), Err(SessionError::StaleEntityTag));
     assert_eq!(apply("*", "a=ice-ufrag:them\r\n"), Err(SessionError::StaleEntityTag));
     assert_eq!(apply("*", &restart("them")), Err(SessionError::StaleEntityTag), "no way back");
-    assert_eq!(apply("*", &restart("new1")), Ok(Patched::Trickled), "it is restarted already");
+    assert_eq!(apply("*", &restart("new1")), restarted, "it is restarted already, and told again");
     assert_eq!(apply("W/\"first\"", ""), Err(SessionError::StaleEntityTag));
 }
 
@@ -101,9 +121,9 @@ fn a_flood_of_candidates_is_bounded() {
     let (mut patch, mut transport) = start();
     let candidate = "a=candidate:1 1 udp 1 x.local 5 typ host\r\n".repeat(10);
     for _ in 0..20 {
-        assert_eq!(patch.apply(&mut transport, "*", &candidate, OURS), Ok(Patched::Trickled));
+        assert_eq!(patch.apply(&mut transport, "first", &candidate, OURS), Ok(Patched::Trickled));
     }
-    let error = patch.apply(&mut transport, "*", &candidate, OURS).expect_err("200 it has had");
+    let error = patch.apply(&mut transport, "first", &candidate, OURS).expect_err("200 it has had");
     assert!(matches!(error, SessionError::MalformedFragment(_)));
-    assert_eq!(patch.apply(&mut transport, "*", "", OURS), Ok(Patched::Trickled));
+    assert_eq!(patch.apply(&mut transport, "first", "", OURS), Ok(Patched::Trickled));
 }
