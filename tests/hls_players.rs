@@ -1,72 +1,39 @@
 //! Players of HLS, all on one live stream at once: hls.js and shaka-player in Chromium, hls.js in Firefox, FFmpeg,
-//! GStreamer's hlsdemux and mpv. All go on through a publisher's pause, and hls.js from H.264 to VP9; the others are not
-//! looked at after the change of codec.
+//! GStreamer's hlsdemux and mpv. All go on through a publisher's pause, and hls.js from H.264 to VP9. For that change
+//! FFmpeg, hlsdemux and mpv are started anew; shaka-player is looked at before it only.
 
 mod common;
 
-use common::{Browser, Ffmpeg, Process, Server, eventually, machine, seconds};
+use common::{Browser, Ffmpeg, Playlist, Process, Server, Small, eventually, machine, seconds};
 use serde_json::{Value, json};
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-/// A small picture, so that six decoders fit beside the encoder; a keyframe every 2 s.
-const SMALL: &[&str] = &[
-    "-re",
-    "-f",
-    "lavfi",
-    "-i",
-    "testsrc2=s=320x180:r=30,format=yuv420p",
-    "-re",
-    "-f",
-    "lavfi",
-    "-i",
-    "sine=frequency=440:r=48000",
-    "-c:v",
-    "libx264",
-    "-preset",
-    "ultrafast",
-    "-tune",
-    "zerolatency",
-    "-profile:v",
-    "baseline",
-    "-g",
-    "60",
-    "-sc_threshold",
-    "0",
-    "-threads",
-    "1",
-    "-b:v",
-    "400k",
-    "-c:a",
-    "aac",
-    "-b:a",
-    "96k",
-    "-ac",
-    "2",
-];
 /// `hls.part_duration`'s default: how far the latency of a player may move.
 const PART: f64 = 0.25;
+/// Seconds of pictures that a player may lack at the end of all, however long that was. The pause costs it some 4:
+/// there are 10 pictures a second in it, not 30. And FFmpeg reads whole segments.
+const LACKED: f64 = 8.0;
 
 #[tokio::test]
 async fn players_follow_a_live_stream_through_a_pause_and_a_change_of_codec() {
     let _machine = machine().await;
-    follow(Duration::from_secs(30)).await;
+    follow(seconds(60)).await;
 }
 
 #[tokio::test]
 #[ignore = "long: make test-long"]
 async fn long_players_follow_a_live_stream_for_ten_minutes() {
     let _machine = machine().await;
-    follow(Duration::from_secs(600)).await;
+    follow(seconds(600)).await;
 }
 
 /// All players watch for `steady` while nothing happens, then through the pause, then through the change.
 async fn follow(steady: Duration) {
     let server = Server::start().await;
-    let publisher = Ffmpeg::publish_with(SMALL, &server.rtmp_url("show"));
+    let publisher = Ffmpeg::publish_small(Small::default(), &server.rtmp_url("show"));
     let url = server.url("/show/index.m3u8");
     eventually("the stream is playable", seconds(20), || async {
         server.get("/show/index.m3u8").await.status().is_success().then_some(())
@@ -80,67 +47,76 @@ async fn follow(steady: Duration) {
     ]
     .map(|(name, options)| (name, Browser::start("play_hls", options)))
     .into();
-    let whole = steady + seconds(50);
-    let (ffmpeg, gstreamer, mut mpv) = (FfmpegPlayer::start(&url), GStreamer::start(&url), Mpv::start(&url));
+    let mut desktop = Desktop::start(&url, "playbin");
     for (name, browser) in &mut browsers {
         browser.event("playing", seconds(60)).await;
         println!("{name} plays");
     }
-    mpv.plays().await;
+    desktop.plays().await;
 
     // What starting costs is behind them: from here on nobody may stand still.
     tokio::time::sleep(seconds(5)).await;
     look(&mut browsers).await;
-    let mpv_before = mpv.position().await;
     let began = Instant::now();
+    let at_first = desktop.positions().await;
     tokio::time::sleep(steady).await;
     for (name, look) in look(&mut browsers).await {
         println!("{name}, nothing happens: {look}");
         assert_eq!((number(&look, "stalls"), errors(&look)), (0.0, 0), "{name}: {look}");
         assert_eq!(look["failure"], Value::Null, "{name}: {look}");
         assert!(number(&look, "advanced") > number(&look, "seconds") - 0.5, "{name} plays on: {look}");
+        assert!(number(&look, "frames") > 0.95 * 30.0 * number(&look, "seconds"), "{name} shows all: {look}");
         let latency = |when: &str| look["latency"][when].as_f64().unwrap_or_else(|| panic!("{name}: {look}"));
         assert!((latency("last") - latency("first")).abs() <= PART, "{name} does not drift: {look}");
+        assert!(latency("most") <= latency("first") + 2.0 * PART, "{name} falls behind at no time: {look}");
     }
-    let advanced = mpv.position().await - mpv_before;
+    let advanced = desktop.mpv.position().await - at_first[2].1;
     println!("mpv, nothing happens: {advanced:.2} s in {:.2} s", began.elapsed().as_secs_f64());
     assert!((advanced - began.elapsed().as_secs_f64()).abs() < 1.5, "mpv plays on: {advanced} s");
 
     // The publisher is gone for 4 s, and another encoder comes in its place.
     publisher.leave().await;
     tokio::time::sleep(seconds(4)).await;
-    let publisher = Ffmpeg::publish_with(SMALL, &server.rtmp_url("show"));
+    let publisher = Ffmpeg::publish_small(Small::default(), &server.rtmp_url("show"));
     tokio::time::sleep(seconds(12)).await;
     for (name, look) in look(&mut browsers).await {
         println!("{name}, a pause: {look}");
         assert_eq!(look["failure"], Value::Null, "{name}: {look}");
         assert!(number(&look, "standing") < 4.0, "{name} goes on: {look}");
     }
-    let desktop = async |mpv: &mut Mpv| {
-        [
-            ("FFmpeg", ffmpeg.pictures().len() as f64 / 30.0),
-            ("GStreamer", gstreamer.pictures().len() as f64 / 30.0),
-            ("mpv", mpv.position().await),
-        ]
-    };
-    let before = desktop(&mut mpv).await;
+    let before = desktop.positions().await;
     tokio::time::sleep(seconds(3)).await;
     for (name, look) in look(&mut browsers).await {
         assert!(number(&look, "advanced") > 2.0, "{name} goes on after the pause: {look}");
     }
-    for ((name, before), (_, after)) in before.into_iter().zip(desktop(&mut mpv).await) {
-        println!("{name}, after the pause: {before:.2} s, then {after:.2} s");
-        // FFmpeg reads segments of 2 s at once: in 3 s it may have had only one.
-        assert!(after - before > 1.9, "{name} goes on after the pause: {before} s, then {after} s");
+    desktop.went_on("after the pause", before).await;
+    let (ran, at_last) = (began.elapsed().as_secs_f64(), desktop.positions().await);
+    for ((name, first), (_, last)) in at_first.into_iter().zip(at_last) {
+        println!("{name} in all: {:.2} s of {ran:.2} s", last - first);
+        assert!(last - first > ran - LACKED, "{name} played all: {:.2} s of {ran:.2} s", last - first);
     }
+    desktop.ffmpeg.saw(steady).await;
+    drop((desktop.gstreamer, desktop.mpv));
 
-    // The same stream goes on in another codec.
+    // The same stream goes on in another codec. FFmpeg's demuxer, which is mpv's too, takes the first initialisation
+    // section only ("Found duplicated MOOV Atom. Skipped it") and goes on to call the pictures H.264; playbin has
+    // linked a decoder of H.264 behind hlsdemux. So these are started anew. hlsdemux that joins a stream waits as long as
+    // it has run before it shows the second picture; hlsdemux2 does not.
     publisher.leave().await;
     let options = json!({ "endpoint": server.rtmp_url("show"), "video": "vp9", "audio": "aac" });
     let mut publisher = Browser::start_client("ffmpeg_rtmp.py", options);
     publisher.event("connected", seconds(30)).await;
-    tokio::time::sleep(seconds(10)).await;
+    // Players that begin anew should find one codec only.
+    eventually("nothing but VP9 is listed", seconds(40), || async {
+        let multivariant = server.get("/show/index.m3u8").await.text().await.ok()?;
+        let playlist = Playlist::parse(&server.get("/show/video.m3u8").await.text().await.ok()?);
+        (multivariant.contains("vp09") && playlist.last_run().len() == playlist.segments.len()).then_some(())
+    })
+    .await;
+    let mut desktop = Desktop::start(&url, "playbin3");
+    desktop.plays().await;
     look(&mut browsers).await;
+    let before = desktop.positions().await;
     tokio::time::sleep(seconds(4)).await;
     for (name, look) in look(&mut browsers).await {
         println!("{name}, VP9: {look}");
@@ -153,10 +129,64 @@ async fn follow(steady: Duration) {
             "{name} plays VP9: {look}"
         );
     }
-    ffmpeg.saw(steady).await;
-    gstreamer.saw(steady);
-    assert!(began.elapsed() < whole + seconds(60), "all of that took {:?}", began.elapsed());
+    desktop.went_on("VP9", before).await;
+    desktop.play_vp9().await;
+    assert!(began.elapsed() < steady + seconds(120), "all of that took {:?}", began.elapsed());
     drop(publisher);
+}
+
+/// The players without a browser.
+struct Desktop {
+    ffmpeg: FfmpegPlayer,
+    gstreamer: GStreamer,
+    mpv: Mpv,
+}
+
+impl Desktop {
+    /// `playbin`: which of GStreamer's.
+    fn start(url: &str, playbin: &str) -> Self {
+        let gstreamer = GStreamer::start(url, playbin);
+        Self { ffmpeg: FfmpegPlayer::start(url), gstreamer, mpv: Mpv::start(url) }
+    }
+
+    /// Waits until all of them play.
+    async fn plays(&mut self) {
+        let (ffmpeg, gstreamer) = (&self.ffmpeg, &self.gstreamer);
+        eventually("FFmpeg reads", seconds(60), || async { (ffmpeg.pictures().len() > 15).then_some(()) })
+            .await;
+        eventually("GStreamer plays", seconds(60), || async {
+            (gstreamer.pictures().len() > 15).then_some(())
+        })
+        .await;
+        self.mpv.plays().await;
+    }
+
+    /// How many seconds each has played, by pictures or by its clock.
+    async fn positions(&mut self) -> [(&'static str, f64); 3] {
+        [
+            ("FFmpeg", self.ffmpeg.pictures().len() as f64 / 30.0),
+            ("GStreamer", self.gstreamer.pictures().len() as f64 / 30.0),
+            ("mpv", self.mpv.position().await),
+        ]
+    }
+
+    /// Asserts that each has gone on since `before`, at least 3 s ago. FFmpeg reads segments of 2 s at once, so in that
+    /// time it may have had only one.
+    async fn went_on(&mut self, when: &str, before: [(&'static str, f64); 3]) {
+        for ((name, before), (_, after)) in before.into_iter().zip(self.positions().await) {
+            println!("{name}, {when}: {before:.2} s, then {after:.2} s");
+            assert!(after - before > 1.9, "{name} goes on, {when}: {before} s, then {after} s");
+        }
+    }
+
+    /// Asserts that what they play is VP9, and that mpv has decoded it.
+    async fn play_vp9(&self) {
+        let (ffmpeg, gstreamer) = (self.ffmpeg.process.log(), self.gstreamer.process.log());
+        assert!(ffmpeg.contains("#codec_id 0: vp9"), "FFmpeg reads VP9:\n{}", tail(&ffmpeg));
+        assert!(gstreamer.contains("video/x-vp9"), "GStreamer plays VP9:\n{}", tail(&gstreamer));
+        let (codec, width) = (self.mpv.ask("video-format").await, self.mpv.ask("video-params/w").await);
+        assert_eq!((&codec, &width), (&Some(json!("vp9")), &Some(json!(640))), "mpv plays VP9");
+    }
 }
 
 /// What each browser has seen since the last look.
@@ -219,7 +249,6 @@ impl FfmpegPlayer {
             let odd: Vec<f64> = gaps.filter(|gap| *gap <= 0.0 || *gap > step * 1.5).collect();
             assert!(odd.is_empty(), "{kind} follow each other: {odd:?}");
             assert!(steady.len() as f64 * step > 0.9 * (steady.last().unwrap_or(&first) - first));
-            assert!(times.last().is_some_and(|last| last - first > 10.0), "ffmpeg reads on: {kind}");
         }
     }
 }
@@ -231,16 +260,16 @@ fn ticks(log: &str, stream: usize) -> Vec<f64> {
     log.lines().filter_map(tick).collect()
 }
 
-/// GStreamer's hlsdemux behind playbin, on the clock.
+/// GStreamer's hlsdemux behind playbin, or hlsdemux2 behind playbin3, on the clock.
 struct GStreamer {
     process: Process,
 }
 
 impl GStreamer {
-    fn start(url: &str) -> Self {
+    fn start(url: &str, playbin: &str) -> Self {
         let mut command = Command::new("gst-launch-1.0");
         let sink = "fakesink sync=true silent=false";
-        command.args(["-v", "playbin", &format!("uri={url}")]);
+        command.args(["-v", playbin, &format!("uri={url}")]);
         command.args([format!("video-sink={sink}"), format!("audio-sink={sink}")]);
         Self { process: Process::spawn("gst-launch-1.0", &mut command) }
     }
@@ -258,19 +287,6 @@ impl GStreamer {
             Some(fields.next()?.ok()? * 3600.0 + fields.next()?.ok()? * 60.0 + fields.next()?.ok()?)
         };
         self.process.log().lines().filter_map(picture).collect()
-    }
-
-    /// Asserts that it rendered nine tenths of `steady`'s pictures.
-    fn saw(mut self, steady: Duration) {
-        let (times, log) = (self.pictures(), self.process.log());
-        self.process.kill();
-        println!("GStreamer rendered {} pictures", times.len());
-        assert!(
-            times.len() as f64 > 0.9 * 30.0 * steady.as_secs_f64(),
-            "{} pictures:\n{}",
-            times.len(),
-            tail(&log)
-        );
     }
 }
 
@@ -291,31 +307,33 @@ impl Mpv {
         Self { process: Process::spawn("mpv", &mut command), socket, _folder: folder }
     }
 
-    async fn plays(&mut self) {
-        let socket = self.socket.clone();
-        eventually("mpv plays", seconds(60), || async { ask(&socket).await.filter(|at| *at > 0.5) }).await;
+    async fn plays(&self) {
+        eventually("mpv plays", seconds(60), || async {
+            self.ask("playback-time").await?.as_f64().filter(|at| *at > 0.5)
+        })
+        .await;
     }
 
     /// Where it is, in seconds since it began.
     async fn position(&mut self) -> f64 {
         assert!(self.process.exited().is_none(), "mpv runs");
-        ask(&self.socket).await.expect("mpv answers")
+        self.ask("playback-time").await.and_then(|at| at.as_f64()).expect("mpv answers")
     }
-}
 
-/// mpv's `playback-time`.
-async fn ask(socket: &Path) -> Option<f64> {
-    let mut stream = UnixStream::connect(socket).await.ok()?;
-    let request = json!({ "command": ["get_property", "playback-time"], "request_id": 7 });
-    stream.write_all(format!("{request}\n").as_bytes()).await.ok()?;
-    let mut lines = BufReader::new(stream).lines();
-    while let Some(line) = lines.next_line().await.ok()? {
-        let answer: Value = serde_json::from_str(&line).ok()?;
-        if answer["request_id"] == 7 {
-            return answer["data"].as_f64();
+    /// A property, where it has one.
+    async fn ask(&self, property: &str) -> Option<Value> {
+        let mut stream = UnixStream::connect(&self.socket).await.ok()?;
+        let request = json!({ "command": ["get_property", property], "request_id": 7 });
+        stream.write_all(format!("{request}\n").as_bytes()).await.ok()?;
+        let mut lines = BufReader::new(stream).lines();
+        while let Some(line) = lines.next_line().await.ok()? {
+            let mut answer: Value = serde_json::from_str(&line).ok()?;
+            if answer["request_id"] == 7 {
+                return answer.get_mut("data").map(Value::take);
+            }
         }
+        None
     }
-    None
 }
 
 fn tail(log: &str) -> String {
