@@ -135,7 +135,10 @@ pub(super) fn view(
         }),
         since: live.map(|stream| rfc3339(stream.since())),
         tracks: live.map(|stream| tracks::of(stream)).unwrap_or_default(),
-        outputs: live.and_then(|stream| outputs::of(stream, app.rooms.webrtc.transcoding())),
+        outputs: live.and_then(|stream| {
+            let webrtc = &app.rooms.webrtc;
+            outputs::of(stream, webrtc.transcoding(), webrtc.shortage(name))
+        }),
         bitrate: app.bitrates.of(name),
         bytes_received: statistics.bytes_received,
         video_frames: statistics.video_frames,
