@@ -90,6 +90,8 @@ struct SourceView {
     #[schema(example = "192.0.2.1:50123")]
     remote: Option<String>,
     since: String,
+    /// What is wrong with what it sends, so that a part of it is left out; `null` if nothing is.
+    problem: Option<String>,
 }
 
 /// How many read a stream now.
@@ -132,6 +134,7 @@ pub(super) fn view(
             kind: source.kind.as_str(),
             remote: source.remote.map(|remote| remote.to_string()),
             since: rfc3339(since),
+            problem: live.and_then(|stream| stream.source_problem()),
         }),
         since: live.map(|stream| rfc3339(stream.since())),
         tracks: live.map(|stream| tracks::of(stream)).unwrap_or_default(),
