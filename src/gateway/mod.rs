@@ -144,6 +144,7 @@ impl Gateway {
 
         let encoders = EncoderSettings {
             audio_bitrate: config.transcode_audio_bitrate,
+            opus_bitrate: config.transcode_opus_bitrate,
             cpu_budget: config.transcode_cpu_budget,
         };
         let pipelines = Pipelines::load_with(config.pipelines_dir.as_deref(), encoders)?;

@@ -32,13 +32,15 @@ pub struct Pipelines {
 pub struct EncoderSettings {
     /// Bits a second of sound that is encoded as AAC.
     pub audio_bitrate: u32,
+    /// Bits a second of sound that is encoded as Opus.
+    pub opus_bitrate: u32,
     /// Percent of the machine's processor time from which on nothing more is encoded for WHEP viewers.
     pub cpu_budget: u8,
 }
 
 impl Default for EncoderSettings {
     fn default() -> Self {
-        Self { audio_bitrate: 128_000, cpu_budget: 80 }
+        Self { audio_bitrate: 128_000, opus_bitrate: 96_000, cpu_budget: 80 }
     }
 }
 
@@ -248,8 +250,9 @@ impl Pipelines {
         values: &[(&str, &str)],
     ) -> Result<String, PipelineError> {
         let wrong = |why: String| PipelineError::Description { file: file.into(), why };
-        let audio_bitrate = self.encoders.audio_bitrate.to_string();
-        let own = [("audio_bitrate", audio_bitrate.as_str())];
+        let EncoderSettings { audio_bitrate, opus_bitrate, .. } = self.encoders;
+        let [audio_bitrate, opus_bitrate] = [audio_bitrate, opus_bitrate].map(|bitrate| bitrate.to_string());
+        let own = [("audio_bitrate", &*audio_bitrate), ("opus_bitrate", &*opus_bitrate)];
         let mut text =
             self.texts.get(file).ok_or_else(|| wrong("there is no such description".into()))?.clone();
         for (name, value) in values.iter().chain(&own) {
@@ -348,6 +351,20 @@ mod tests {
             for element in elements(&without_comments(text)).filter(|element| !MUXERS.contains(element)) {
                 assert!(package(element).is_some(), "{element} of {file}");
             }
+        }
+    }
+
+    #[test]
+    fn sound_is_encoded_with_the_bitrates_that_are_configured() {
+        let encoders =
+            EncoderSettings { audio_bitrate: 64_000, opus_bitrate: 160_000, ..EncoderSettings::default() };
+        let pipelines = Pipelines::load_with(None, encoders).expect("all elements are installed");
+        for (file, encoder) in [
+            ("frames-to-opus.launch", "opusenc bitrate=160000"),
+            ("frames-to-aac.launch", "voaacenc name=encoder bitrate=64000"),
+        ] {
+            let text = pipelines.describe(file, &SAMPLES).expect("all placeholders are filled");
+            assert!(text.contains(encoder), "{text}");
         }
     }
 
