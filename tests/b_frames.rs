@@ -129,6 +129,46 @@ async fn a_pyramid_is_transcoded_instead_of_dropped_or_refused_where_that_is_off
     }
 }
 
+/// A server that may use next to nothing, and uses more for the demo's encoder alone.
+async fn busy_server() -> Server {
+    Server::builder().demo().env("TIDEGATE_TRANSCODE_CPU_BUDGET", "1").start().await
+}
+
+/// What the API says of the stream's WHEP output, once its `field` tells that the budget is spent.
+async fn budget_is_told(server: &Server, field: &str) -> Value {
+    eventually("the API tells of the budget", seconds(20), async || {
+        let whep = whep_output(server).await;
+        whep[field].as_str()?.contains("transcode.cpu_budget").then_some(whep)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn without_processor_time_b_frames_are_left_out() {
+    let _machine = machine().await;
+    let server = busy_server().await;
+    let _publisher = Ffmpeg::publish_with(&NO_PYRAMID, &server.rtmp_url("show"));
+    let whep = budget_is_told(&server, "note").await;
+    assert_eq!((&whep["video"], &whep["transcoded"]), (&"H.264".into(), &false.into()), "{whep}");
+    assert!(whep["note"].as_str().is_some_and(|note| note.contains("OBS")), "{whep}");
+    let ticks: u32 = steps(&server, 44).await.iter().sum();
+    assert!((330_000..=440_000).contains(&ticks), "44 pictures in {ticks} ticks of 90 kHz");
+    budget_is_told(&server, "note").await;
+    let log = server.process.log();
+    assert!(log.contains("transcode.cpu_budget"), "{log}");
+}
+
+#[tokio::test]
+async fn without_processor_time_viewers_of_a_pyramid_are_refused_and_told_why() {
+    let _machine = machine().await;
+    let server = busy_server().await;
+    let _publisher = Ffmpeg::publish(Source::BFrames, &server.rtmp_url("show"));
+    let whep = budget_is_told(&server, "reason").await;
+    assert_eq!(whep["video"], Value::Null, "{whep}");
+    let told = refused(&server).await;
+    assert!(told.contains("transcode.cpu_budget"), "{told}");
+}
+
 #[tokio::test]
 async fn refused_viewers_learn_what_to_set_and_sound_alone_is_served() {
     let _machine = machine().await;

@@ -196,6 +196,40 @@ async fn r13_timestamps_that_fall_back_or_repeat_and_empty_messages() {
     publisher.abort();
 }
 
+/// What the API says of the stream, if it has so many tracks.
+async fn with_tracks(server: &Server, count: usize) -> Option<Value> {
+    let stream = server.stream("show").await?;
+    (stream["tracks"].as_array()?.len() == count).then_some(stream)
+}
+
+#[tokio::test]
+async fn r13_a_track_without_its_configuration_is_told_and_the_other_goes_on() {
+    let _machine = machine().await;
+    let server = Server::start().await;
+    let mut messages = rendered(Source::Baseline, seconds(14));
+    let is_header = |message: &Message| message.kind == 9 && message.payload[1] == 0;
+    let header = messages.iter().find(|message| is_header(message)).cloned().expect("a sequence header");
+    messages.retain(|message| !is_header(message));
+    let mut client = RtmpClient::connect(server.rtmp).await;
+    client.publish("show").await;
+    let end = messages.iter().position(|message| message.time > 6_000).expect("long enough");
+    client.play(&messages[..end]).await;
+    let code = client.wait_for_status("NetStream.Publish.").await;
+    assert_eq!(code, "NetStream.Publish.UnusableTrack");
+    let stream = eventually("the sound alone", seconds(2), || with_tracks(&server, 1)).await;
+    let problem = stream["source"]["problem"].as_str().unwrap_or_default();
+    assert!(problem.contains("H.264") && problem.contains("sequence header"), "{stream}");
+    assert!(server.process.log().contains(problem), "{}", server.process.log());
+    // The header that was missing.
+    client.send(&Message { time: messages[end].time, ..header }).await;
+    let playing = client.play(&messages[end..]);
+    let joined = async {
+        let stream = eventually("the pictures as well", seconds(7), || with_tracks(&server, 2)).await;
+        assert_eq!(stream["source"]["problem"], Value::Null, "{stream}");
+    };
+    tokio::join!(playing, joined);
+}
+
 async fn ffmpeg_8_reaches_hls(video: &str, codecs: &str, probed: &str) {
     let _machine = machine().await;
     let server = Server::start().await;

@@ -113,6 +113,10 @@ pub struct Config {
     pub transcode_video: VideoTranscoding,
     /// Bits a second of sound that is encoded as AAC.
     pub transcode_audio_bitrate: u32,
+    /// Bits a second of sound that is encoded as Opus.
+    pub transcode_opus_bitrate: u32,
+    /// Percent of the machine's processor time from which on nothing more is encoded for WHEP viewers.
+    pub transcode_cpu_budget: u8,
     /// The lower renditions that are encoded of streams.
     pub transcode_ladder: Ladder,
     /// Those of single streams.
@@ -223,6 +227,8 @@ impl Config {
             hls_audio: OpusFrames::Aac,
             transcode_video: VideoTranscoding::OnDemand,
             transcode_audio_bitrate: 128_000,
+            transcode_opus_bitrate: 96_000,
+            transcode_cpu_budget: 80,
             transcode_ladder: Ladder::default(),
             transcode_ladder_for: BTreeMap::new(),
             webrtc_b_frames: BFrames::Transcode,

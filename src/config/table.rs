@@ -206,6 +206,16 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         set: |c, v| put(&mut c.transcode_audio_bitrate, v.bitrate(16_000, 320_000)),
     },
     Definition {
+        key: "transcode.opus_bitrate",
+        expected: "bits a second from \"32k\" to \"256k\", such as \"96k\"",
+        set: |c, v| put(&mut c.transcode_opus_bitrate, v.bitrate(32_000, 256_000)),
+    },
+    Definition {
+        key: "transcode.cpu_budget",
+        expected: "a number of percent from 1 to 100",
+        set: |c, v| put(&mut c.transcode_cpu_budget, v.parse().filter(|n| (1..=100).contains(n))),
+    },
+    Definition {
         key: "transcode.ladder",
         expected: "a list of up to eight rungs from \"144p\" to \"2160p\" and \"audio\", such as [\"720p\", \"480p\", \"audio\"] (in the environment: between commas)",
         set: |c, v| put(&mut c.transcode_ladder, v.ladder()),

@@ -94,6 +94,8 @@ fn every_key_is_read_from_the_file() {
         segment_duration = "1s"
         window = 10
         [transcode]
+        cpu_budget = 60
+        opus_bitrate = "160k"
         ladder = ["480p", "720p", "audio"]
         ladder_for = ["show=360p+audio", "door = off"]
         [auth]
@@ -127,6 +129,7 @@ fn every_key_is_read_from_the_file() {
         config.transcode_ladder_for.iter().map(|(name, ladder)| (name.as_str(), ladder.clone())).collect();
     let ladder = |text: &str| text.parse().expect("a ladder");
     assert_eq!(ladders, [("door", ladder("off")), ("show", ladder("360p+audio"))]);
+    assert_eq!((config.transcode_cpu_budget, config.transcode_opus_bitrate), (60, 160_000));
     assert!(config.open && config.demo);
     assert!(config.auth_admin_token.expect("set").matches("admin-admin"));
     assert_eq!(config.pipelines_dir, Some(PathBuf::from("/p")));
@@ -175,6 +178,8 @@ fn every_key_is_read_from_the_environment() {
         ("TIDEGATE_HLS_PART_DURATION", "500ms"),
         ("TIDEGATE_HLS_SEGMENT_DURATION", "4s"),
         ("TIDEGATE_HLS_WINDOW", "12"),
+        ("TIDEGATE_TRANSCODE_CPU_BUDGET", "100"),
+        ("TIDEGATE_TRANSCODE_OPUS_BITRATE", "64000"),
         ("TIDEGATE_AUTH_ADMIN_TOKEN", "admin-admin"),
         ("TIDEGATE_AUTH_PUBLISH_KEY", "publish-publish"),
         ("TIDEGATE_RESTREAM_EGRESS_ALLOW", "10.0.0.0/8,fd00::/8"),
@@ -203,6 +208,8 @@ fn a_bad_value_names_key_value_and_what_would_be_right() {
         ("TIDEGATE_HLS_PART_DURATION", "333", "hls.part_duration", "250ms"),
         ("TIDEGATE_HLS_PART_DURATION", "1h", "hls.part_duration", "from 100ms to 2s"),
         ("TIDEGATE_HLS_WINDOW", "2", "hls.window", "from 6 to 1000"),
+        ("TIDEGATE_TRANSCODE_OPUS_BITRATE", "24k", "transcode.opus_bitrate", "\"32k\" to \"256k\""),
+        ("TIDEGATE_TRANSCODE_CPU_BUDGET", "0", "transcode.cpu_budget", "from 1 to 100"),
         ("TIDEGATE_RESTREAM_EGRESS_ALLOW", "ten/8", "restream.egress_allow", "10.0.0.0/8"),
         ("TIDEGATE_OPEN", "yes", "open", "true or false"),
         ("TIDEGATE_WEBRTC_ICE_SERVERS", "http://a", "webrtc.ice_servers", "stun:stun.example.net"),

@@ -23,7 +23,7 @@ use crate::http::{
 };
 use crate::media::{Ladders, Transcoding};
 use crate::metrics::{self, Metrics};
-use crate::pipeline::{self, HoldPicture, PipelineError, Pipelines, Slate, SlateError};
+use crate::pipeline::{self, EncoderSettings, HoldPicture, PipelineError, Pipelines, Slate, SlateError};
 use crate::restream::{RestreamSettings, Restreams};
 use crate::rtmp::{Dialer, RootsError, RtmpError, RtmpLimits, RtmpServer, TlsRoots};
 use crate::store::{Store, StoreError};
@@ -142,8 +142,12 @@ impl Gateway {
         let thresholds = Thresholds::new(config.events_viewer_thresholds.iter().copied());
         let closing = CancellationToken::new();
 
-        let pipelines =
-            Pipelines::load_with(config.pipelines_dir.as_deref(), config.transcode_audio_bitrate)?;
+        let encoders = EncoderSettings {
+            audio_bitrate: config.transcode_audio_bitrate,
+            opus_bitrate: config.transcode_opus_bitrate,
+            cpu_budget: config.transcode_cpu_budget,
+        };
+        let pipelines = Pipelines::load_with(config.pipelines_dir.as_deref(), encoders)?;
         let hold = hold(&config, &pipelines).await?;
         let transcoding = Transcoding {
             video: config.transcode_video,
@@ -186,6 +190,7 @@ impl Gateway {
                 half_open: config.limits_half_open,
                 refusals,
                 transcoding,
+                budget: pipelines.budget().clone(),
             },
             hub.clone(),
         )?;

@@ -47,6 +47,7 @@ impl Outputs {
         if let Some(numbers) = self.numbers.take() {
             tasks.spawn(numbers.run(hls.clone(), cancel.child_token()));
         }
+        tasks.spawn(pipelines.budget().clone().run(cancel.child_token()));
         loop {
             let streams = tokio::select! {
                 () = cancel.cancelled() => break,

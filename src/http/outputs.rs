@@ -1,7 +1,8 @@
 //! Which outputs a stream has, and why it lacks others, as the API shows it.
 
 use crate::media::{
-    BFRAMES_OFF, Carriage, Codec, Frame, MediaKind, Output, PacketBatch, PacketVideo, Tracks, Transcoding,
+    BFRAMES_OFF, BFramesRefused, Carriage, Codec, Frame, MediaKind, Output, PacketBatch, PacketVideo,
+    Shortage, Tracks, Transcoding, VideoTrack,
 };
 use crate::stream::{LaneKind, Stream};
 use serde::Serialize;
@@ -34,8 +35,13 @@ struct OutputView {
     note: Option<String>,
 }
 
-/// The outputs of `stream`; `None` while nothing is known of its media.
-pub(super) fn of(stream: &Stream, transcoding: Transcoding) -> Option<OutputsView> {
+/// The outputs of `stream`; `None` while nothing is known of its media. `shortage`: why nothing is encoded for
+/// its WHEP viewers at the moment.
+pub(super) fn of(
+    stream: &Stream,
+    transcoding: Transcoding,
+    shortage: Option<Shortage>,
+) -> Option<OutputsView> {
     let native = stream.watch_lanes().borrow().native?;
     let epoch = match native {
         LaneKind::Packets => stream.epoch::<PacketBatch>(),
@@ -46,10 +52,15 @@ pub(super) fn of(stream: &Stream, transcoding: Transcoding) -> Option<OutputsVie
     let lacks_video = |packets: &Tracks| packets.video.is_none();
     let packets = stream.epoch::<PacketBatch>().filter(|_| native == LaneKind::Frames);
     let depended_on = packets.is_some_and(|packets| lacks_video(&packets.tracks));
-    Some(view(&epoch.tracks, depended_on, transcoding))
+    Some(view(&epoch.tracks, depended_on, transcoding, shortage))
 }
 
-fn view(tracks: &Tracks, depended_on: bool, transcoding: Transcoding) -> OutputsView {
+fn view(
+    tracks: &Tracks,
+    depended_on: bool,
+    transcoding: Transcoding,
+    shortage: Option<Shortage>,
+) -> OutputsView {
     let (video, audio) = (tracks.codec(MediaKind::Video), tracks.has(MediaKind::Audio));
     let unchanged = OutputView {
         available: video.is_some() || audio,
@@ -69,24 +80,32 @@ fn view(tracks: &Tracks, depended_on: bool, transcoding: Transcoding) -> Outputs
     // HLS goes on with the sound; a server that expects a show has no use for that.
     OutputsView {
         hls: output(Output::Hls, audio),
-        whep: whep(tracks, depended_on, transcoding, unchanged.clone()),
+        whep: whep(tracks, |track| transcoding.to_packets(track, depended_on, shortage), unchanged.clone()),
         restream: output(Output::Restream, false),
     }
 }
 
 /// Video with B-frames is changed for viewers, or not to be had.
-fn whep(tracks: &Tracks, depended_on: bool, transcoding: Transcoding, unchanged: OutputView) -> OutputView {
+fn whep(
+    tracks: &Tracks,
+    way: impl Fn(&VideoTrack) -> Result<PacketVideo, BFramesRefused>,
+    unchanged: OutputView,
+) -> OutputView {
     let Some(track) = &tracks.video else { return unchanged };
-    let note = |what: &str| Some(format!("the video has B-frames, so {what}; to save that, {BFRAMES_OFF}"));
-    match transcoding.to_packets(track, depended_on) {
+    let note = |what: &str| Some(format!("the video has B-frames{what}; to save that, {BFRAMES_OFF}"));
+    let thinned = "so viewers get it without them, with fewer pictures";
+    match way(track) {
         Ok(PacketVideo::AsItIs) => unchanged,
-        Ok(PacketVideo::Thinned) => {
-            OutputView { note: note("viewers get it without them, with fewer pictures"), ..unchanged }
+        Ok(PacketVideo::Thinned { shortage: None }) => {
+            OutputView { note: note(&format!(", {thinned}")), ..unchanged }
+        }
+        Ok(PacketVideo::Thinned { shortage: Some(shortage) }) => {
+            OutputView { note: note(&format!(", and {shortage}, {thinned}")), ..unchanged }
         }
         Ok(PacketVideo::Transcoded) => OutputView {
             video: Some(Codec::H264.name()),
             transcoded: true,
-            note: note("it is encoded again while somebody watches"),
+            note: note(", so it is encoded again while somebody watches"),
             ..unchanged
         },
         Err(reason) => lacking(reason, tracks.has(MediaKind::Audio)),
@@ -101,7 +120,7 @@ fn lacking(reason: impl ToString, sound_alone: bool) -> OutputView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::{AudioTrack, BFrames, VideoTrack, VideoTranscoding};
+    use crate::media::{AudioTrack, BFrames, VideoTranscoding};
 
     fn tracks(codec: Codec, reordered: bool) -> Tracks {
         let video = VideoTrack { reordered, ..VideoTrack::new(codec) };
@@ -112,7 +131,7 @@ mod tests {
 
     fn json(video: Codec, transcoding: VideoTranscoding) -> serde_json::Value {
         let transcoding = Transcoding { video: transcoding, ..Transcoding::default() };
-        serde_json::to_value(view(&tracks(video, false), false, transcoding)).expect("JSON")
+        serde_json::to_value(view(&tracks(video, false), false, transcoding, None)).expect("JSON")
     }
 
     #[test]
@@ -120,7 +139,7 @@ mod tests {
         let whep = |b_frames, depended_on| {
             let transcoding =
                 Transcoding { video: VideoTranscoding::Off, b_frames, ..Transcoding::default() };
-            let view = view(&tracks(Codec::H265, true), depended_on, transcoding);
+            let view = view(&tracks(Codec::H265, true), depended_on, transcoding, None);
             serde_json::to_value(view).expect("JSON")["whep"].clone()
         };
         let dropped = whep(BFrames::Drop, false);
@@ -130,10 +149,27 @@ mod tests {
             assert_eq!(refused["video"], serde_json::Value::Null);
             assert!(refused["reason"].as_str().expect("a reason").contains("OBS"), "{refused}");
         }
-        let transcoded = view(&tracks(Codec::H264, true), false, Transcoding::default());
+        let transcoded = view(&tracks(Codec::H264, true), false, Transcoding::default(), None);
         let transcoded = serde_json::to_value(transcoded).expect("JSON");
         assert_eq!(transcoded["whep"]["transcoded"], true);
         assert_eq!(transcoded["hls"]["note"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn what_can_not_be_encoded_at_the_moment_is_told_with_the_reason() {
+        let whep = |depended_on| {
+            let shortage = Some(Shortage::Budget);
+            let view = view(&tracks(Codec::H265, true), depended_on, Transcoding::default(), shortage);
+            serde_json::to_value(view).expect("JSON")["whep"].clone()
+        };
+        let thinned = whep(false);
+        assert_eq!((&thinned["video"], &thinned["transcoded"]), (&"H.265".into(), &false.into()));
+        let refused = whep(true);
+        assert_eq!(refused["video"], serde_json::Value::Null);
+        for told in [&thinned["note"], &refused["reason"]] {
+            let told = told.as_str().expect("told");
+            assert!(told.contains("transcode.cpu_budget") && told.contains("OBS"), "{told}");
+        }
     }
 
     #[test]

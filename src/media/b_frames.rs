@@ -44,16 +44,38 @@ pub enum PacketVideo {
     /// As the publisher sends it.
     AsItIs,
     /// Without its B-frames.
-    Thinned,
+    Thinned {
+        /// Why it is not encoded again, where it would be otherwise.
+        shortage: Option<Shortage>,
+    },
     /// Decoded, and encoded again as H.264 without B-frames.
     Transcoded,
 }
 
+/// Why video can't be encoded at the moment, although it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Shortage {
+    /// The program uses as much processor time as it should without that.
+    #[error("the CPU budget (transcode.cpu_budget) is spent")]
+    Budget,
+    /// The encoder fell behind, not long ago.
+    #[error("the machine did not keep up with encoding it")]
+    Behind,
+}
+
 /// Why video with B-frames does not reach WHEP viewers, in words for whoever publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the video has B-frames, which WebRTC players can't show, and {because}: {BFRAMES_OFF}")]
-pub struct BFramesRefused {
-    because: &'static str,
+#[error("the video has B-frames, which WebRTC players can't show, and {0}: {BFRAMES_OFF}")]
+pub struct BFramesRefused(Because);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Because {
+    #[error("webrtc.b_frames is \"refuse\"")]
+    Refuse,
+    #[error("other frames depend on them, so that they can't be left out, while transcode.video is \"off\"")]
+    Off,
+    #[error("other frames depend on them, so that they can't be left out, while {0}")]
+    Shortage(Shortage),
 }
 
 /// What to change at the source.
@@ -62,23 +84,34 @@ pub const BFRAMES_OFF: &str = "switch them off in the encoder (OBS: Settings, Ou
 
 impl Transcoding {
     /// How video of `track` reaches WHEP viewers. `depended_on`: other frames were seen to depend on its
-    /// B-frames, so they can't be left out.
-    pub fn to_packets(self, track: &VideoTrack, depended_on: bool) -> Result<PacketVideo, BFramesRefused> {
+    /// B-frames, so they can't be left out. `shortage`: why nothing can be encoded at the moment.
+    pub fn to_packets(
+        self,
+        track: &VideoTrack,
+        depended_on: bool,
+        shortage: Option<Shortage>,
+    ) -> Result<PacketVideo, BFramesRefused> {
         if !track.reordered {
             return Ok(PacketVideo::AsItIs);
         }
-        let may_transcode = self.video == VideoTranscoding::OnDemand;
+        let transcoded = match (self.video, shortage) {
+            (VideoTranscoding::Off, _) => Err(Because::Off),
+            (VideoTranscoding::OnDemand, Some(shortage)) => Err(Because::Shortage(shortage)),
+            (VideoTranscoding::OnDemand, None) => Ok(PacketVideo::Transcoded),
+        };
         let may_drop = !depended_on && b_frames_may_go(track);
-        let refused = |because| Err(BFramesRefused { because });
-        match self.b_frames {
-            BFrames::Refuse => refused("webrtc.b_frames is \"refuse\""),
-            BFrames::Transcode if may_transcode => Ok(PacketVideo::Transcoded),
-            BFrames::Transcode | BFrames::Drop if may_drop => Ok(PacketVideo::Thinned),
-            BFrames::Drop if may_transcode => Ok(PacketVideo::Transcoded),
-            BFrames::Transcode | BFrames::Drop => refused(
-                "other frames depend on them, so that they can't be left out, while transcode.video is \"off\"",
-            ),
-        }
+        let way = match (self.b_frames, transcoded) {
+            (BFrames::Refuse, _) => Err(Because::Refuse),
+            (BFrames::Transcode, Ok(transcoded)) => Ok(transcoded),
+            (BFrames::Transcode, Err(Because::Shortage(shortage))) if may_drop => {
+                Ok(PacketVideo::Thinned { shortage: Some(shortage) })
+            }
+            (BFrames::Transcode | BFrames::Drop, _) if may_drop => {
+                Ok(PacketVideo::Thinned { shortage: None })
+            }
+            (BFrames::Transcode | BFrames::Drop, transcoded) => transcoded,
+        };
+        way.map_err(BFramesRefused)
     }
 }
 
@@ -147,7 +180,10 @@ mod tests {
     fn video_in_order_goes_as_it_is_whatever_is_configured() {
         for b_frames in [BFrames::Transcode, BFrames::Drop, BFrames::Refuse] {
             let transcoding = Transcoding { video: Off, b_frames, ..Transcoding::default() };
-            assert_eq!(transcoding.to_packets(&track(Codec::Vp9, false), false), Ok(PacketVideo::AsItIs));
+            assert_eq!(
+                transcoding.to_packets(&track(Codec::Vp9, false), false, Some(Shortage::Budget)),
+                Ok(PacketVideo::AsItIs)
+            );
         }
     }
 
@@ -156,22 +192,44 @@ mod tests {
         use PacketVideo::{Thinned, Transcoded};
         let way = |b_frames, video, depended_on| {
             let transcoding = Transcoding { video, b_frames, ..Transcoding::default() };
-            transcoding.to_packets(&track(Codec::H265, true), depended_on).ok()
+            transcoding.to_packets(&track(Codec::H265, true), depended_on, None).ok()
         };
+        let thinned = Some(Thinned { shortage: None });
         assert_eq!(way(BFrames::Transcode, OnDemand, false), Some(Transcoded));
-        assert_eq!(way(BFrames::Transcode, Off, false), Some(Thinned));
+        assert_eq!(way(BFrames::Transcode, Off, false), thinned);
         assert_eq!(way(BFrames::Transcode, Off, true), None);
-        assert_eq!(way(BFrames::Drop, OnDemand, false), Some(Thinned));
+        assert_eq!(way(BFrames::Drop, OnDemand, false), thinned);
         assert_eq!(way(BFrames::Drop, OnDemand, true), Some(Transcoded));
-        assert_eq!(way(BFrames::Drop, Off, false), Some(Thinned));
+        assert_eq!(way(BFrames::Drop, Off, false), thinned);
         assert_eq!(way(BFrames::Drop, Off, true), None);
         assert_eq!(way(BFrames::Refuse, OnDemand, false), None);
     }
 
     #[test]
+    fn where_nothing_can_be_encoded_b_frames_are_left_out_or_refused_with_the_reason() {
+        let way = |b_frames, depended_on, shortage| {
+            let transcoding = Transcoding { b_frames, ..Transcoding::default() };
+            transcoding.to_packets(&track(Codec::H265, true), depended_on, Some(shortage))
+        };
+        for shortage in [Shortage::Budget, Shortage::Behind] {
+            let thinned = |shortage| Ok(PacketVideo::Thinned { shortage });
+            assert_eq!(way(BFrames::Transcode, false, shortage), thinned(Some(shortage)));
+            assert_eq!(
+                way(BFrames::Drop, false, shortage),
+                thinned(None),
+                "as it would be with time to spare"
+            );
+            for b_frames in [BFrames::Transcode, BFrames::Drop] {
+                let told = way(b_frames, true, shortage).expect_err("neither way").to_string();
+                assert!(told.contains(&shortage.to_string()) && told.contains("OBS"), "{told}");
+            }
+        }
+    }
+
+    #[test]
     fn a_pyramid_is_known_by_the_sequence_parameter_set() {
         let drop = Transcoding { video: Off, b_frames: BFrames::Drop, ..Transcoding::default() };
-        let told = drop.to_packets(&track(Codec::H264, true), false).expect_err("two out of order");
+        let told = drop.to_packets(&track(Codec::H264, true), false, None).expect_err("two out of order");
         for word in ["B-frames", "transcode.video", "OBS", "zerolatency"] {
             assert!(told.to_string().contains(word), "{told}");
         }

@@ -29,7 +29,7 @@ pub mod vp8;
 pub mod vp9;
 
 pub use absence::Absence;
-pub use b_frames::{BFRAMES_OFF, BFrames, BFramesRefused, OpusFrames, PacketVideo, Transcoding};
+pub use b_frames::{BFRAMES_OFF, BFrames, BFramesRefused, OpusFrames, PacketVideo, Shortage, Transcoding};
 pub use codec::{Codec, MediaKind};
 pub use epoch::Epoch;
 pub use frame::Frame;

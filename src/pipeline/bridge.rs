@@ -135,9 +135,13 @@ impl Told {
         let stream = self.stream.name();
         match way {
             Ok(PacketVideo::AsItIs) => {}
-            Ok(PacketVideo::Thinned) => {
+            Ok(PacketVideo::Thinned { shortage: None }) => {
                 info!(%stream, "The {} video has B-frames: WebRTC viewers get it without them, with fewer pictures. \
                        To send all: {BFRAMES_OFF}.", track.codec);
+            }
+            Ok(PacketVideo::Thinned { shortage: Some(shortage) }) => {
+                warn!(%stream, "The {} video has B-frames, and {shortage}: for the time being WebRTC viewers get it \
+                       without them, with fewer pictures. To send all: {BFRAMES_OFF}.", track.codec);
             }
             Ok(PacketVideo::Transcoded) => {
                 info!(%stream, "The {} video has B-frames: it is encoded again for WebRTC viewers. \

@@ -4,7 +4,7 @@
 
 use super::beat::Beat;
 use super::tally::Tally;
-use super::{PipelineCount, PipelineError};
+use super::{CpuBudget, PipelineCount, PipelineError};
 use crate::media::Codec;
 use gstreamer as gst;
 use std::collections::BTreeMap;
@@ -22,8 +22,26 @@ pub struct Pipelines {
     mp3_decoder: &'static str,
     av1_decoder: &'static str,
     h265_decoder: &'static str,
-    audio_bitrate: u32,
+    encoders: EncoderSettings,
+    budget: Arc<CpuBudget>,
     beat: Beat,
+}
+
+/// What encoding may cost and give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncoderSettings {
+    /// Bits a second of sound that is encoded as AAC.
+    pub audio_bitrate: u32,
+    /// Bits a second of sound that is encoded as Opus.
+    pub opus_bitrate: u32,
+    /// Percent of the machine's processor time from which on nothing more is encoded for WHEP viewers.
+    pub cpu_budget: u8,
+}
+
+impl Default for EncoderSettings {
+    fn default() -> Self {
+        Self { audio_bitrate: 128_000, opus_bitrate: 96_000, cpu_budget: 80 }
+    }
 }
 
 macro_rules! embedded {
@@ -54,9 +72,6 @@ const EMBEDDED: [(&str, &str); 19] = embedded![
     "vp8-packets-to-h264-frames",
     "vp9-packets-to-frames",
 ];
-
-/// Bits a second of AAC, unless configured.
-const AUDIO_BITRATE: u32 = 128_000;
 
 /// A value for every placeholder.
 const SAMPLES: [(&str, &str); 9] = [
@@ -127,11 +142,14 @@ impl Pipelines {
     /// `overrides` if a file of its name is there. Every element named must be installed. Takes some
     /// hundred milliseconds the first time: call it before there are sessions.
     pub fn load(overrides: Option<&Path>) -> Result<Arc<Self>, PipelineError> {
-        Self::load_with(overrides, AUDIO_BITRATE)
+        Self::load_with(overrides, EncoderSettings::default())
     }
 
-    /// As [`Self::load`]; sound that is encoded as AAC gets so many bits a second.
-    pub fn load_with(overrides: Option<&Path>, audio_bitrate: u32) -> Result<Arc<Self>, PipelineError> {
+    /// As [`Self::load`], with these settings for what is encoded.
+    pub fn load_with(
+        overrides: Option<&Path>,
+        encoders: EncoderSettings,
+    ) -> Result<Arc<Self>, PipelineError> {
         let failed = |error: gst::glib::Error| PipelineError::Initialisation(error.to_string());
         gst::init().map_err(failed)?;
         gstfmp4::plugin_register_static()
@@ -153,7 +171,8 @@ impl Pipelines {
                 "frames-to-opus.launch",
                 [("mpg123audiodec", "mpg123audiodec"), ("avdec_mp3", "avdec_mp3")],
             )?,
-            audio_bitrate,
+            encoders,
+            budget: Arc::new(CpuBudget::new(encoders.cpu_budget)),
             beat: Beat::new(Instant::now()),
             av1_decoder: either(
                 "frames-to-h264-frames.launch",
@@ -209,6 +228,11 @@ impl Pipelines {
         self.beat
     }
 
+    /// Whether there is processor time to encode for WHEP viewers.
+    pub fn budget(&self) -> &Arc<CpuBudget> {
+        &self.budget
+    }
+
     /// What decodes sound of `codec`, as it stands in a description.
     pub(super) fn audio_decoder(&self, codec: Codec) -> Option<&'static str> {
         match codec {
@@ -226,8 +250,9 @@ impl Pipelines {
         values: &[(&str, &str)],
     ) -> Result<String, PipelineError> {
         let wrong = |why: String| PipelineError::Description { file: file.into(), why };
-        let audio_bitrate = self.audio_bitrate.to_string();
-        let own = [("audio_bitrate", audio_bitrate.as_str())];
+        let EncoderSettings { audio_bitrate, opus_bitrate, .. } = self.encoders;
+        let [audio_bitrate, opus_bitrate] = [audio_bitrate, opus_bitrate].map(|bitrate| bitrate.to_string());
+        let own = [("audio_bitrate", &*audio_bitrate), ("opus_bitrate", &*opus_bitrate)];
         let mut text =
             self.texts.get(file).ok_or_else(|| wrong("there is no such description".into()))?.clone();
         for (name, value) in values.iter().chain(&own) {
@@ -326,6 +351,20 @@ mod tests {
             for element in elements(&without_comments(text)).filter(|element| !MUXERS.contains(element)) {
                 assert!(package(element).is_some(), "{element} of {file}");
             }
+        }
+    }
+
+    #[test]
+    fn sound_is_encoded_with_the_bitrates_that_are_configured() {
+        let encoders =
+            EncoderSettings { audio_bitrate: 64_000, opus_bitrate: 160_000, ..EncoderSettings::default() };
+        let pipelines = Pipelines::load_with(None, encoders).expect("all elements are installed");
+        for (file, encoder) in [
+            ("frames-to-opus.launch", "opusenc bitrate=160000"),
+            ("frames-to-aac.launch", "voaacenc name=encoder bitrate=64000"),
+        ] {
+            let text = pipelines.describe(file, &SAMPLES).expect("all placeholders are filled");
+            assert!(text.contains(encoder), "{text}");
         }
     }
 

@@ -22,6 +22,7 @@ pub(super) struct Live<T: Media> {
     pub(super) publisher: Publisher<T>,
     pub(super) stream: Arc<Stream>,
     cancel: CancellationToken,
+    pub(super) pipelines: Arc<Pipelines>,
     bridge: tokio::task::JoinHandle<()>,
     _hub: (Hub, crate::stream::Watcher),
 }
@@ -42,13 +43,13 @@ impl<T: Media> Live<T> {
         let (stream, cancel) = (publisher.stream().clone(), CancellationToken::new());
         let pipelines = Pipelines::load(overrides).expect("installed");
         let bridge = tokio::spawn(run_bridges(
-            pipelines,
+            pipelines.clone(),
             stream.clone(),
             transcoding,
             Ladder::default(),
             cancel.clone(),
         ));
-        Self { publisher, stream, cancel, bridge, _hub: hub }
+        Self { publisher, stream, cancel, pipelines, bridge, _hub: hub }
     }
 
     /// Waits until the bridge reads. (On one thread: it counts as a reader slightly before.)

@@ -10,6 +10,9 @@ mod beat;
 mod bridge;
 #[cfg(test)]
 mod bridge_tests;
+mod budget;
+#[cfg(test)]
+mod budget_tests;
 mod caps;
 mod clock;
 #[cfg(test)]
@@ -54,8 +57,9 @@ mod units;
 mod vp9;
 
 pub use bridge::run_bridges;
+pub use budget::CpuBudget;
 pub use demo::run_demo;
-pub use description::Pipelines;
+pub use description::{EncoderSettings, Pipelines};
 pub use error::PipelineError;
 pub use hold::{HoldPicture, Slate, SlateError, run_holds};
 pub use muxer::{MuxSettings, MuxTrack, Muxer};

@@ -1,6 +1,6 @@
 //! One publication: from audio and video messages to frames on the hub.
 
-use super::assembly::{Assembly, AssemblyError, Output};
+use super::assembly::{Assembly, AssemblyError, NoConfiguration, Output};
 use super::chunk::{Message, kind};
 use super::{amf, flv};
 use crate::media::{Epoch, Frame, MediaKind};
@@ -9,7 +9,7 @@ use rml_rtmp::rml_amf0::Amf0Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 /// What a session publishes. Dropping it ends the source.
 pub(super) struct Publishing {
@@ -22,6 +22,8 @@ pub(super) struct Publishing {
     /// As the publisher counted them when the epoch began.
     interruptions: u64,
     told: Told,
+    /// What the publisher is to be told.
+    warning: Option<String>,
 }
 
 /// What the log and the statistics know of a publisher's oddities.
@@ -29,6 +31,7 @@ pub(super) struct Publishing {
 struct Told {
     repaired: u64,
     left_out: (u32, u32),
+    unconfigured: [Option<NoConfiguration>; 2],
     /// When, and of how many, the log spoke last.
     repairs_logged: Option<(Instant, u64)>,
 }
@@ -49,6 +52,7 @@ impl Publishing {
             wall_origin: None,
             interruptions,
             told: Told::default(),
+            warning: None,
         }
     }
 
@@ -110,6 +114,7 @@ impl Publishing {
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), AssemblyError> {
         self.assembly.handle_timeout(now)?;
         self.hand_over();
+        self.tell(now);
         Ok(())
     }
 
@@ -118,7 +123,12 @@ impl Publishing {
         self.assembly.deadline()
     }
 
-    /// Counts, and logs per interval, what the assembly had to repair or leave out.
+    /// What the publisher should hear of its mistakes, once each time that they change.
+    pub(super) fn take_warning(&mut self) -> Option<String> {
+        self.warning.take()
+    }
+
+    /// Counts, logs and shows what the assembly had to repair or leave out.
     fn tell(&mut self, now: Instant) {
         let (repaired, left_out) = (self.assembly.repaired(), self.assembly.left_out());
         let stream = self.publisher.stream();
@@ -140,6 +150,18 @@ impl Publishing {
                 stream = %stream.name(), video, audio,
                 "The publisher sends several tracks of a kind; the first is taken, these are left out."
             );
+        }
+        let unconfigured = self.assembly.unconfigured();
+        if unconfigured != self.told.unconfigured {
+            self.told.unconfigured = unconfigured;
+            let problems: Vec<String> = unconfigured.iter().flatten().map(ToString::to_string).collect();
+            let problem = (!problems.is_empty()).then(|| problems.join("; "));
+            match &problem {
+                Some(problem) => warn!(stream = %stream.name(), "{problem}."),
+                None => info!(stream = %stream.name(), "The configuration that was missing has come."),
+            }
+            self.publisher.set_problem(problem.clone());
+            self.warning = problem;
         }
     }
 

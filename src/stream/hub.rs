@@ -97,7 +97,8 @@ impl Hub {
         info!(stream = %stream.name(), source = source.kind.as_str(), "Publisher connected.");
         let notice = Notice::default();
         let mut life = stream.life.lock();
-        life.publisher = Some(PublisherState { source, since: SystemTime::now(), notice: notice.clone() });
+        let since = SystemTime::now();
+        life.publisher = Some(PublisherState { source, since, notice: notice.clone(), problem: None });
         life.heard = (stream.statistics().items(), Instant::now());
         life.enter(StreamState::Live);
         let generation = stream.turn.generation.fetch_add(1, Ordering::AcqRel) + 1;
@@ -222,6 +223,16 @@ impl HubShared {
         let before = stream.life.lock().sent.replace(epoch.clone());
         if before.is_none_or(|before| !before.tracks.look_like(&epoch.tracks)) {
             self.tell(StreamEvent::TracksChanged(stream.clone(), epoch.clone()));
+        }
+    }
+
+    /// What is wrong with what the publisher of this generation sends.
+    pub(super) fn problem(&self, stream: &Stream, generation: u64, problem: Option<String>) {
+        let _registry = self.registry.lock();
+        if stream.turn.generation.load(Ordering::Acquire) == generation
+            && let Some(publisher) = &mut stream.life.lock().publisher
+        {
+            publisher.problem = problem;
         }
     }
 

@@ -79,6 +79,8 @@ pub(super) struct PublisherState {
     pub source: Source,
     pub since: SystemTime,
     pub notice: Notice,
+    /// What is wrong with what it sends.
+    pub problem: Option<String>,
 }
 
 /// Why a publisher must go.

@@ -113,6 +113,11 @@ impl<T: Media> Publisher<T> {
         }
     }
 
+    /// States what is wrong with what is sent, in words for whoever publishes. Forgotten with the publisher.
+    pub fn set_problem(&self, problem: Option<String>) {
+        self.hub.problem(&self.stream, self.generation, problem);
+    }
+
     /// Cancelled when an operator kicks this publisher, when another takes the name over or when the gateway
     /// shuts down: end the session.
     pub fn kicked(&self) -> CancellationToken {

@@ -131,6 +131,11 @@ impl Stream {
         life.publisher.as_ref().map(|publisher| (publisher.source.clone(), publisher.since))
     }
 
+    /// What is wrong with what its publisher sends, so that a part of it is left out; `None` if nothing is.
+    pub fn source_problem(&self) -> Option<String> {
+        self.life.lock().publisher.as_ref()?.problem.clone()
+    }
+
     /// Where it stands, and since when.
     pub fn state(&self) -> (StreamState, SystemTime) {
         let life = self.life.lock();

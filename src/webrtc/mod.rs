@@ -34,7 +34,8 @@ mod transport;
 mod worker;
 
 use crate::admission::{Limit, Places, Refusals};
-use crate::media::{PacketBatch, StreamName, Tracks, Transcoding};
+use crate::media::{PacketBatch, Shortage, StreamName, Tracks, Transcoding};
+use crate::pipeline::CpuBudget;
 use crate::stream::{Hub, Stream, Subscriber};
 use directory::WorkerId;
 use driver::Command;
@@ -81,6 +82,8 @@ pub struct WebRtcSettings {
     pub refusals: Refusals,
     /// What may be done to video, and is done with B-frames, for viewers.
     pub transcoding: Transcoding,
+    /// Whether there is processor time for that.
+    pub budget: Arc<CpuBudget>,
 }
 
 /// How much of ICE we do.
@@ -105,6 +108,7 @@ impl WebRtcSettings {
             half_open: 500,
             refusals: Refusals::default(),
             transcoding: Transcoding::default(),
+            budget: Arc::default(),
         }
     }
 }
@@ -159,6 +163,7 @@ pub struct WebRtc {
     local: SocketAddr,
     shared: Shared,
     transcoding: Transcoding,
+    budget: Arc<CpuBudget>,
     placement: Arc<Placement>,
     half_open: Places,
     workers: Mutex<Workers>,
@@ -215,6 +220,7 @@ impl WebRtc {
                 ledger: Arc::default(),
             },
             transcoding: settings.transcoding,
+            budget: settings.budget,
             placement: Placement::new(count),
             half_open: Places::new(settings.half_open_per_source, settings.half_open)
                 .counting(settings.refusals, Limit::HalfOpen),
@@ -247,6 +253,11 @@ impl WebRtc {
     /// What may be done to video for viewers.
     pub fn transcoding(&self) -> Transcoding {
         self.transcoding
+    }
+
+    /// Why nothing is encoded for viewers of the stream `name` at the moment, if it is so.
+    pub fn shortage(&self, name: &StreamName) -> Option<Shortage> {
+        self.budget.shortage(name, Instant::now())
     }
 
     /// Datagrams that were dropped since the start, by reason.
@@ -298,7 +309,7 @@ impl WebRtc {
         // What is refused is known before a bridge has run; what it finds out later, after.
         let transcoding = self.transcoding;
         let refused = |packets: Option<&Tracks>| {
-            let refusal = egress::refusal(&stream, packets, transcoding)?;
+            let refusal = egress::refusal(&stream, packets, transcoding, self.shortage(name))?;
             offer.wants_video().then_some(SessionError::BFrames(refusal))
         };
         if let Some(refusal) = refused(None) {

@@ -90,6 +90,8 @@ struct SourceView {
     #[schema(example = "192.0.2.1:50123")]
     remote: Option<String>,
     since: String,
+    /// What is wrong with what it sends, so that a part of it is left out; `null` if nothing is.
+    problem: Option<String>,
 }
 
 /// How many read a stream now.
@@ -132,10 +134,14 @@ pub(super) fn view(
             kind: source.kind.as_str(),
             remote: source.remote.map(|remote| remote.to_string()),
             since: rfc3339(since),
+            problem: live.and_then(|stream| stream.source_problem()),
         }),
         since: live.map(|stream| rfc3339(stream.since())),
         tracks: live.map(|stream| tracks::of(stream)).unwrap_or_default(),
-        outputs: live.and_then(|stream| outputs::of(stream, app.rooms.webrtc.transcoding())),
+        outputs: live.and_then(|stream| {
+            let webrtc = &app.rooms.webrtc;
+            outputs::of(stream, webrtc.transcoding(), webrtc.shortage(name))
+        }),
         bitrate: app.bitrates.of(name),
         bytes_received: statistics.bytes_received,
         video_frames: statistics.video_frames,

@@ -2,7 +2,8 @@
 //! sound into Opus, and does with B-frames what is configured.
 //!
 //! What only has to be packetised needs no pipeline and no other thread: its packets are written while the
-//! frame is taken. Owns one disposable pipeline a track and epoch where something has to be transcoded.
+//! frame is taken. Owns one disposable pipeline a track and epoch where something has to be transcoded. Where
+//! pictures would be encoded but for want of processor time, that is looked at again at each keyframe.
 
 mod audio;
 mod fmtp;
@@ -10,18 +11,21 @@ mod order;
 mod video;
 
 use super::bridge::Told;
+use super::budget::Decision;
 use super::encoded::{Encoded, QUEUE};
 use super::graph::failure;
 use super::rtp::{PacketCounter, Packetized};
 use super::{PipelineError, Pipelines};
 use crate::media::{
-    BFramesRefused, Epoch, Frame, MediaKind, PacketBatch, PacketVideo, Tracks, Transcoding, VideoTrack,
+    BFramesRefused, Epoch, Frame, MediaKind, PacketBatch, PacketVideo, Shortage, Tracks, Transcoding,
+    VideoTrack,
 };
 use crate::stream::{BridgeWriter, Stream};
 use audio::Audio;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::{mpsc, watch};
-use video::{Took, Video};
+use video::{TRANSCODER, Took, Video};
 
 /// Fills the packet lane from the frame lane until the stream ends or a pipeline fails. Dropping the
 /// future stops the bridge.
@@ -30,6 +34,21 @@ pub(super) async fn run(
     stream: &Arc<Stream>,
     transcoding: Transcoding,
     told: &Told,
+) -> Result<(), PipelineError> {
+    let decision = pipelines.budget().decision(stream.name());
+    let result = fill(pipelines, stream, transcoding, told, &decision).await;
+    if let Err(PipelineError::Overloaded { file: TRANSCODER }) = result {
+        decision.fell_behind(Instant::now());
+    }
+    result
+}
+
+async fn fill(
+    pipelines: &Pipelines,
+    stream: &Arc<Stream>,
+    transcoding: Transcoding,
+    told: &Told,
+    decision: &Decision<'_>,
 ) -> Result<(), PipelineError> {
     let mut frames = stream.subscribe::<Frame>();
     let mut output = Output {
@@ -44,16 +63,23 @@ pub(super) async fn run(
             None => return Ok(()),
         }
     };
-    let begin = |output: &Output, source: &Arc<Epoch>, seen| {
-        Session::begin(pipelines, output, source, transcoding, seen, told)
+    let begin = |output: &Output, source: &Arc<Epoch>, seen, encodes| {
+        let shortage = decision.take(Instant::now(), encodes);
+        Session::begin(pipelines, output, source, transcoding, seen, shortage, told)
     };
-    let mut session = begin(&output, &frame.epoch, Seen::default())?;
+    let mut session = begin(&output, &frame.epoch, Seen::default(), false)?;
     loop {
         if frame.epoch.id != session.source.id {
-            session = begin(&output, &frame.epoch, Seen::default())?;
+            session = begin(&output, &frame.epoch, Seen::default(), session.encodes())?;
+        } else if session.lacks_time
+            && frame.kind == MediaKind::Video
+            && frame.keyframe
+            && decision.take(Instant::now(), false).is_none()
+        {
+            session = begin(&output, &frame.epoch, session.seen, false)?;
         }
         if let Some(seen) = session.take(&frame, &mut output)? {
-            session = begin(&output, &frame.epoch, seen)?;
+            session = begin(&output, &frame.epoch, seen, session.encodes())?;
         }
         frame = loop {
             tokio::select! {
@@ -105,6 +131,8 @@ struct Session {
     source: Arc<Epoch>,
     target: Arc<Epoch>,
     seen: Seen,
+    /// The pictures would be encoded if there were processor time for it.
+    lacks_time: bool,
     video: Option<Video>,
     audio: Option<Audio>,
     encoded: mpsc::Receiver<Encoded>,
@@ -127,6 +155,7 @@ impl Session {
         source: &Arc<Epoch>,
         transcoding: Transcoding,
         seen: Seen,
+        shortage: Option<Shortage>,
         told: &Told,
     ) -> Result<Self, PipelineError> {
         let (sender, encoded) = mpsc::channel(QUEUE);
@@ -134,9 +163,11 @@ impl Session {
         let channels = Channels { encoded: sender, failed: failed_sender };
         let mut tracks = Tracks::default();
         let mut video = None;
+        let mut lacks_time = false;
         if let Some(track) = &source.tracks.video {
             let track = VideoTrack { reordered: track.reordered || seen.reordered, ..track.clone() };
-            let way = transcoding.to_packets(&track, seen.depended_on);
+            let way = transcoding.to_packets(&track, seen.depended_on, shortage);
+            lacks_time = way != transcoding.to_packets(&track, seen.depended_on, None);
             told.b_frames(&track, way);
             match begin_video(pipelines, &track, way, &channels) {
                 Some(Ok(begun)) => {
@@ -157,7 +188,12 @@ impl Session {
         tracks.audio = audio.as_ref().map(|_| fmtp::audio());
         let target = output.writer.begin_epoch(tracks, source.wall_origin);
         let source = source.clone();
-        Ok(Self { source, target, seen, video, audio, encoded, failed, _channels: channels })
+        Ok(Self { source, target, seen, lacks_time, video, audio, encoded, failed, _channels: channels })
+    }
+
+    /// Whether pictures are encoded.
+    fn encodes(&self) -> bool {
+        self.video.as_ref().is_some_and(Video::transcodes)
     }
 
     /// Takes a frame. If it shows something new, this session is over and another one takes the frame's

@@ -13,7 +13,7 @@ use crate::pipeline::rtp::Packetized;
 use crate::pipeline::{PipelineError, Pipelines};
 use bytes::Bytes;
 
-const TRANSCODER: &str = "reordered-frames-to-h264-frames.launch";
+pub(super) const TRANSCODER: &str = "reordered-frames-to-h264-frames.launch";
 
 /// The pictures of one epoch.
 pub(super) struct Video {
@@ -45,11 +45,11 @@ impl Video {
         channels: &Channels,
     ) -> Result<Self, PipelineError> {
         let way = match way {
-            PacketVideo::AsItIs | PacketVideo::Thinned => Way::Packetised {
+            PacketVideo::AsItIs | PacketVideo::Thinned { .. } => Way::Packetised {
                 codec: track.codec,
                 packetiser: Packetiser::new(track)?,
                 order: Order::default(),
-                thinned: way == PacketVideo::Thinned,
+                thinned: matches!(way, PacketVideo::Thinned { .. }),
             },
             PacketVideo::Transcoded => Way::Transcoded {
                 graph: transcoder(pipelines, track, channels)?,

@@ -1,12 +1,14 @@
 //! From FLV tags to epochs and frames: which tracks there are, and when each frame is due.
 //!
 //! Pure: time is an argument, and what comes out is read from [`Assembly::pop`]. Promises frames whose
-//! decoding times rise strictly on each track, that a video track begins at a keyframe, and that an epoch without a
+//! decoding times rise strictly on each track, that a video track begins at a keyframe, that one which comes late or
+//! changes begins its epoch there, and that an epoch without a
 //! track begins when that has stopped. Holds at
 //! most [`PENDING_FRAMES`] frames, and only until the tracks of the first epoch are known.
 
 mod access_unit;
 mod breaks;
+mod configurations;
 #[cfg(test)]
 mod tests;
 mod video;
@@ -16,6 +18,8 @@ use super::sender_clock::SenderClock;
 use crate::media::{Absence, AudioTrack, Codec, MediaKind, MediaTime, Tracks};
 use breaks::Breaks;
 use bytes::Bytes;
+use configurations::Configurations;
+pub(super) use configurations::NoConfiguration;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use video::Video;
@@ -28,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PENDING_FRAMES: usize = 512;
 /// A sender without a video keyframe for so long is sent away.
 const KEYFRAME_PATIENCE: Duration = Duration::from_secs(30);
+/// A sender of nothing but frames without configurations is sent away after so long.
+const CONFIGURATION_PATIENCE: Duration = Duration::from_secs(30);
 /// No picture is shown longer before or after it is decoded: what is stated beyond is a mistake, or meant to
 /// make outputs wait.
 const LONGEST_COMPOSITION_MS: i32 = 10_000;
@@ -58,6 +64,8 @@ pub(super) enum AssemblyError {
     Flv(#[from] FlvError),
     #[error("no video keyframe within {} s", KEYFRAME_PATIENCE.as_secs())]
     NoKeyframe,
+    #[error("nothing that can be played came within {limit} s: {0}", limit = CONFIGURATION_PATIENCE.as_secs())]
+    NoConfiguration(NoConfiguration),
     #[error("timestamps jump or configurations change too often")]
     Breaks,
 }
@@ -76,14 +84,24 @@ pub(super) struct Assembly {
     /// The tracks of the epoch that runs; `None` before the first.
     running: Option<Tracks>,
     absence: Absence,
-    /// Something about the tracks changed: a new epoch begins at the next frame that can begin it.
-    stale: bool,
+    configurations: Configurations,
+    due: Due,
     /// Nothing of a video track is of use before its keyframe.
     needs_keyframe: bool,
     keyframe_wanted_since: Option<Instant>,
     pending: VecDeque<AssembledFrame>,
     pending_since: Option<Instant>,
     outputs: VecDeque<Output>,
+}
+
+/// Whether another epoch is to begin: something about the tracks changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Nothing,
+    /// At the next keyframe of the video; until then the running epoch goes on.
+    AtKeyframe,
+    /// At the next frame: the running epoch can't take it.
+    AtOnce,
 }
 
 impl Assembly {
@@ -99,7 +117,8 @@ impl Assembly {
             announced: None,
             running: None,
             absence: Absence::default(),
-            stale: false,
+            configurations: Configurations::default(),
+            due: Due::Nothing,
             needs_keyframe: true,
             keyframe_wanted_since: None,
             pending: VecDeque::new(),
@@ -141,11 +160,17 @@ impl Assembly {
         (self.choices.0.left_out(), self.choices.1.left_out())
     }
 
+    /// Tracks that come and are not used for want of a configuration: video, audio.
+    pub(super) fn unconfigured(&self) -> [Option<NoConfiguration>; 2] {
+        self.configurations.lacking()
+    }
+
     /// Looks at the clock: begins the first epoch when waiting for the other track has taken too long.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), AssemblyError> {
         if self.pending_since.is_some_and(|since| now >= since + PATIENCE) {
             self.begin_with_what_is_there();
         }
+        self.check_configurations(now)?;
         self.check_keyframe(now)
     }
 
@@ -153,7 +178,10 @@ impl Assembly {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let pending = self.pending_since.map(|since| since + PATIENCE);
         let keyframe = self.keyframe_wanted_since.map(|since| since + KEYFRAME_PATIENCE);
-        pending.into_iter().chain(keyframe).min()
+        let longest = self.configurations.longest().filter(|_| self.running.is_none());
+        let hopeless = longest.map(|(since, _)| since + CONFIGURATION_PATIENCE);
+        let configuration = self.configurations.deadline();
+        [pending, keyframe, configuration, hopeless].into_iter().flatten().min()
     }
 
     /// The next epoch or frame.
@@ -162,6 +190,7 @@ impl Assembly {
     }
 
     fn audio_track(&mut self, now: Instant, track: AudioTrack) -> Result<(), AssemblyError> {
+        self.configurations.found(MediaKind::Audio);
         if self.audio.as_ref() == Some(&track) {
             return Ok(()); // some senders repeat it every few seconds
         }
@@ -182,6 +211,10 @@ impl Assembly {
         {
             self.audio_track(now, track)?;
         }
+        if self.audio.is_none() {
+            self.configurations.wanted(now, sound.codec);
+            self.check_configurations(now)?;
+        }
         if self.audio.as_ref().is_some_and(|track| track.codec == sound.codec) {
             let kind = MediaKind::Audio;
             self.frame(now, AssembledFrame { kind, pts: dts, dts, keyframe: true, data: sound.data });
@@ -195,12 +228,14 @@ impl Assembly {
         }
         self.breaks(now)?;
         self.video = Some(Video::new(config)?);
+        self.configurations.found(MediaKind::Video);
         self.forget(MediaKind::Video);
-        self.keyframe_wanted_since = Some(now);
+        // Nobody whose sound is there is sent away for want of pictures.
+        let joins = self.running.as_ref().is_some_and(|running| !running.has(MediaKind::Video));
+        self.keyframe_wanted_since = (!joins).then_some(now);
         self.needs_keyframe = true;
-        if self.running.is_some() {
-            self.stale = true;
-        }
+        // Meanwhile the sound goes on: no output hears of pictures long before it has one.
+        self.make_due(Due::AtKeyframe);
         Ok(())
     }
 
@@ -208,11 +243,14 @@ impl Assembly {
         let dts = self.time(now, MediaKind::Video, timestamp, picture.nanos)?;
         self.check_keyframe(now)?;
         let composition_ms = picture.composition_ms.clamp(-LONGEST_COMPOSITION_MS, LONGEST_COMPOSITION_MS);
-        let Some(video) = &mut self.video else { return Ok(()) };
+        let Some(video) = &mut self.video else {
+            self.configurations.wanted(now, picture.codec);
+            return self.check_configurations(now);
+        };
         let Some(checked) = video.check(picture) else { return Ok(()) };
         if checked.changes && self.running.is_some() {
             self.breaks(now)?;
-            self.stale = true;
+            self.make_due(Due::AtKeyframe);
         } else if checked.changes && checked.keyframe {
             self.forget(MediaKind::Video);
         }
@@ -261,10 +299,28 @@ impl Assembly {
         if self.running.is_none() {
             return;
         }
-        self.stale = true;
-        if !patient || self.video.is_none() {
+        let patient = patient && self.video.is_some();
+        self.make_due(if patient { Due::AtKeyframe } else { Due::AtOnce });
+        if !patient {
             self.needs_keyframe = true;
             self.keyframe_wanted_since = self.video.is_some().then_some(now);
+        }
+    }
+
+    /// Something changed the tracks of the running epoch; what is more urgent stays due.
+    fn make_due(&mut self, due: Due) {
+        if self.running.is_some() {
+            self.due = self.due.max(due);
+        }
+    }
+
+    fn check_configurations(&mut self, now: Instant) -> Result<(), AssemblyError> {
+        self.configurations.look(now);
+        match self.configurations.longest().filter(|_| self.running.is_none()) {
+            Some((since, lacking)) if now >= since + CONFIGURATION_PATIENCE => {
+                Err(AssemblyError::NoConfiguration(lacking))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -282,18 +338,25 @@ impl Assembly {
             self.wait(now, frame);
             return;
         };
+        let running_has_it = running.has(frame.kind);
         if self.absence.hear(running, frame.kind, frame.dts) {
-            self.stale = true;
-            if self.absence.absent() == Some(MediaKind::Video) {
+            let dark = self.absence.absent() == Some(MediaKind::Video);
+            self.make_due(if dark { Due::AtOnce } else { Due::AtKeyframe });
+            if dark {
                 // Sound goes on at once, and the pictures when one comes that can begin. Nobody is sent away for that.
                 self.needs_keyframe = true;
                 self.keyframe_wanted_since = None;
             }
         }
-        let begins = frame.kind == MediaKind::Video && frame.keyframe;
-        if self.stale && (begins || self.video.is_none() || self.needs_keyframe) {
+        let keyframe = frame.kind == MediaKind::Video && frame.keyframe;
+        let begins = match self.due {
+            Due::Nothing => false,
+            Due::AtKeyframe => keyframe || self.video.is_none(),
+            Due::AtOnce => true,
+        };
+        if begins {
             self.begin();
-        } else if !running.has(frame.kind) {
+        } else if !running_has_it {
             return; // a track that came late, until the epoch that knows it
         }
         self.outputs.push_back(Output::Frame(frame));
@@ -324,7 +387,7 @@ impl Assembly {
     fn begin(&mut self) {
         let video = self.video.as_ref().and_then(|video| video.track().cloned());
         let tracks = self.absence.present(&Tracks { video, audio: self.audio.clone() });
-        self.stale = false;
+        self.due = Due::Nothing;
         self.outputs.push_back(Output::Epoch(tracks.clone()));
         self.running = Some(tracks);
     }

@@ -127,6 +127,46 @@ fn a_late_track_joins_at_the_next_keyframe() {
 }
 
 #[test]
+fn r12_late_video_joins_at_its_keyframe_and_the_sound_goes_on_until_then() {
+    let mut feed = Feed::new();
+    feed.assembly.announce((false, true));
+    feed.audio_config(AAC);
+    feed.audio(0, 0);
+    feed.video_config(12);
+    assert_eq!(feed.assembly.deadline(), None, "nobody is sent away for want of a keyframe");
+    feed.audio(20, 20);
+    feed.video(30, 30, false);
+    feed.audio(40, 40);
+    feed.video(60, 60, true);
+    feed.audio(61, 61);
+    let joined = ["E audio", "audio 0", "audio 20", "audio 40", "E videoaudio", "video! 60", "audio 61"];
+    assert_eq!(feed.outputs(), joined);
+    // So does another configuration of the video.
+    feed.video_config(13);
+    feed.audio(82, 82);
+    feed.video(100, 100, false);
+    feed.video(120, 120, true);
+    assert_eq!(feed.outputs(), ["audio 82", "E videoaudio", "video! 120"]);
+}
+
+#[test]
+fn r12_after_a_jump_the_sound_does_not_wait_for_a_keyframe() {
+    let mut feed = Feed::new();
+    feed.video_config(12);
+    feed.audio_config(AAC);
+    feed.video(0, 0, true);
+    feed.audio(0, 0);
+    feed.outputs();
+    feed.audio(7000, 90_000);
+    assert_eq!(feed.outputs(), ["E videoaudio", "audio 7000"]);
+    feed.video(7010, 90_010, false);
+    feed.video_config(13);
+    feed.audio(7020, 90_020);
+    feed.video(7040, 90_040, true);
+    assert_eq!(feed.outputs(), ["audio 7020", "E videoaudio", "video! 7040"]);
+}
+
+#[test]
 fn r12_a_track_that_stops_leaves_the_epoch_and_one_that_returns_joins_it() {
     let mut feed = Feed::new();
     feed.video_config(12);
@@ -289,6 +329,58 @@ fn r16_frames_of_another_codec_than_configured_are_dropped() {
         .video(feed.start, 40, &Bytes::from_static(b"\x93hvc1\x00\x00\x00\x02\x26\x01"))
         .expect("valid");
     feed.assembly.audio(feed.start, 41, &Bytes::from_static(b"\x91Opus\xfc\xff\xfe")).expect("valid");
+    assert_eq!(feed.outputs(), [""; 0]);
+}
+
+/// What is wrong with video and audio, in words.
+fn unconfigured(feed: &Feed) -> [String; 2] {
+    feed.assembly.unconfigured().map(|lacking| lacking.map(|lacking| lacking.to_string()).unwrap_or_default())
+}
+
+#[test]
+fn r13_pictures_without_a_configuration_are_told_and_the_sound_goes_on() {
+    let mut feed = Feed::new();
+    feed.assembly.announce((false, true));
+    feed.audio_config(AAC);
+    feed.video(0, 0, true);
+    feed.audio(0, 0);
+    assert_eq!(feed.outputs(), ["E audio", "audio 0"]);
+    assert_eq!(feed.assembly.deadline(), Some(feed.at(5000)));
+    feed.assembly.handle_timeout(feed.at(4999)).expect("patient");
+    assert_eq!(unconfigured(&feed), ["", ""]);
+    feed.assembly.handle_timeout(feed.at(5000)).expect("the sound is there");
+    let [video, audio] = unconfigured(&feed);
+    assert!(video.contains("H.264") && video.contains("sequence header") && audio.is_empty(), "{video}");
+    assert_eq!(feed.assembly.deadline(), None);
+    feed.assembly.handle_timeout(feed.at(60_000)).expect("the sound is there");
+    feed.video_config(12);
+    assert_eq!(unconfigured(&feed), ["", ""]);
+}
+
+#[test]
+fn r13_sound_without_a_configuration_is_told_and_the_pictures_go_on() {
+    let mut feed = Feed::new();
+    feed.assembly.announce((true, false));
+    feed.video_config(12);
+    feed.video(0, 0, true);
+    feed.audio(0, 0);
+    feed.audio(5000, 5000);
+    let [video, audio] = unconfigured(&feed);
+    assert!(audio.contains("AAC") && audio.contains("AudioSpecificConfig") && video.is_empty(), "{audio}");
+    assert_eq!(feed.outputs(), ["E video", "video! 0"]);
+}
+
+#[test]
+fn r13_a_sender_of_nothing_that_is_configured_is_refused_after_30_seconds() {
+    let mut feed = Feed::new();
+    feed.video(0, 0, true);
+    feed.audio(10, 10);
+    feed.assembly.handle_timeout(feed.at(10_000)).expect("patient");
+    assert!(unconfigured(&feed).iter().all(|told| !told.is_empty()));
+    assert_eq!(feed.assembly.deadline(), Some(feed.at(30_000)));
+    feed.assembly.handle_timeout(feed.at(29_999)).expect("patient");
+    let error = feed.assembly.handle_timeout(feed.at(30_000)).expect_err("enough");
+    assert!(error.to_string().contains("30 s: H.264 comes without"), "{error}");
     assert_eq!(feed.outputs(), [""; 0]);
 }
 

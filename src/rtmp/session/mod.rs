@@ -12,7 +12,7 @@ pub(super) use ending::SessionError;
 
 use super::address::Application;
 use super::chunk::{ChunkReader, ChunkWriter, Limits, Message, aggregate, kind};
-use super::command::Command;
+use super::command::{self, Command};
 use super::connection::Connection;
 use super::handshake::{self, HandshakeError};
 use super::publishing::Publishing;
@@ -37,6 +37,9 @@ const SILENCE: Duration = Duration::from_secs(8);
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 /// The acknowledgement window we ask for, and ours until the peer states another.
 const WINDOW: u32 = 2_500_000;
+
+/// Our own code, of level "warning": encoders end what is told them with level "error", or with some of Adobe's codes.
+const UNUSABLE_TRACK: &str = "NetStream.Publish.UnusableTrack";
 
 /// A connection after its handshake.
 pub(super) struct Session {
@@ -235,7 +238,11 @@ impl Session {
             None if now >= self.publish_deadline => Err(SessionError::PublishTimeout),
             None => Ok(()),
             Some(_) if now >= self.last_received + SILENCE => Err(SessionError::Silent),
-            Some(publishing) => Ok(publishing.handle_timeout(now.into())?),
+            Some(publishing) => {
+                publishing.handle_timeout(now.into())?;
+                self.warn();
+                Ok(())
+            }
         }
     }
 
@@ -243,7 +250,11 @@ impl Session {
         match message.kind {
             // Media before `publish` or after its end belongs to nobody.
             kind::AUDIO | kind::VIDEO => match &mut self.publishing {
-                Some(publishing) => Ok(publishing.media(Instant::now().into(), &message)?),
+                Some(publishing) => {
+                    publishing.media(Instant::now().into(), &message)?;
+                    self.warn();
+                    Ok(())
+                }
                 None => Ok(()),
             },
             kind::COMMAND | kind::COMMAND_AMF3 => {
@@ -258,6 +269,15 @@ impl Session {
                 aggregate::split(&message).try_for_each(|part| self.handle(part))
             }
             _ => self.handle_control(&message),
+        }
+    }
+
+    /// Tells the publisher of a mistake that costs it a part of its media, not its session.
+    fn warn(&mut self) {
+        let Some(publishing) = &mut self.publishing else { return };
+        let stream = publishing.message_stream();
+        if let Some(warning) = publishing.take_warning() {
+            command::write_status(&mut self.writer, stream, "warning", UNUSABLE_TRACK, &warning);
         }
     }
 

@@ -27,7 +27,7 @@ mod tests;
 mod track;
 mod viewer;
 
-use crate::media::{BFramesRefused, Frame, MediaKind, Tracks, Transcoding};
+use crate::media::{BFramesRefused, Frame, MediaKind, Shortage, Tracks, Transcoding};
 use crate::stream::{LaneKind, Stream};
 use crate::webrtc::SessionError;
 use crate::webrtc::transport::{Identity, Transport};
@@ -62,11 +62,12 @@ impl Offer {
 }
 
 /// Why viewers of `stream` can't have its video, if that is because of B-frames. `packets`: the tracks of the
-/// packet lane, once they are known.
+/// packet lane, once they are known. `shortage`: why nothing is encoded at the moment.
 pub(super) fn refusal(
     stream: &Stream,
     packets: Option<&Tracks>,
     transcoding: Transcoding,
+    shortage: Option<Shortage>,
 ) -> Option<BFramesRefused> {
     if stream.watch_lanes().borrow().native != Some(LaneKind::Frames) {
         return None;
@@ -75,7 +76,7 @@ pub(super) fn refusal(
     let video = epoch.tracks.video.as_ref()?;
     // Where packets come without the video, B-frames were found to be needed by other frames.
     let depended_on = packets.is_some_and(|packets| packets.video.is_none());
-    transcoding.to_packets(video, depended_on).err()
+    transcoding.to_packets(video, depended_on, shortage).err()
 }
 
 /// Answers `offer` for `stream`, whose tracks are `tracks`.
