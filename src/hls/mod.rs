@@ -38,7 +38,8 @@
 //! # Discontinuities
 //! A new epoch, media lost on the way, or a broken muxer begins a new stretch in both renditions, with the
 //! same discontinuity sequence number. Times in the container rise all the same, for players that know no
-//! discontinuities. `EXT-X-GAP` stands for what does not come of a lower rendition only.
+//! discontinuities. `EXT-X-GAP` and `GAP=YES` stand for what does not come of a lower rendition only, and of all of
+//! them in a publisher's pause that nothing fills (`pause`).
 
 mod bandwidth;
 #[cfg(test)]
@@ -59,6 +60,9 @@ mod multivariant;
 mod names;
 mod output;
 mod packager;
+mod pause;
+#[cfg(test)]
+mod pause_tests;
 mod pictures;
 mod playlist;
 mod rendition;
@@ -109,6 +113,8 @@ pub struct HlsSettings {
     pub ladders: Ladders,
     /// What Opus becomes.
     pub opus: OpusFrames,
+    /// What comes of a publisher's pause from elsewhere (a hold) is waited for before the pause is listed as missing.
+    pub pauses_are_filled: bool,
     /// Discontinuity sequence numbers are above this: those up to it may be an earlier process's. 0.
     pub first_discontinuity: u64,
 }
@@ -122,6 +128,7 @@ impl Default for HlsSettings {
             always: false,
             ladders: Ladders::default(),
             opus: OpusFrames::Aac,
+            pauses_are_filled: true,
             first_discontinuity: 0,
         }
     }

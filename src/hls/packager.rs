@@ -9,6 +9,7 @@ use super::live::{Live, Numbers, Programme, RenditionView};
 use super::lower::Lower;
 use super::multivariant::{Multivariant, Sound, VideoVariant};
 use super::names::RenditionName;
+use super::pause::{Pause, date_origin};
 use super::playlist::Report;
 use super::rendition::Rendition;
 use super::segment::Stretch;
@@ -41,7 +42,7 @@ const NUMBERS_BEGIN: Duration = Duration::from_secs(1_577_836_800);
 
 /// All of one stream's state.
 pub(super) struct Packager<'a> {
-    settings: &'a HlsSettings,
+    pub(super) settings: &'a HlsSettings,
     pub(super) pipelines: &'a Pipelines,
     pub(super) live: &'a Live,
     first_sequence: u64,
@@ -62,6 +63,10 @@ pub(super) struct Packager<'a> {
     failures: u32,
     not_before: Instant,
     multivariant: Option<Text>,
+    /// When the last frames of the frame lane came.
+    pub heard: Option<Instant>,
+    /// The publisher's pause, until media come again.
+    pub(super) pause: Option<Pause>,
 }
 
 impl<'a> Packager<'a> {
@@ -85,6 +90,8 @@ impl<'a> Packager<'a> {
             failures: 0,
             not_before: Instant::now(),
             multivariant: None,
+            heard: None,
+            pause: None,
         }
     }
 
@@ -177,7 +184,7 @@ impl<'a> Packager<'a> {
         let tolerance = self.live.limits().part_target;
         let mut discontinuity = self.discontinuity;
         let Some(stretch) = &mut self.stretch else { return };
-        let wall_origin = stretch.epoch.wall_origin;
+        let wall_origin = stretch.date_origin;
         self.container_end = self.container_end.max(part.start + part.duration + stretch.shift);
         let Some(track) = stretch.track(name) else { return };
         let Some(init) = track.init.clone() else { return };
@@ -198,7 +205,7 @@ impl<'a> Packager<'a> {
             rendition.begin(now, Stretch { discontinuity, init, wall_origin });
         }
         let grown = rendition.push(now, part, siblings);
-        self.failures = 0;
+        (self.failures, self.pause) = (0, None);
         self.live.set_next_numbers(Numbers { sequence: rendition.next_sequence(), discontinuity });
         if is_first {
             self.tell_siblings(name);
@@ -208,6 +215,24 @@ impl<'a> Packager<'a> {
         }
         if name == RenditionName::VIDEO {
             self.list_gaps();
+        }
+        self.live.count_viewers(now);
+    }
+
+    /// Lists that nothing has come of any rendition for `duration`, in the stretch that was the last.
+    pub(super) fn list_missing(&mut self, duration: Duration) {
+        let (now, names) = (Instant::now().into_std(), self.renditions.keys().copied().collect::<Vec<_>>());
+        let newest = self.renditions.values().filter_map(Rendition::edge).map(|(number, _)| number).max();
+        for name in names {
+            let siblings = reports(&self.renditions, name);
+            let Some(rendition) = self.renditions.get_mut(&name).filter(|one| !one.ended()) else { continue };
+            // One that has not come to the last stretch was silent before.
+            let Some((number, end)) = rendition.edge().filter(|(number, _)| Some(*number) == newest) else {
+                continue;
+            };
+            rendition.gap(now, end, duration, siblings);
+            let sequence = rendition.next_sequence();
+            self.live.set_next_numbers(Numbers { sequence, discontinuity: number });
         }
         self.live.count_viewers(now);
     }
@@ -246,6 +271,8 @@ impl<'a> Packager<'a> {
             started.push(Track::begin(self.pipelines, RenditionName::Audio, config, settings, transcoder)?);
         }
         debug!(stream = %self.live.stream().name(), epoch = epoch.id, "HLS stretch begins.");
+        let listed = self.renditions.values().filter_map(Rendition::end_date).max();
+        let date_origin = date_origin(epoch.wall_origin, start, listed, SystemTime::now());
         self.discontinuity += 1;
         for name in [RenditionName::VIDEO, RenditionName::Audio] {
             if tracks.has(name.kind()) {
@@ -255,7 +282,8 @@ impl<'a> Packager<'a> {
                 rendition.end(Instant::now().into_std());
             }
         }
-        self.stretch = Some(Running { epoch, start, shift, tracks: started, segments: VecDeque::new() });
+        let segments = VecDeque::new();
+        self.stretch = Some(Running { epoch, date_origin, start, shift, tracks: started, segments });
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use super::window::Window;
 use crate::media::MediaTime;
 use crate::pipeline::MuxedPart;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 /// The write side of a rendition. Each change of state is published as one immutable snapshot.
@@ -73,9 +73,19 @@ impl Rendition {
 
     /// Media do not come from `start` on, for `duration`: lists that as a gap, and publishes.
     pub fn gap(&mut self, now: Instant, start: MediaTime, duration: Duration, siblings: Vec<Report>) {
-        let completed = self.segmenter.gap(start, duration);
+        let completed = self.segmenter.gap(start, duration, self.limits.longest_part());
         self.keep(now, completed);
         self.publish(siblings);
+    }
+
+    /// The discontinuity sequence number of its present stretch, and where its parts end; `None` before its first part.
+    pub fn edge(&self) -> Option<(u64, MediaTime)> {
+        self.segmenter.end().map(|(stretch, end)| (stretch.discontinuity, end))
+    }
+
+    /// The date-time of the end of its parts, as [`Self::edge`].
+    pub fn end_date(&self) -> Option<SystemTime> {
+        self.segmenter.end().map(|(stretch, end)| stretch.date(end))
     }
 
     /// Completes the last segment and ends the playlist.

@@ -104,8 +104,8 @@ impl Snapshot {
             return true; // at worst it means part 0 of the next segment, which is here too
         }
         if wanted.sequence == last.sequence {
-            // §6.2.5.2: a part beyond the last of its segment means part 0 of the next segment; a gap has none.
-            return !beyond(last) || self.open.is_some() || last.gap;
+            // §6.2.5.2: a part beyond the last of its segment means part 0 of the next segment.
+            return !beyond(last) || self.open.is_some();
         }
         self.open.as_ref().is_some_and(|open| open.sequence == wanted.sequence && !beyond(open))
     }

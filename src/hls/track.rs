@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -24,6 +24,8 @@ const HOLE: Duration = Duration::from_secs(2);
 /// The muxers of one epoch.
 pub(super) struct Running {
     pub epoch: Arc<Epoch>,
+    /// The wall-clock time of [`MediaTime::ZERO`] for date-times.
+    pub date_origin: SystemTime,
     /// When its first frame is shown.
     pub start: MediaTime,
     /// How much later that is in the container.
