@@ -110,6 +110,11 @@ impl Snapshot {
         self.open.as_ref().is_some_and(|open| open.sequence == wanted.sequence && !beyond(open))
     }
 
+    /// Whether the segment of this number has not left the playlist.
+    pub fn lists(&self, sequence: u64) -> bool {
+        self.listed.first().is_some_and(|first| first.sequence <= sequence)
+    }
+
     /// Whether a player begins in a segment that begins with an IDR, if it goes to `hold_back` before the
     /// end, or up to [`LATE_START`] after that because it took its time.
     pub fn joins_at_idr(&self, hold_back: Duration) -> bool {
