@@ -181,7 +181,7 @@ impl Packager<'_> {
                 return;
             }
         };
-        self.open(name);
+        self.open(name, &track.config);
         let reports = reports(&self.renditions, name);
         let (Some(stretch), Some(lower)) = (&mut self.stretch, self.lower.get_mut(&number)) else { return };
         if let Some(muxer) = &track.muxer {

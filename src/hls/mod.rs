@@ -65,6 +65,7 @@ mod pause;
 mod pause_tests;
 mod pictures;
 mod playlist;
+mod rates;
 mod rendition;
 mod segment;
 mod segmenter;
@@ -83,6 +84,7 @@ use limits::Limits;
 use live::Live;
 use output::Stop;
 use parking_lot::RwLock;
+use rates::Rates;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -140,6 +142,7 @@ pub struct Hls {
     pipelines: Arc<Pipelines>,
     streams: RwLock<HashMap<StreamName, Arc<Live>>>,
     groups: Groups,
+    rates: Rates,
     /// Of all streams.
     highest_discontinuity: watch::Sender<u64>,
 }
@@ -237,6 +240,7 @@ impl Hls {
             pipelines,
             streams: RwLock::default(),
             groups: Groups::default(),
+            rates: Rates::default(),
             highest_discontinuity: watch::Sender::default(),
         })
     }
@@ -263,7 +267,7 @@ impl Hls {
         let first = before.map(|before| before.next_numbers()).unwrap_or_default();
         let mut entry = Entry { hls: self, live, keep: false };
         async move {
-            let Hls { settings, pipelines, groups, .. } = &*entry.hls;
+            let Hls { settings, pipelines, groups, rates, .. } = &*entry.hls;
             let (mut first, mut promised) = (first, false);
             while settings.always || entry.live.wanted(&cancel).await {
                 let longest = || groups.longest(stream.name(), stream.longest_group());
@@ -271,7 +275,7 @@ impl Hls {
                     // Once for all: a target duration never changes, not even while nobody looks.
                     entry.live.set_limits(Limits::new(settings, longest()));
                 }
-                let stop = output::run(settings, pipelines, &entry.live, first, &cancel).await;
+                let stop = output::run(settings, pipelines, &entry.live, rates, first, &cancel).await;
                 longest(); // for whoever publishes under the name again
                 match stop {
                     Stop::Ended => break,

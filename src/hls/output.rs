@@ -5,6 +5,7 @@
 use super::HlsSettings;
 use super::live::{Live, Numbers};
 use super::packager::Packager;
+use super::rates::Rates;
 use super::track::next_output;
 use crate::media::{Frame, MediaTime};
 use crate::pipeline::Pipelines;
@@ -32,10 +33,11 @@ pub(super) async fn run(
     settings: &HlsSettings,
     pipelines: &Pipelines,
     live: &Live,
+    rates: &Rates,
     first: Numbers,
     cancel: &CancellationToken,
 ) -> Stop {
-    let mut packager = Packager::new(settings, pipelines, live, first);
+    let mut packager = Packager::new(settings, pipelines, live, rates, first);
     packager.there = live.stream().frames_until().unwrap_or(MediaTime::ZERO);
     let mut frames = live.stream().subscribe::<Frame>();
     let mut lower = live.stream().subscribe::<RenditionFrame>();

@@ -11,6 +11,7 @@ use super::multivariant::{Multivariant, Sound, VideoVariant};
 use super::names::RenditionName;
 use super::pause::{Pause, date_origin};
 use super::playlist::Report;
+use super::rates::Rates;
 use super::rendition::Rendition;
 use super::segment::Stretch;
 use super::text::Text;
@@ -45,6 +46,7 @@ pub(super) struct Packager<'a> {
     pub(super) settings: &'a HlsSettings,
     pub(super) pipelines: &'a Pipelines,
     pub(super) live: &'a Live,
+    rates: &'a Rates,
     first_sequence: u64,
     /// Where the media end that were there before this began.
     pub there: MediaTime,
@@ -71,13 +73,20 @@ pub(super) struct Packager<'a> {
 
 impl<'a> Packager<'a> {
     /// Without media. Sequence numbers are at least those of `first`, and of the settings.
-    pub fn new(settings: &'a HlsSettings, pipelines: &'a Pipelines, live: &'a Live, first: Numbers) -> Self {
+    pub fn new(
+        settings: &'a HlsSettings,
+        pipelines: &'a Pipelines,
+        live: &'a Live,
+        rates: &'a Rates,
+        first: Numbers,
+    ) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let quarters = u64::try_from(now.saturating_sub(NUMBERS_BEGIN).as_millis() / 250).unwrap_or(u64::MAX);
         Self {
             settings,
             pipelines,
             live,
+            rates,
             first_sequence: first.sequence.max(quarters),
             there: MediaTime::ZERO,
             discontinuity: first.discontinuity.max(settings.first_discontinuity),
@@ -275,8 +284,8 @@ impl<'a> Packager<'a> {
         let date_origin = date_origin(epoch.wall_origin, start, listed, SystemTime::now());
         self.discontinuity += 1;
         for name in [RenditionName::VIDEO, RenditionName::Audio] {
-            if tracks.has(name.kind()) {
-                self.open(name);
+            if let Some(track) = started.iter().find(|track| track.name == name) {
+                self.open(name, &track.config);
             } else if let Some(rendition) = self.renditions.get_mut(&name) {
                 // A track that is gone for good, as far as anybody knows.
                 rendition.end(Instant::now().into_std());
@@ -287,16 +296,17 @@ impl<'a> Packager<'a> {
         Ok(())
     }
 
-    /// Makes the rendition `name`, unless there is one that has not ended.
-    pub(super) fn open(&mut self, name: RenditionName) {
+    /// Makes the rendition `name` of this form, unless there is one that has not ended.
+    pub(super) fn open(&mut self, name: RenditionName, config: &Config) {
         let present = self.renditions.get(&name);
         if present.is_some_and(|rendition| !rendition.ended()) {
             return;
         }
         let first = self.first_sequence;
         let sequence = present.map_or(first, Rendition::next_sequence).max(first);
+        let expected = self.rates.expected(self.live.stream().name(), name, config.form());
         let rendition = Rendition::new(name, run_token(), self.live.limits(), sequence, self.there);
-        self.renditions.insert(name, rendition);
+        self.renditions.insert(name, rendition.expect(expected));
     }
 
     pub(super) fn mux_settings(&self, shift: Duration) -> MuxSettings {
@@ -373,6 +383,7 @@ impl<'a> Packager<'a> {
                 continue;
             };
             let (name, pictures) = (track.name, track.pictures.rate());
+            self.rates.remember(self.live.stream().name(), name, track.config.form(), bandwidth);
             match &track.config {
                 // What is out of step, or the same as the best one, is no choice.
                 Config::Video(config)

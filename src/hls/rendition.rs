@@ -29,7 +29,7 @@ pub(super) struct Rendition {
 
 impl Rendition {
     /// `run` is the token in media names; the first segment gets `first_sequence` and ends before `there`,
-    /// see [`Segmenter::new`].
+    /// see [`Segmenter::new`]. Nothing is known of what it will take; see [`Self::expect`].
     pub fn new(
         name: RenditionName,
         run: Arc<str>,
@@ -47,6 +47,11 @@ impl Rendition {
             ended: false,
             published: watch::Sender::default(),
         }
+    }
+
+    /// What it will take, until that is measured.
+    pub fn expect(self, bandwidth: Bandwidth) -> Self {
+        Self { bandwidth, ..self }
     }
 
     /// Begins a stretch; it shows with its first part.

@@ -2,6 +2,7 @@
 
 use super::names::RenditionName;
 use super::pictures::PictureClock;
+use super::rates::Form;
 use crate::media::{AudioTrack, Epoch, Frame, MediaKind, MediaTime, VideoTrack};
 use crate::pipeline::{AacSound, MuxOutput, MuxSettings, MuxTrack, Muxer, PipelineError, Pipelines};
 use bytes::Bytes;
@@ -62,6 +63,14 @@ pub(super) enum Config {
 }
 
 impl Config {
+    /// What must be equal for renditions to take about as many bits.
+    pub fn form(&self) -> Form {
+        match self {
+            Self::Video(track) => (track.codec, track.resolution),
+            Self::Audio(track) => (track.codec, Some((track.sample_rate, track.channels.into()))),
+        }
+    }
+
     fn mux(&self) -> MuxTrack<'_> {
         match self {
             Self::Video(track) => MuxTrack::Video(track),
