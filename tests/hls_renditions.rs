@@ -72,6 +72,39 @@ async fn layers_are_renditions_in_step_and_players_change_between_them() {
 }
 
 #[tokio::test]
+async fn l18_a_layer_that_comes_late_joins_the_others_in_step_and_costs_them_nothing() {
+    let _machine = machine().await;
+    let server = Server::start().await;
+    let publisher = Simulcast::start_without(&server, "show", &LAYERS, &["q"]).await;
+    let stream = Renditions::open(&server, "show", 2).await;
+    let sizes = |stream: &Renditions| stream.video.iter().map(|variant| variant.size).collect::<Vec<_>>();
+    assert_eq!(sizes(&stream), LAYERS[..2].iter().map(|(_, size)| *size).collect::<Vec<_>>());
+    stream.agree(3).await;
+    let late = server.url("/show/video-3.m3u8");
+    assert_eq!(server.client.get(&late).send().await.expect("an answer").status(), 404, "it never came");
+    let others: Vec<&str> =
+        stream.video.iter().map(|variant| variant.url.as_str()).chain([stream.audio.as_str()]).collect();
+    let mut maps = Vec::new();
+    for url in &others {
+        maps.push(tagged(&fetch(&server, url).await, "#EXT-X-MAP").map(str::to_owned));
+    }
+
+    publisher.media.pause_layer("q", false);
+    let grown = Renditions::open(&server, "show", 3).await;
+    assert_eq!(sizes(&grown), LAYERS.map(|(_, size)| size), "the best first: {}", grown.text);
+    assert_eq!(grown.video[2].url, late);
+    grown.agree(3).await;
+    grown.look_as_they_say().await;
+    let text = fetch(&server, &late).await;
+    assert!(!text.contains("#EXT-X-GAP") && !text.contains("#EXT-X-DISCONTINUITY\n"), "{text}");
+    for (url, map) in others.iter().zip(&maps) {
+        let text = fetch(&server, url).await;
+        assert_eq!(tagged(&text, "#EXT-X-MAP"), map.as_deref(), "one stretch: {text}");
+        assert!(!text.contains("#EXT-X-GAP") && !text.contains("#EXT-X-DISCONTINUITY\n"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_ladder_is_encoded_in_step_with_its_source() {
     let _machine = machine().await;
     let ladder = ("TIDEGATE_TRANSCODE_LADDER_FOR", "show=1080p+360p+180p+audio");

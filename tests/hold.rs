@@ -1,9 +1,12 @@
-//! What fills a publisher's pause, by the tracks that there are; and that nothing does where the hold is off.
+//! What fills a publisher's pause, by the tracks that there are; and that nothing does where the hold is off: then HLS
+//! lists the pause as missing.
 
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tidegate::check_hls::Check;
 
 use common::{Ffmpeg, Hls, Nginx, Server, Source, decode_errors, eventually, machine, packets, seconds};
 
@@ -105,7 +108,7 @@ async fn plays_on(show: &Show) {
 }
 
 #[tokio::test]
-async fn rel02_without_a_hold_outputs_wait_in_silence_and_go_on() {
+async fn l11_rel02_without_a_hold_targets_wait_in_silence_and_hls_has_gaps_until_the_return() {
     let _machine = machine().await;
     let server = Server::builder()
         .env("TIDEGATE_STREAM_GRACE", "60s")
@@ -115,21 +118,47 @@ async fn rel02_without_a_hold_outputs_wait_in_silence_and_go_on() {
     let target = Nginx::start().await;
     let first = Ffmpeg::publish(Source::Baseline, &server.rtmp_url("show"));
     let show = Show::open(&server, &target, "show", Source::Baseline).await;
+    let check = Check {
+        url: server.url("/show/index.m3u8").parse().expect("a URL"),
+        duration: seconds(30),
+        tolerance: seconds(2),
+    };
+    let check = tokio::spawn(async move { check.run().await });
     drop(first);
     eventually("the stream waits", seconds(15), || async {
         (server.stream("show").await?["state"] == "waiting").then_some(())
     })
     .await;
-    let video = show.hls.video.clone().expect("a video rendition");
-    // What was on its way has come out by now, and then nothing comes.
-    tokio::time::sleep(seconds(1)).await;
     let recorded = || common::recorded_length(&target.recordings("show")[0]).expect("media");
-    let (before, had) = (show.hls.playlist(&video).await, recorded());
-    tokio::time::sleep(seconds(3)).await;
-    let (after, has) = (show.hls.playlist(&video).await, recorded());
-    assert_eq!(after.next_sequence(), before.next_sequence(), "{}", after.text);
-    assert!(!after.ended, "{}", after.text);
-    assert_eq!(has, had, "the target gets nothing");
+    let mut next = Vec::new();
+    for (kind, rendition) in show.hls.renditions() {
+        let paused = eventually(&format!("{kind} has a gap"), seconds(5), || async {
+            let playlist = show.hls.playlist(rendition).await;
+            playlist.segments.last().is_some_and(|last| last.gap).then_some(playlist)
+        })
+        .await;
+        next.push((Instant::now(), paused.next_sequence()));
+    }
+    // What was on its way has come out by now.
+    let had = recorded();
+    for ((kind, rendition), (since, next)) in show.hls.renditions().into_iter().zip(next) {
+        let went_on = eventually(&format!("{kind} goes on"), seconds(10), || async {
+            let playlist = show.hls.playlist(rendition).await;
+            (playlist.next_sequence() >= next + 2).then_some(playlist)
+        })
+        .await;
+        let missing = (next - went_on.media_sequence) as usize;
+        let lasts: f64 = went_on.segments[missing..].iter().map(|segment| segment.duration).sum();
+        // Of the first segment some was there, of the next there is some.
+        let took = since.elapsed().as_secs_f64();
+        assert!((lasts - took).abs() < 3.0, "{kind}: {lasts} s are listed in {took} s\n{}", went_on.text);
+        assert!(went_on.segments[missing..].iter().all(|segment| segment.gap), "{kind}: {}", went_on.text);
+        let (_, pause) = went_on.text.split_once("#EXT-X-GAP\n").expect("a gap");
+        let mut parts = pause.lines().filter(|line| line.starts_with("#EXT-X-PART:"));
+        assert!(parts.all(|part| part.ends_with(",GAP=YES")), "{kind}: {}", went_on.text);
+        assert!(!went_on.ended && !went_on.text.contains("#EXT-X-DISCONTINUITY\n"), "{}", went_on.text);
+    }
+    assert_eq!(recorded(), had, "the target gets nothing");
     let view = server.target_state("show", &show.target, "live", seconds(1)).await;
     assert_eq!(view["state"]["held"], false, "{view}");
 
@@ -140,12 +169,17 @@ async fn rel02_without_a_hold_outputs_wait_in_silence_and_go_on() {
         let packets = packets(file.to_str().expect("a path"), kind).await;
         assert!(packets.windows(2).all(|pair| pair[1].1 > pair[0].1), "decoding times of {kind} rise");
     }
-    let playlist = eventually("HLS goes on", seconds(15), || async {
-        let playlist = show.hls.playlist(&video).await;
-        let next = playlist.segments.iter().rposition(|segment| segment.discontinuity)?;
-        (playlist.segments.len() - next >= 2).then_some(playlist)
-    })
-    .await;
-    let breaks = playlist.segments.iter().filter(|segment| segment.discontinuity).count();
-    assert_eq!(breaks, 1, "{}", playlist.text);
+    for (kind, rendition) in show.hls.renditions() {
+        let playlist = eventually(&format!("{kind} goes on"), seconds(15), || async {
+            let playlist = show.hls.playlist(rendition).await;
+            let next = playlist.segments.iter().rposition(|segment| segment.discontinuity)?;
+            (playlist.segments.len() - next >= 2).then_some(playlist)
+        })
+        .await;
+        let breaks = playlist.segments.iter().filter(|segment| segment.discontinuity).count();
+        assert_eq!(breaks, 1, "{kind}: {}", playlist.text);
+        assert!(playlist.last_run().iter().all(|segment| !segment.gap), "{kind}: {}", playlist.text);
+    }
+    let report = check.await.expect("no panic").unwrap_or_else(|error| panic!("{error}"));
+    assert!(report.is_clean(), "{report}");
 }

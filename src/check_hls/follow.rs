@@ -149,7 +149,8 @@ impl Follower {
             let gone = whole
                 .segments
                 .iter()
-                .take_while(|segment| segment.sequence < version.playlist.media_sequence);
+                .take_while(|segment| segment.sequence < version.playlist.media_sequence)
+                .filter(|segment| !segment.gap);
             let gone: Vec<_> =
                 gone.map(|segment| (segment.sequence, segment.media.clone(), segment.duration)).collect();
             for (sequence, media, duration) in gone {

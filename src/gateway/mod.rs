@@ -166,6 +166,7 @@ impl Gateway {
                 always: config.hls_always,
                 ladders: ladders.clone(),
                 opus: config.hls_audio,
+                pauses_are_filled: config.stream_hold != HoldMode::Off,
                 first_discontinuity: outputs.first_discontinuity(),
             },
             pipelines.clone(),

@@ -8,15 +8,29 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Bandwidth {
     /// The peak segment bit rate (RFC 8216bis §4.4.6.2): the largest of any contiguous segments that
-    /// last between half and one and a half target durations together. Before there are any, the
-    /// bit rate of what there is.
+    /// last between half and one and a half target durations together. Before there are any, what is
+    /// expected, or else the bit rate of what there is: that begins with a keyframe, so it is rather too high.
     pub peak: f64,
     /// The bit rate of the segments in the playlist.
     pub average: f64,
     settled: bool,
+    /// Peak and average, until that is measured.
+    expected: Option<(f64, f64)>,
 }
 
 impl Bandwidth {
+    /// Whether the peak is measured.
+    pub fn is_settled(self) -> bool {
+        self.settled
+    }
+
+    /// Nothing is measured yet, but what was measured here is expected.
+    pub fn expected(self) -> Self {
+        let expected = self.settled.then_some((self.peak, self.average));
+        let (peak, average) = expected.unwrap_or_default();
+        Self { peak, average, settled: false, expected }
+    }
+
     /// Measures the segments of a playlist; call it once for each new segment.
     pub fn measure<'a>(
         &mut self,
@@ -43,6 +57,9 @@ impl Bandwidth {
             None => self.average,
         };
         self.settled |= newest.is_some();
+        if let (false, Some(expected)) = (self.settled, self.expected) {
+            (self.peak, self.average) = expected;
+        }
     }
 
     /// What two renditions take together, at most and on average.
@@ -51,6 +68,7 @@ impl Bandwidth {
             peak: self.peak + other.peak,
             average: self.average + other.average,
             settled: self.settled && other.settled,
+            expected: None,
         }
     }
 }

@@ -230,10 +230,13 @@ impl Live {
         };
         let delta = if directives.skip && !state.ended { state.delta() } else { None };
         let text = delta.unwrap_or_else(|| state.playlist());
-        // A version that was asked for by its number stays right; the newest is old at once.
+        // A version that was asked for by its number stays right. The newest is old at once, also where it is the answer
+        // to a number long gone, or to any after the end.
         let max_age = match directives.block {
-            Some(_) => 6 * self.limits().target_duration(),
-            None => Duration::from_secs(1),
+            Some(wanted) if !state.ended && state.lists(wanted.sequence) => {
+                6 * self.limits().target_duration()
+            }
+            _ => Duration::from_secs(1),
         };
         Ok(playlist(text, gzip, max_age))
     }

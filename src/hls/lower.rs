@@ -181,7 +181,7 @@ impl Packager<'_> {
                 return;
             }
         };
-        self.open(name);
+        self.open(name, &track.config);
         let reports = reports(&self.renditions, name);
         let (Some(stretch), Some(lower)) = (&mut self.stretch, self.lower.get_mut(&number)) else { return };
         if let Some(muxer) = &track.muxer {
@@ -238,7 +238,7 @@ impl Packager<'_> {
             return;
         };
         let (Some(discontinuity), Some(end)) = (leader.begun, leader.next_start) else { return };
-        let (start, wall_origin, now) = (stretch.start, stretch.epoch.wall_origin, Instant::now());
+        let (start, wall_origin, now) = (stretch.start, stretch.date_origin, Instant::now());
         for (number, lower) in &mut self.lower {
             let name = RenditionName::Video(*number);
             let reports = reports(&self.renditions, name);

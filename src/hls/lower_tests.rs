@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Milliseconds from picture to picture, and pictures from keyframe to keyframe.
 const STEP: i64 = 40;
-const GROUP: i64 = 50;
+pub(super) const GROUP: i64 = 50;
 
 /// A stream with HLS, and what is written into it.
 struct Show {
@@ -94,13 +94,13 @@ impl Show {
 }
 
 /// Lets the output's task and the muxers come to their turn: some hundred times faster than the media.
-async fn settle(number: i64) {
+pub(super) async fn settle(number: i64) {
     if number % 4 == 0 {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
-fn tracks(width: u32) -> Tracks {
+pub(super) fn tracks(width: u32) -> Tracks {
     let video = VideoTrack {
         resolution: Some((width, width * 9 / 16)),
         frame_rate: Some(25.0),
@@ -112,7 +112,7 @@ fn tracks(width: u32) -> Tracks {
     Tracks { video: Some(video), audio: None }
 }
 
-fn frame(epoch: &Arc<Epoch>, number: i64, keyframe: bool) -> Frame {
+pub(super) fn frame(epoch: &Arc<Epoch>, number: i64, keyframe: bool) -> Frame {
     let pts = MediaTime::from_millis(number * STEP);
     let data = Bytes::from_static(&[0, 0, 0, 4, 0x65, 1, 2, 3]);
     Frame { epoch: epoch.clone(), kind: MediaKind::Video, pts, dts: pts, keyframe, data }

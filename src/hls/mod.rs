@@ -38,7 +38,8 @@
 //! # Discontinuities
 //! A new epoch, media lost on the way, or a broken muxer begins a new stretch in both renditions, with the
 //! same discontinuity sequence number. Times in the container rise all the same, for players that know no
-//! discontinuities. `EXT-X-GAP` stands for what does not come of a lower rendition only.
+//! discontinuities. `EXT-X-GAP` and `GAP=YES` stand for what does not come of a lower rendition only, and of all of
+//! them in a publisher's pause that nothing fills (`pause`).
 
 mod bandwidth;
 #[cfg(test)]
@@ -59,8 +60,12 @@ mod multivariant;
 mod names;
 mod output;
 mod packager;
+mod pause;
+#[cfg(test)]
+mod pause_tests;
 mod pictures;
 mod playlist;
+mod rates;
 mod rendition;
 mod segment;
 mod segmenter;
@@ -79,6 +84,7 @@ use limits::Limits;
 use live::Live;
 use output::Stop;
 use parking_lot::RwLock;
+use rates::Rates;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -109,6 +115,8 @@ pub struct HlsSettings {
     pub ladders: Ladders,
     /// What Opus becomes.
     pub opus: OpusFrames,
+    /// What comes of a publisher's pause from elsewhere (a hold) is waited for before the pause is listed as missing.
+    pub pauses_are_filled: bool,
     /// Discontinuity sequence numbers are above this: those up to it may be an earlier process's. 0.
     pub first_discontinuity: u64,
 }
@@ -122,6 +130,7 @@ impl Default for HlsSettings {
             always: false,
             ladders: Ladders::default(),
             opus: OpusFrames::Aac,
+            pauses_are_filled: true,
             first_discontinuity: 0,
         }
     }
@@ -133,6 +142,7 @@ pub struct Hls {
     pipelines: Arc<Pipelines>,
     streams: RwLock<HashMap<StreamName, Arc<Live>>>,
     groups: Groups,
+    rates: Rates,
     /// Of all streams.
     highest_discontinuity: watch::Sender<u64>,
 }
@@ -230,6 +240,7 @@ impl Hls {
             pipelines,
             streams: RwLock::default(),
             groups: Groups::default(),
+            rates: Rates::default(),
             highest_discontinuity: watch::Sender::default(),
         })
     }
@@ -256,7 +267,7 @@ impl Hls {
         let first = before.map(|before| before.next_numbers()).unwrap_or_default();
         let mut entry = Entry { hls: self, live, keep: false };
         async move {
-            let Hls { settings, pipelines, groups, .. } = &*entry.hls;
+            let Hls { settings, pipelines, groups, rates, .. } = &*entry.hls;
             let (mut first, mut promised) = (first, false);
             while settings.always || entry.live.wanted(&cancel).await {
                 let longest = || groups.longest(stream.name(), stream.longest_group());
@@ -264,7 +275,7 @@ impl Hls {
                     // Once for all: a target duration never changes, not even while nobody looks.
                     entry.live.set_limits(Limits::new(settings, longest()));
                 }
-                let stop = output::run(settings, pipelines, &entry.live, first, &cancel).await;
+                let stop = output::run(settings, pipelines, &entry.live, rates, first, &cancel).await;
                 longest(); // for whoever publishes under the name again
                 match stop {
                     Stop::Ended => break,

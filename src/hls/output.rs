@@ -5,6 +5,7 @@
 use super::HlsSettings;
 use super::live::{Live, Numbers};
 use super::packager::Packager;
+use super::rates::Rates;
 use super::track::next_output;
 use crate::media::{Frame, MediaTime};
 use crate::pipeline::Pipelines;
@@ -32,10 +33,11 @@ pub(super) async fn run(
     settings: &HlsSettings,
     pipelines: &Pipelines,
     live: &Live,
+    rates: &Rates,
     first: Numbers,
     cancel: &CancellationToken,
 ) -> Stop {
-    let mut packager = Packager::new(settings, pipelines, live, first);
+    let mut packager = Packager::new(settings, pipelines, live, rates, first);
     packager.there = live.stream().frames_until().unwrap_or(MediaTime::ZERO);
     let mut frames = live.stream().subscribe::<Frame>();
     let mut lower = live.stream().subscribe::<RenditionFrame>();
@@ -44,6 +46,8 @@ pub(super) async fn run(
     let mut publisher = *lanes.borrow_and_update();
     let mut lost = 0;
     loop {
+        packager.notice_pause(&publisher);
+        let gap_due = packager.gap_due();
         let (is_due, is_lower_due) = (packager.pace(), packager.lower_pace());
         tokio::select! {
             biased;
@@ -52,7 +56,10 @@ pub(super) async fn run(
                 packager.take_output(name, output).await;
                 continue;
             }
-            more = frames.due(is_due) => if !more { break },
+            more = frames.due(is_due) => {
+                if !more { break }
+                packager.heard = Some(Instant::now());
+            }
             _ = lower.due(is_lower_due) => {}
             Ok(now) = publisher_change(&mut lanes, publisher) => {
                 publisher = now;
@@ -60,6 +67,10 @@ pub(super) async fn run(
                 if publisher.native.is_none() && !publisher.held {
                     packager.publisher_left(&mut frames, &mut lower).await;
                 }
+                continue;
+            }
+            () = at(gap_due) => {
+                packager.list_pause(&mut frames, &mut lower).await;
                 continue;
             }
         }
@@ -90,11 +101,20 @@ pub(super) async fn run(
     Stop::Ended
 }
 
-/// Waits until another publisher, or none, is there. Cancel safe.
+/// Waits until that instant, or for ever. Cancel safe.
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until another publisher, or none, is there, or it pauses or is held. Cancel safe.
 async fn publisher_change(
     lanes: &mut watch::Receiver<LaneWatch>,
     known: LaneWatch,
 ) -> Result<LaneWatch, watch::error::RecvError> {
-    let differs = |now: &LaneWatch| (now.native, now.generation) != (known.native, known.generation);
+    let state = |lanes: &LaneWatch| (lanes.native, lanes.generation, lanes.stalled, lanes.held);
+    let differs = |now: &LaneWatch| state(now) != state(&known);
     lanes.wait_for(differs).await.map(|now| *now)
 }

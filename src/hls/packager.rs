@@ -9,7 +9,9 @@ use super::live::{Live, Numbers, Programme, RenditionView};
 use super::lower::Lower;
 use super::multivariant::{Multivariant, Sound, VideoVariant};
 use super::names::RenditionName;
+use super::pause::{Pause, date_origin};
 use super::playlist::Report;
+use super::rates::Rates;
 use super::rendition::Rendition;
 use super::segment::Stretch;
 use super::text::Text;
@@ -41,9 +43,10 @@ const NUMBERS_BEGIN: Duration = Duration::from_secs(1_577_836_800);
 
 /// All of one stream's state.
 pub(super) struct Packager<'a> {
-    settings: &'a HlsSettings,
+    pub(super) settings: &'a HlsSettings,
     pub(super) pipelines: &'a Pipelines,
     pub(super) live: &'a Live,
+    rates: &'a Rates,
     first_sequence: u64,
     /// Where the media end that were there before this began.
     pub there: MediaTime,
@@ -62,17 +65,28 @@ pub(super) struct Packager<'a> {
     failures: u32,
     not_before: Instant,
     multivariant: Option<Text>,
+    /// When the last frames of the frame lane came.
+    pub heard: Option<Instant>,
+    /// The publisher's pause, until media come again.
+    pub(super) pause: Option<Pause>,
 }
 
 impl<'a> Packager<'a> {
     /// Without media. Sequence numbers are at least those of `first`, and of the settings.
-    pub fn new(settings: &'a HlsSettings, pipelines: &'a Pipelines, live: &'a Live, first: Numbers) -> Self {
+    pub fn new(
+        settings: &'a HlsSettings,
+        pipelines: &'a Pipelines,
+        live: &'a Live,
+        rates: &'a Rates,
+        first: Numbers,
+    ) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let quarters = u64::try_from(now.saturating_sub(NUMBERS_BEGIN).as_millis() / 250).unwrap_or(u64::MAX);
         Self {
             settings,
             pipelines,
             live,
+            rates,
             first_sequence: first.sequence.max(quarters),
             there: MediaTime::ZERO,
             discontinuity: first.discontinuity.max(settings.first_discontinuity),
@@ -85,6 +99,8 @@ impl<'a> Packager<'a> {
             failures: 0,
             not_before: Instant::now(),
             multivariant: None,
+            heard: None,
+            pause: None,
         }
     }
 
@@ -177,7 +193,7 @@ impl<'a> Packager<'a> {
         let tolerance = self.live.limits().part_target;
         let mut discontinuity = self.discontinuity;
         let Some(stretch) = &mut self.stretch else { return };
-        let wall_origin = stretch.epoch.wall_origin;
+        let wall_origin = stretch.date_origin;
         self.container_end = self.container_end.max(part.start + part.duration + stretch.shift);
         let Some(track) = stretch.track(name) else { return };
         let Some(init) = track.init.clone() else { return };
@@ -198,7 +214,7 @@ impl<'a> Packager<'a> {
             rendition.begin(now, Stretch { discontinuity, init, wall_origin });
         }
         let grown = rendition.push(now, part, siblings);
-        self.failures = 0;
+        (self.failures, self.pause) = (0, None);
         self.live.set_next_numbers(Numbers { sequence: rendition.next_sequence(), discontinuity });
         if is_first {
             self.tell_siblings(name);
@@ -208,6 +224,24 @@ impl<'a> Packager<'a> {
         }
         if name == RenditionName::VIDEO {
             self.list_gaps();
+        }
+        self.live.count_viewers(now);
+    }
+
+    /// Lists that nothing has come of any rendition for `duration`, in the stretch that was the last.
+    pub(super) fn list_missing(&mut self, duration: Duration) {
+        let (now, names) = (Instant::now().into_std(), self.renditions.keys().copied().collect::<Vec<_>>());
+        let newest = self.renditions.values().filter_map(Rendition::edge).map(|(number, _)| number).max();
+        for name in names {
+            let siblings = reports(&self.renditions, name);
+            let Some(rendition) = self.renditions.get_mut(&name).filter(|one| !one.ended()) else { continue };
+            // One that has not come to the last stretch was silent before.
+            let Some((number, end)) = rendition.edge().filter(|(number, _)| Some(*number) == newest) else {
+                continue;
+            };
+            rendition.gap(now, end, duration, siblings);
+            let sequence = rendition.next_sequence();
+            self.live.set_next_numbers(Numbers { sequence, discontinuity: number });
         }
         self.live.count_viewers(now);
     }
@@ -246,29 +280,33 @@ impl<'a> Packager<'a> {
             started.push(Track::begin(self.pipelines, RenditionName::Audio, config, settings, transcoder)?);
         }
         debug!(stream = %self.live.stream().name(), epoch = epoch.id, "HLS stretch begins.");
+        let listed = self.renditions.values().filter_map(Rendition::end_date).max();
+        let date_origin = date_origin(epoch.wall_origin, start, listed, SystemTime::now());
         self.discontinuity += 1;
         for name in [RenditionName::VIDEO, RenditionName::Audio] {
-            if tracks.has(name.kind()) {
-                self.open(name);
+            if let Some(track) = started.iter().find(|track| track.name == name) {
+                self.open(name, &track.config);
             } else if let Some(rendition) = self.renditions.get_mut(&name) {
                 // A track that is gone for good, as far as anybody knows.
                 rendition.end(Instant::now().into_std());
             }
         }
-        self.stretch = Some(Running { epoch, start, shift, tracks: started, segments: VecDeque::new() });
+        let segments = VecDeque::new();
+        self.stretch = Some(Running { epoch, date_origin, start, shift, tracks: started, segments });
         Ok(())
     }
 
-    /// Makes the rendition `name`, unless there is one that has not ended.
-    pub(super) fn open(&mut self, name: RenditionName) {
+    /// Makes the rendition `name` of this form, unless there is one that has not ended.
+    pub(super) fn open(&mut self, name: RenditionName, config: &Config) {
         let present = self.renditions.get(&name);
         if present.is_some_and(|rendition| !rendition.ended()) {
             return;
         }
         let first = self.first_sequence;
         let sequence = present.map_or(first, Rendition::next_sequence).max(first);
+        let expected = self.rates.expected(self.live.stream().name(), name, config.form());
         let rendition = Rendition::new(name, run_token(), self.live.limits(), sequence, self.there);
-        self.renditions.insert(name, rendition);
+        self.renditions.insert(name, rendition.expect(expected));
     }
 
     pub(super) fn mux_settings(&self, shift: Duration) -> MuxSettings {
@@ -345,6 +383,7 @@ impl<'a> Packager<'a> {
                 continue;
             };
             let (name, pictures) = (track.name, track.pictures.rate());
+            self.rates.remember(self.live.stream().name(), name, track.config.form(), bandwidth);
             match &track.config {
                 // What is out of step, or the same as the best one, is no choice.
                 Config::Video(config)

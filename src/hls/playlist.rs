@@ -70,7 +70,7 @@ impl PlaylistState<'_> {
         for (index, segment) in self.listed.iter().enumerate().skip(skipped) {
             let mut tags = self.segment_tags(previous, segment);
             if index >= part_horizon {
-                tags.extend(segment.parts.iter().map(|part| self.part_tag(part)));
+                tags.extend(segment.parts.iter().map(|part| self.part_tag(segment, part)));
             }
             if skipped > 0 && index == skipped {
                 tags.insert(0, tag("X-SKIP", format!("SKIPPED-SEGMENTS={skipped}")));
@@ -131,7 +131,7 @@ impl PlaylistState<'_> {
                 writeln!(text, "{tag}").expect(INFALLIBLE);
             }
             for part in &open.parts {
-                writeln!(text, "{}", self.part_tag(part)).expect(INFALLIBLE);
+                writeln!(text, "{}", self.part_tag(open, part)).expect(INFALLIBLE);
             }
         }
         let hint = self.name(Piece::Part(self.next_part));
@@ -175,10 +175,14 @@ impl PlaylistState<'_> {
         tags
     }
 
-    fn part_tag(&self, part: &Part) -> ExtTag {
+    fn part_tag(&self, segment: &Segment, part: &Part) -> ExtTag {
         let uri = self.name(Piece::Part(part.number));
-        let independent = if part.independent { ",INDEPENDENT=YES" } else { "" };
-        tag("X-PART", format!("DURATION={:.5},URI=\"{uri}\"{independent}", part.duration.as_secs_f64()))
+        let more = match (segment.gap, part.independent) {
+            (true, _) => ",GAP=YES",
+            (false, true) => ",INDEPENDENT=YES",
+            (false, false) => "",
+        };
+        tag("X-PART", format!("DURATION={:.5},URI=\"{uri}\"{more}", part.duration.as_secs_f64()))
     }
 
     fn name(&self, piece: Piece) -> String {

@@ -11,7 +11,7 @@ use super::window::Window;
 use crate::media::MediaTime;
 use crate::pipeline::MuxedPart;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 /// The write side of a rendition. Each change of state is published as one immutable snapshot.
@@ -29,7 +29,7 @@ pub(super) struct Rendition {
 
 impl Rendition {
     /// `run` is the token in media names; the first segment gets `first_sequence` and ends before `there`,
-    /// see [`Segmenter::new`].
+    /// see [`Segmenter::new`]. Nothing is known of what it will take; see [`Self::expect`].
     pub fn new(
         name: RenditionName,
         run: Arc<str>,
@@ -47,6 +47,11 @@ impl Rendition {
             ended: false,
             published: watch::Sender::default(),
         }
+    }
+
+    /// What it will take, until that is measured.
+    pub fn expect(self, bandwidth: Bandwidth) -> Self {
+        Self { bandwidth, ..self }
     }
 
     /// Begins a stretch; it shows with its first part.
@@ -73,9 +78,19 @@ impl Rendition {
 
     /// Media do not come from `start` on, for `duration`: lists that as a gap, and publishes.
     pub fn gap(&mut self, now: Instant, start: MediaTime, duration: Duration, siblings: Vec<Report>) {
-        let completed = self.segmenter.gap(start, duration);
+        let completed = self.segmenter.gap(start, duration, self.limits.longest_part());
         self.keep(now, completed);
         self.publish(siblings);
+    }
+
+    /// The discontinuity sequence number of its present stretch, and where its parts end; `None` before its first part.
+    pub fn edge(&self) -> Option<(u64, MediaTime)> {
+        self.segmenter.end().map(|(stretch, end)| (stretch.discontinuity, end))
+    }
+
+    /// The date-time of the end of its parts, as [`Self::edge`].
+    pub fn end_date(&self) -> Option<SystemTime> {
+        self.segmenter.end().map(|(stretch, end)| stretch.date(end))
     }
 
     /// Completes the last segment and ends the playlist.

@@ -23,9 +23,9 @@ pub(super) struct Segment {
     pub start: MediaTime,
     /// The sum of its parts' durations.
     pub duration: Duration,
-    /// At least one, once it is to be seen; none of a gap.
+    /// At least one, once it is to be seen.
     pub parts: Vec<Part>,
-    /// There is nothing in it: `EXT-X-GAP`.
+    /// There is nothing in it, nor in its parts: `EXT-X-GAP` and `GAP=YES`.
     pub gap: bool,
     media: Media,
 }
@@ -73,9 +73,9 @@ impl Segment {
         Self { sequence, stretch, start, duration: Duration::ZERO, parts: Vec::new(), gap: false, media }
     }
 
-    /// A segment that this rendition does not have.
-    pub fn gap(sequence: u64, stretch: Arc<Stretch>, start: MediaTime, duration: Duration) -> Self {
-        Self { duration, gap: true, ..Self::new(sequence, stretch, start) }
+    /// A segment that this rendition does not have, without parts.
+    pub fn gap(sequence: u64, stretch: Arc<Stretch>, start: MediaTime) -> Self {
+        Self { gap: true, ..Self::new(sequence, stretch, start) }
     }
 
     /// Appends a part.
@@ -90,6 +90,17 @@ impl Segment {
                 *self.media.0.get_mut() = Pieces::Whole(joined(&parts));
             }
         }
+    }
+
+    /// Appends a part that there is not.
+    pub fn push_gap(&mut self, number: u64, duration: Duration) {
+        self.duration += duration;
+        self.parts.push(Part { number, duration, independent: false, range: 0..0 });
+    }
+
+    /// Where its last part ends.
+    pub fn end(&self) -> MediaTime {
+        self.start + self.duration
     }
 
     /// How many bytes it has.
@@ -121,14 +132,26 @@ impl Segment {
 
     /// The wall-clock time of its first frame.
     pub fn date_time(&self) -> SystemTime {
-        let nanos = self.start.as_nanos();
-        let distance = Duration::from_nanos(nanos.unsigned_abs());
-        let moved = match nanos {
-            0.. => self.stretch.wall_origin.checked_add(distance),
-            _ => self.stretch.wall_origin.checked_sub(distance),
-        };
-        moved.unwrap_or(self.stretch.wall_origin)
+        self.stretch.date(self.start)
     }
+}
+
+impl Stretch {
+    /// The wall-clock time of `time`.
+    pub fn date(&self, time: MediaTime) -> SystemTime {
+        date(self.wall_origin, time)
+    }
+}
+
+/// The wall-clock time of `time`, where that of [`MediaTime::ZERO`] is `origin`.
+pub(super) fn date(origin: SystemTime, time: MediaTime) -> SystemTime {
+    let nanos = time.as_nanos();
+    let distance = Duration::from_nanos(nanos.unsigned_abs());
+    let moved = match nanos {
+        0.. => origin.checked_add(distance),
+        _ => origin.checked_sub(distance),
+    };
+    moved.unwrap_or(origin)
 }
 
 impl Clone for Media {

@@ -27,6 +27,8 @@ pub(super) struct Segmenter {
     first_until: Option<MediaTime>,
     stretch: Option<Arc<Stretch>>,
     open: Option<Segment>,
+    /// Where the parts of the present stretch end.
+    end: Option<MediaTime>,
 }
 
 impl Segmenter {
@@ -34,13 +36,22 @@ impl Segmenter {
     /// segment is longer than `longest` unless a single part is.
     pub fn new(first_sequence: u64, there: MediaTime, longest: Duration) -> Self {
         let first_until = Some(there);
-        Self { longest, next_sequence: first_sequence, next_part: 0, first_until, stretch: None, open: None }
+        Self {
+            longest,
+            next_sequence: first_sequence,
+            next_part: 0,
+            first_until,
+            stretch: None,
+            open: None,
+            end: None,
+        }
     }
 
     /// Begins a stretch; gives the segment that this completes.
     pub fn begin(&mut self, stretch: Stretch) -> Option<Segment> {
         let completed = self.finish();
         self.stretch = Some(Arc::new(stretch));
+        self.end = None;
         completed
     }
 
@@ -49,8 +60,8 @@ impl Segmenter {
     pub fn push(&mut self, part: MuxedPart) -> Vec<Segment> {
         let Some(stretch) = self.stretch.clone() else { return Vec::new() };
         let mut completed = Vec::new();
-        let full = self.open.as_ref().is_some_and(|open| open.duration + part.duration > self.longest);
-        if part.starts_segment || full {
+        let over = |open: &Segment| open.gap || open.duration + part.duration > self.longest;
+        if part.starts_segment || self.open.as_ref().is_some_and(over) {
             completed.extend(self.finish());
         }
         let open = self.open.get_or_insert_with(|| {
@@ -60,6 +71,7 @@ impl Segmenter {
         });
         open.push(self.next_part, part.duration, part.independent, part.data);
         self.next_part += 1;
+        self.end = Some(open.end());
         // The next part is yet to come.
         let end = open.start + open.duration + part.duration;
         if self.first_until.is_some_and(|there| end > there) {
@@ -68,19 +80,30 @@ impl Segmenter {
         completed
     }
 
-    /// Media of the present stretch that do not come, as segments of their own; gives the segments that are
-    /// complete now. Before the first stretch nothing can be missing.
-    pub fn gap(&mut self, start: MediaTime, duration: Duration) -> Vec<Segment> {
+    /// Media of the present stretch that do not come, as segments of their own in parts of at most `part`; gives the
+    /// segments that are complete now. Before the first stretch nothing can be missing.
+    pub fn gap(&mut self, start: MediaTime, duration: Duration, part: Duration) -> Vec<Segment> {
         let Some(stretch) = self.stretch.clone() else { return Vec::new() };
-        let mut completed: Vec<_> = self.finish().into_iter().collect();
+        let mut completed = Vec::new();
         self.first_until = None;
         let (mut start, mut rest) = (start, duration);
         while !rest.is_zero() {
-            let piece = rest.min(self.longest);
-            completed.push(Segment::gap(self.next_sequence, stretch.clone(), start, piece));
-            self.next_sequence += 1;
+            let piece = rest.min(part);
+            let grows =
+                |open: &Segment| open.gap && open.end() == start && open.duration + piece <= self.longest / 2;
+            if !self.open.as_ref().is_some_and(grows) {
+                completed.extend(self.finish());
+            }
+            let open = self.open.get_or_insert_with(|| {
+                let sequence = self.next_sequence;
+                self.next_sequence += 1;
+                Segment::gap(sequence, stretch.clone(), start)
+            });
+            open.push_gap(self.next_part, piece);
+            self.next_part += 1;
             (start, rest) = (start + piece, rest - piece);
         }
+        self.end = Some(start);
         completed
     }
 
@@ -94,6 +117,11 @@ impl Segmenter {
     /// The segment that grows.
     pub fn open(&self) -> Option<&Segment> {
         self.open.as_ref()
+    }
+
+    /// The present stretch, and where its parts end; `None` before its first part.
+    pub fn end(&self) -> Option<(&Stretch, MediaTime)> {
+        self.stretch.as_deref().zip(self.end)
     }
 
     /// The number the next part gets.

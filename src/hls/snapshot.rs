@@ -104,10 +104,15 @@ impl Snapshot {
             return true; // at worst it means part 0 of the next segment, which is here too
         }
         if wanted.sequence == last.sequence {
-            // §6.2.5.2: a part beyond the last of its segment means part 0 of the next segment; a gap has none.
-            return !beyond(last) || self.open.is_some() || last.gap;
+            // §6.2.5.2: a part beyond the last of its segment means part 0 of the next segment.
+            return !beyond(last) || self.open.is_some();
         }
         self.open.as_ref().is_some_and(|open| open.sequence == wanted.sequence && !beyond(open))
+    }
+
+    /// Whether the segment of this number has not left the playlist.
+    pub fn lists(&self, sequence: u64) -> bool {
+        self.listed.first().is_some_and(|first| first.sequence <= sequence)
     }
 
     /// Whether a player begins in a segment that begins with an IDR, if it goes to `hold_back` before the

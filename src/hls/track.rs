@@ -2,6 +2,7 @@
 
 use super::names::RenditionName;
 use super::pictures::PictureClock;
+use super::rates::Form;
 use crate::media::{AudioTrack, Epoch, Frame, MediaKind, MediaTime, VideoTrack};
 use crate::pipeline::{AacSound, MuxOutput, MuxSettings, MuxTrack, Muxer, PipelineError, Pipelines};
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -24,6 +25,8 @@ const HOLE: Duration = Duration::from_secs(2);
 /// The muxers of one epoch.
 pub(super) struct Running {
     pub epoch: Arc<Epoch>,
+    /// The wall-clock time of [`MediaTime::ZERO`] for date-times.
+    pub date_origin: SystemTime,
     /// When its first frame is shown.
     pub start: MediaTime,
     /// How much later that is in the container.
@@ -60,6 +63,14 @@ pub(super) enum Config {
 }
 
 impl Config {
+    /// What must be equal for renditions to take about as many bits.
+    pub fn form(&self) -> Form {
+        match self {
+            Self::Video(track) => (track.codec, track.resolution),
+            Self::Audio(track) => (track.codec, Some((track.sample_rate, track.channels.into()))),
+        }
+    }
+
     fn mux(&self) -> MuxTrack<'_> {
         match self {
             Self::Video(track) => MuxTrack::Video(track),

@@ -68,8 +68,18 @@ impl Encoding {
 impl Simulcast {
     /// Publishes `layers`, each a rid and a size, and waits until it is connected.
     pub async fn start(server: &Server, stream: &str, layers: &[(&str, (u32, u32))]) -> Self {
+        Self::start_without(server, stream, layers, &[]).await
+    }
+
+    /// The same, with layers of which nothing is sent until [`Publishing::pause_layer`] lets them.
+    pub async fn start_without(
+        server: &Server,
+        stream: &str,
+        layers: &[(&str, (u32, u32))],
+        silent: &[&str],
+    ) -> Self {
         let encodings = layers.iter().map(|(rid, size)| Encoding::plain(Some(*rid), *size));
-        Self::publish(server, stream, encodings).await
+        Self::publish(server, stream, encodings, silent).await
     }
 
     /// Publishes `layers`, each a rid, a size and its kilobits a second, with so many pictures a second.
@@ -82,15 +92,20 @@ impl Simulcast {
         let encoding = |(rid, size, kilobits): &(&str, (u32, u32), u32)| {
             Encoding::noisy(rid, *size, *kilobits, frame_rate)
         };
-        Self::publish(server, stream, layers.iter().map(encoding)).await
+        Self::publish(server, stream, layers.iter().map(encoding), &[]).await
     }
 
     /// Publishes one picture of this size.
     pub async fn single(server: &Server, stream: &str, size: (u32, u32)) -> Self {
-        Self::publish(server, stream, [Encoding::plain(None, size)]).await
+        Self::publish(server, stream, [Encoding::plain(None, size)], &[]).await
     }
 
-    async fn publish(server: &Server, stream: &str, encodings: impl IntoIterator<Item = Encoding>) -> Self {
+    async fn publish(
+        server: &Server,
+        stream: &str,
+        encodings: impl IntoIterator<Item = Encoding>,
+        silent: &[&str],
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut programme = Programme { layers: Vec::new(), ..Programme::default() };
         let (mut rids, mut rates) = (Vec::new(), Vec::new());
@@ -109,6 +124,8 @@ impl Simulcast {
         let options = RtcOptions { rids, ..RtcOptions::default() };
         let mut client = RtcClient::publish(server, stream, options).await;
         let media = Publishing::start(client.sender(), programme);
+        // Before it is connected nothing is sent.
+        silent.iter().for_each(|rid| media.pause_layer(rid, true));
         client.connected().await;
         Self { media, rates, _client: client }
     }

@@ -110,6 +110,9 @@ pub(super) fn h04(evidence: &Evidence) -> Vec<Broken> {
         for arrival in arrivals(history) {
             let end = ends.entry(arrival.stretch).or_default();
             *end += arrival.duration;
+            if arrival.gap {
+                continue; // that nothing comes is known later
+            }
             stretches.entry(arrival.stretch).or_default().push(arrival.at - *end);
         }
         let most = target + evidence.tolerance;
@@ -171,5 +174,22 @@ mod tests {
         assert!(!breaks(h04, &parts((0..40).map(|n| f64::from(n) * 0.5))));
         // Four at a time.
         assert!(breaks(h04, &parts((0..40).map(|n| f64::from(n / 4) * 2.0))));
+        // What is missing is told late, and all at once.
+        let gap = "#EXT-X-PART:DURATION=0.5,URI=\"gap\",GAP=YES\n".repeat(4);
+        let late = |missing: &str| {
+            let mut history = history(&[]);
+            let mut text = live(1, "#EXT-X-PART-INF:PART-TARGET=0.5\n");
+            for number in 0..40 {
+                if number == 20 {
+                    text.push_str(missing);
+                }
+                text.push_str(&format!("#EXT-X-PART:DURATION=0.5,URI=\"p{number}\"\n"));
+                let at = f64::from(number) * 0.5 + if number < 20 { 0.0 } else { 2.0 };
+                history.versions.push(version(at, &text));
+            }
+            evidence(vec![history])
+        };
+        assert!(!breaks(h04, &late(&gap)));
+        assert!(breaks(h04, &late("")));
     }
 }

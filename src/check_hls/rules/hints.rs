@@ -25,11 +25,11 @@ pub(super) fn h01(evidence: &Evidence) -> Vec<Broken> {
 fn unkept(history: &History, hint: &HintFetched, tolerance: f64) -> Option<String> {
     let answer = &hint.fetched.answer;
     let later = history.versions.iter().find(|version| {
-        let listed = |part: &crate::check_hls::playlist::Part| part.media == hint.media;
+        let listed = |part: &crate::check_hls::playlist::Part| part.media == hint.media && !part.gap;
         version.playlist.all().any(|segment| segment.parts.iter().any(listed))
     });
     if !matches!(answer.status, 200 | 206) {
-        // A hint may come to nothing when the stream ends or is cut.
+        // A hint may come to nothing when the stream ends or is cut, or nothing comes (GAP=YES).
         let later = later?;
         let why = answer.error.as_deref().unwrap_or("it was listed later");
         return Some(format!(
@@ -81,7 +81,7 @@ pub(super) fn h02(evidence: &Evidence) -> Vec<Broken> {
 mod tests {
     use super::*;
     use crate::check_hls::digest::Digest;
-    use crate::check_hls::evidence::samples::{answer, breaks, evidence, history, live, url};
+    use crate::check_hls::evidence::samples::{answer, breaks, evidence, history, live, url, version};
     use crate::check_hls::evidence::{Expect, Fetched, Probe};
     use crate::check_hls::media::Content;
     use crate::check_hls::playlist::Resource;
@@ -111,6 +111,10 @@ mod tests {
         assert!(breaks(h01, &hinted(200, 0.1, 1.0, b"part")));
         assert!(breaks(h01, &hinted(200, 2.0, 2.0, b"part")));
         assert!(breaks(h01, &hinted(200, 1.0, 1.0, b"other")));
+        let mut missing = hinted(404, 1.0, 1.0, b"");
+        let listed = live(1, "#EXT-X-PART:DURATION=1,URI=\"p\",GAP=YES\n");
+        missing.histories[0].versions[1] = version(1.0, &listed);
+        assert!(!breaks(h01, &missing));
     }
 
     #[test]

@@ -132,6 +132,32 @@ async fn d04_an_old_number_gets_the_whole_playlist() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn l17_only_an_answer_that_goes_with_its_number_is_cached_for_long() {
+    let mut origin = Origin::new();
+    origin.feed.parts(100, 7);
+    origin.announce();
+    let (long, short) = (Duration::from_secs(24), Duration::from_secs(1));
+    let oldest = origin.feed.now().listed[0].sequence;
+    let newest = origin.feed.now().last_complete().expect("segments");
+    for (sequence, max_age) in
+        [(0, short), (FIRST, short), (oldest - 1, short), (oldest, long), (newest, long)]
+    {
+        let query = format!("_HLS_msn={sequence}");
+        let served = origin.ask("video.m3u8", Some(&query)).await.expect("no panic").expect("served");
+        assert_eq!(served.cache, Cache::Playlist { max_age }, "{sequence} of {oldest} to {newest}");
+    }
+    let held = origin.ask("video.m3u8", Some(&format!("_HLS_msn={}&_HLS_part=3", newest + 1)));
+    origin.feed.parts(3, 7);
+    let served = held.await.expect("no panic").expect("served");
+    assert_eq!(served.cache, Cache::Playlist { max_age: long });
+    // After the end directives mean nothing: the numbers may be another stream's soon.
+    origin.feed.end();
+    let query = format!("_HLS_msn={}", newest + 2);
+    let served = origin.ask("video.m3u8", Some(&query)).await.expect("no panic").expect("served");
+    assert_eq!(served.cache, Cache::Playlist { max_age: short });
+}
+
+#[tokio::test(start_paused = true)]
 async fn d08_a_request_held_for_three_targets_times_out() {
     let mut origin = Origin::new();
     origin.feed.parts(9, 7);

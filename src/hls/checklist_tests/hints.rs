@@ -46,3 +46,28 @@ async fn h01_h02_the_hinted_part_is_waited_for_and_no_other() {
     origin.feed.end();
     assert!(matches!(last.await.expect("no panic"), Err(HlsError::UnknownFile(_))));
 }
+
+#[tokio::test(start_paused = true)]
+async fn h01_d02_in_a_pause_playlists_are_answered_part_by_part_and_hints_are_not_kept() {
+    let mut origin = Origin::new();
+    origin.feed.parts(9, 7); // 1 part | 6 parts | 2 parts
+    origin.announce();
+    let next = origin.ask("video.m3u8", Some(&format!("_HLS_msn={}&_HLS_part=2", FIRST + 2)));
+    let hinted = origin.ask("video_cafe_p9.m4s", None);
+    settle().await;
+    assert!(!next.is_finished() && !hinted.is_finished());
+    origin.feed.gap(PART);
+    // The segment has ended with two parts: it is the first of the next.
+    let served = next.await.expect("no panic").expect("served");
+    assert!(text(&served.body).contains("URI=\"video_cafe_p9.m4s\",GAP=YES\n"), "{}", text(&served.body));
+    assert!(matches!(hinted.await.expect("no panic"), Err(HlsError::UnknownFile(_))));
+    let second = origin.ask("video.m3u8", Some(&format!("_HLS_msn={}&_HLS_part=1", FIRST + 3)));
+    settle().await;
+    assert!(!second.is_finished());
+    origin.feed.gap(PART);
+    assert!(second.await.expect("no panic").is_ok());
+    origin.feed.gap(PART * 7);
+    let segment = format!("video_cafe_{}.m4s", FIRST + 3);
+    let answer = origin.ask(&segment, None).await.expect("no panic");
+    assert_eq!(answer.err(), Some(HlsError::UnknownFile(segment)));
+}

@@ -84,6 +84,14 @@ impl Feed {
         }
     }
 
+    /// Nothing comes for so long.
+    fn gap(&mut self, duration: Duration) -> &Snapshot {
+        self.clock += duration;
+        self.rendition.gap(self.clock, self.next, duration, Vec::new());
+        self.next = self.next + duration;
+        self.remember()
+    }
+
     fn end(&mut self) -> &Snapshot {
         self.rendition.end(self.clock);
         self.remember()

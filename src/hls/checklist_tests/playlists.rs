@@ -132,6 +132,47 @@ fn l09_the_window_holds_six_segments_and_three_targets() {
 }
 
 #[test]
+fn l11_what_does_not_come_is_listed_part_by_part_without_a_discontinuity() {
+    let mut feed = Feed::new(MediaKind::Video);
+    feed.parts(38, 7);
+    let before = feed.now().last_part().expect("parts");
+    for _ in 0..20 {
+        feed.gap(PART);
+    }
+    assert_eq!(feed.now().last_part(), Some((before.0 + 3, 5)), "of 7 parts each: half a target duration");
+    // A gap of another length, as that up to a keyframe, and media again.
+    feed.gap(PART + PART / 3);
+    feed.parts(14, 7);
+    let limits = Limits::new(&settings(), Duration::ZERO);
+    for version in feed.texts() {
+        let mut is_gap = false;
+        for line in version.lines() {
+            // The first of a segment's tags, and the next.
+            is_gap &= !line.starts_with("#EXT-X-PROGRAM-DATE-TIME:");
+            is_gap |= line == "#EXT-X-GAP";
+            if line.starts_with("#EXT-X-PART:") {
+                assert_eq!(line.ends_with(",GAP=YES"), is_gap, "{line}\n{version}");
+            }
+        }
+        let parts = attributes(version, "#EXT-X-PART", "DURATION").into_iter().map(seconds);
+        assert!(parts.max_by(f64::total_cmp) <= Some(limits.part_target.as_secs_f64()), "{version}");
+        let playlist = parse(version);
+        assert!(!version.contains("#EXT-X-DISCONTINUITY\n"), "{version}");
+        assert!(playlist.segments.iter().all(|one| one.duration.round() as u64 <= playlist.target_duration));
+    }
+    let playlist = parse(text(feed.now().playlist().plain()));
+    let is_gap = |segment: &&MediaSegment| segment.unknown_tags.iter().any(|tag| tag.tag == "X-GAP");
+    let missing: f32 = playlist.segments.iter().filter(is_gap).map(|segment| segment.duration).sum();
+    assert!((missing - 6.4).abs() < 0.001, "{missing}");
+    // Dates go through it.
+    for pair in playlist.segments.windows(2) {
+        let time = |segment: &MediaSegment| segment.program_date_time.expect("a date").timestamp_millis();
+        let expected = (pair[0].duration * 1000.0).round() as i64;
+        assert!((time(&pair[1]) - time(&pair[0]) - expected).abs() <= 1);
+    }
+}
+
+#[test]
 fn l12_d05_the_end_is_final_and_directives_are_ignored_then() {
     let mut feed = Feed::new(MediaKind::Video);
     feed.parts(20, 7);
