@@ -5,6 +5,7 @@
 //! frame is taken. Owns one disposable pipeline a track and epoch where something has to be transcoded.
 
 mod audio;
+pub(super) mod compatible;
 mod fmtp;
 mod order;
 mod video;
