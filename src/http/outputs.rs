@@ -1,8 +1,8 @@
 //! Which outputs a stream has, and why it lacks others, as the API shows it.
 
 use crate::media::{
-    BFRAMES_OFF, BFramesRefused, Carriage, Codec, Frame, MediaKind, Output, PacketBatch, PacketVideo,
-    Shortage, Tracks, Transcoding, VideoTrack,
+    BFRAMES_OFF, Carriage, Codec, Frame, MediaKind, Output, PacketBatch, PacketVideo, Shortage, Tracks,
+    Transcoding, VideoTranscoding,
 };
 use crate::stream::{LaneKind, Stream};
 use serde::Serialize;
@@ -46,7 +46,7 @@ pub(super) fn of(
     let epoch = match native {
         LaneKind::Packets => stream.epoch::<PacketBatch>(),
         LaneKind::Frames => stream.epoch::<Frame>(),
-        LaneKind::Compatible | LaneKind::Renditions => None,
+        LaneKind::Compatible | LaneKind::CompatiblePackets | LaneKind::Renditions => None,
     }?;
     // A bridge that runs knows more of B-frames than the configuration says.
     let lacks_video = |packets: &Tracks| packets.video.is_none();
@@ -80,22 +80,25 @@ fn view(
     // HLS goes on with the sound; a server that expects a show has no use for that.
     OutputsView {
         hls: output(Output::Hls, audio),
-        whep: whep(tracks, |track| transcoding.to_packets(track, depended_on, shortage), unchanged.clone()),
+        whep: whep(tracks, depended_on, transcoding, shortage, unchanged.clone()),
         restream: output(Output::Restream, false),
     }
 }
 
-/// Video with B-frames is changed for viewers, or not to be had.
+/// Video with B-frames is changed for viewers, or not to be had; that of other codecs than H.264 for those viewers
+/// that lack it.
 fn whep(
     tracks: &Tracks,
-    way: impl Fn(&VideoTrack) -> Result<PacketVideo, BFramesRefused>,
+    depended_on: bool,
+    transcoding: Transcoding,
+    shortage: Option<Shortage>,
     unchanged: OutputView,
 ) -> OutputView {
     let Some(track) = &tracks.video else { return unchanged };
     let note = |what: &str| Some(format!("the video has B-frames{what}; to save that, {BFRAMES_OFF}"));
     let thinned = "so viewers get it without them, with fewer pictures";
-    match way(track) {
-        Ok(PacketVideo::AsItIs) => unchanged,
+    match transcoding.to_packets(track, depended_on, shortage) {
+        Ok(PacketVideo::AsItIs) => OutputView { note: lacked(track.codec, transcoding), ..unchanged },
         Ok(PacketVideo::Thinned { shortage: None }) => {
             OutputView { note: note(&format!(", {thinned}")), ..unchanged }
         }
@@ -112,6 +115,21 @@ fn whep(
     }
 }
 
+/// What becomes of viewers that have not got `codec`; `None` of H.264, which nothing replaces.
+fn lacked(codec: Codec, transcoding: Transcoding) -> Option<String> {
+    let save = "publish H.264";
+    match transcoding.video {
+        _ if codec == Codec::H264 => None,
+        VideoTranscoding::OnDemand => Some(format!(
+            "for viewers that lack {codec} it is encoded again as H.264 while one of them watches; to save that, {save}"
+        )),
+        VideoTranscoding::Off => Some(format!(
+            "viewers that lack {codec} are refused, because transcode.video is \"off\"; to serve them, {save} or set it \
+             to \"on-demand\""
+        )),
+    }
+}
+
 fn lacking(reason: impl ToString, sound_alone: bool) -> OutputView {
     let reason = Some(reason.to_string());
     OutputView { available: sound_alone, video: None, transcoded: false, reason, note: None }
@@ -120,7 +138,7 @@ fn lacking(reason: impl ToString, sound_alone: bool) -> OutputView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::{AudioTrack, BFrames, VideoTranscoding};
+    use crate::media::{AudioTrack, BFrames, VideoTrack};
 
     fn tracks(codec: Codec, reordered: bool) -> Tracks {
         let video = VideoTrack { reordered, ..VideoTrack::new(codec) };
@@ -188,6 +206,9 @@ mod tests {
             let reason = vp8[output]["reason"].as_str().expect("a reason");
             assert!(reason.contains("VP8") && reason.contains("transcode.video"), "{reason}");
         }
+        let note = vp8["whep"]["note"].as_str().expect("a note");
+        assert!(note.contains("VP8") && note.contains("transcode.video"), "{note}");
+        assert_eq!(json(Codec::H264, VideoTranscoding::Off)["whep"]["note"], serde_json::Value::Null);
         let vp9 = json(Codec::Vp9, VideoTranscoding::Off);
         assert_eq!((&vp9["hls"]["video"], &vp9["restream"]["available"]), (&"VP9".into(), &false.into()));
     }
@@ -195,9 +216,11 @@ mod tests {
     #[test]
     fn what_is_transcoded_is_called_so() {
         let av1 = json(Codec::Av1, VideoTranscoding::OnDemand);
+        let note = "for viewers that lack AV1 it is encoded again as H.264 while one of them watches; to save \
+                    that, publish H.264";
         let expected = serde_json::json!({
             "hls": {"available": true, "video": "AV1", "transcoded": false, "reason": null, "note": null},
-            "whep": {"available": true, "video": "AV1", "transcoded": false, "reason": null, "note": null},
+            "whep": {"available": true, "video": "AV1", "transcoded": false, "reason": null, "note": note},
             "restream": {"available": true, "video": "H.264", "transcoded": true, "reason": null, "note": null},
         });
         assert_eq!(av1, expected);

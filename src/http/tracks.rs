@@ -36,7 +36,9 @@ pub(super) fn of(stream: &Stream) -> Vec<TrackView> {
     let (sent, bridged) = match native {
         Some(LaneKind::Packets) => (packets, frames),
         Some(LaneKind::Frames) => (frames, packets),
-        Some(LaneKind::Compatible | LaneKind::Renditions) | None => return Vec::new(),
+        Some(LaneKind::Compatible | LaneKind::CompatiblePackets | LaneKind::Renditions) | None => {
+            return Vec::new();
+        }
     };
     let Some(sent) = sent else { return Vec::new() };
     views(&sent.tracks, bridged.as_ref().map(|epoch| &epoch.tracks))

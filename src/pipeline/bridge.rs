@@ -1,7 +1,9 @@
 //! Starts and stops the bridges of one stream, as its lanes have readers.
 
 use super::{PipelineError, Pipelines, to_compatible, to_frames, to_packets, to_renditions};
-use crate::media::{BFRAMES_OFF, BFramesRefused, Ladder, NoCarriage, PacketVideo, Transcoding, VideoTrack};
+use crate::media::{
+    BFRAMES_OFF, BFramesRefused, Codec, Ladder, NoCarriage, PacketVideo, Transcoding, VideoTrack,
+};
 use crate::stream::{LaneKind, LaneWatch, Stream};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -30,11 +32,12 @@ pub async fn run_bridges(
     let told = Told::new(&stream);
     let bridges = Bridges { pipelines: &pipelines, stream: &stream, transcoding, ladder, told: &told };
     let all = async {
-        // The last two are filled from the frame lane, which may need its bridge first.
+        // The last three are filled from these lanes, which may need their bridge first.
         tokio::join!(
             bridges.make_ready(),
             bridges.run(LaneWatch::wanted_bridge),
             bridges.run(LaneWatch::wanted_compatible),
+            bridges.run(LaneWatch::wanted_compatible_packets),
             bridges.run(LaneWatch::wanted_renditions),
         )
     };
@@ -103,6 +106,7 @@ impl Bridges<'_> {
             LaneKind::Frames => to_frames::run(pipelines, stream, transcoding, told).await,
             LaneKind::Packets => to_packets::run(pipelines, stream, transcoding, told).await,
             LaneKind::Compatible => to_compatible::run(pipelines, stream, transcoding.video).await,
+            LaneKind::CompatiblePackets => to_packets::compatible::run(pipelines, stream, told).await,
             LaneKind::Renditions => to_renditions::run(pipelines, stream, ladder).await,
         }
     }
@@ -113,17 +117,32 @@ pub(super) struct Told {
     stream: Arc<Stream>,
     last: Mutex<Option<NoCarriage>>,
     b_frames: Mutex<Option<Result<PacketVideo, BFramesRefused>>>,
+    encoded: Mutex<Option<Codec>>,
 }
 
 impl Told {
     fn new(stream: &Arc<Stream>) -> Self {
-        Self { stream: stream.clone(), last: Mutex::new(None), b_frames: Mutex::new(None) }
+        Self {
+            stream: stream.clone(),
+            last: Mutex::new(None),
+            b_frames: Mutex::new(None),
+            encoded: Mutex::new(None),
+        }
     }
 
     /// Logs why video does not reach an output, unless that was the last thing said.
     pub(super) fn once(&self, reason: NoCarriage) {
         if self.last.lock().replace(reason) != Some(reason) {
             warn!(stream = %self.stream.name(), "{reason}.");
+        }
+    }
+
+    /// Logs that video of `codec` is encoded again for WebRTC viewers without it, unless that was the last thing
+    /// said.
+    pub(super) fn encoded(&self, codec: Codec) {
+        if self.encoded.lock().replace(codec) != Some(codec) {
+            info!(stream = %self.stream.name(), "The {codec} video is encoded again as H.264 for WebRTC viewers that \
+                  can't have {codec}. To save that: publish H.264.");
         }
     }
 

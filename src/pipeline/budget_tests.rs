@@ -61,9 +61,9 @@ async fn b_frames_are_left_out_while_the_budget_is_spent_and_the_pictures_encode
 async fn an_encoder_that_falls_behind_gives_way_to_fewer_pictures() {
     let _encoders = encoders().await;
     let folder = tempfile::tempdir().expect("a folder");
-    let slow = include_str!("../../pipelines/reordered-frames-to-h264-frames.launch")
+    let slow = include_str!("../../pipelines/frames-to-baseline-frames.launch")
         .replace("! videoconvert", "! identity sleep-time=200000 ! videoconvert");
-    std::fs::write(folder.path().join("reordered-frames-to-h264-frames.launch"), slow).expect("written");
+    std::fs::write(folder.path().join("frames-to-baseline-frames.launch"), slow).expect("written");
     let mut frames = coded(MediaTime::ZERO, 3, 2);
     // The second group comes ten seconds after the first: more than an encoder may have inside.
     let keyframe = |frame: &Frame| frame.kind == MediaKind::Video && frame.keyframe;

@@ -55,6 +55,7 @@ const EMBEDDED: [(&str, &str); 19] = embedded![
     "demo-audio",
     "demo-video",
     "frames-to-aac",
+    "frames-to-baseline-frames",
     "frames-to-h264-frames",
     "frames-to-opus",
     "h265-packets-to-frames",
@@ -68,7 +69,6 @@ const EMBEDDED: [(&str, &str); 19] = embedded![
     "mux-vp9",
     "opus-packets-to-frames",
     "opus-packets-to-opus-frames",
-    "reordered-frames-to-h264-frames",
     "vp8-packets-to-h264-frames",
     "vp9-packets-to-frames",
 ];
@@ -163,7 +163,7 @@ impl Pipelines {
             tallies: texts.keys().map(|file| (*file, Arc::default())).collect(),
             texts,
             h264_decoder: either(
-                "reordered-frames-to-h264-frames.launch",
+                "frames-to-baseline-frames.launch",
                 [("avdec_h264", "avdec_h264 max-threads=1"), ("openh264dec", "openh264dec")],
             )?,
             aac_decoder: either("frames-to-opus.launch", [("avdec_aac", "avdec_aac"), ("faad", "faad")])?,

@@ -125,7 +125,7 @@ pub(super) async fn carried(
             carried_by::<PacketBatch>(stream, transcoding, lanes, state, &mut refused).await
         }
         Some(LaneKind::Frames) => carried_by::<Frame>(stream, transcoding, lanes, state, &mut refused).await,
-        Some(LaneKind::Compatible | LaneKind::Renditions) | None => state.held,
+        Some(LaneKind::Compatible | LaneKind::CompatiblePackets | LaneKind::Renditions) | None => state.held,
     }
 }
 

@@ -288,6 +288,7 @@ impl HubShared {
         }
         stream.packets.forget();
         stream.compatible.forget();
+        stream.compatible_packets.forget();
         stream.renditions.forget();
         stream.set_layers(Vec::new());
         // After the end nothing is told of a stream: at a shutdown it ends before its publisher has gone.
@@ -414,7 +415,7 @@ mod tests {
     #[tokio::test]
     async fn a_bridge_is_wanted_only_while_the_other_lane_has_readers() {
         use crate::media::PacketBatch;
-        use crate::stream::LaneKind;
+        use crate::stream::{CompatiblePackets, LaneKind};
         let (hub, _watcher) = Hub::new(Duration::ZERO);
         let publisher = hub.publish::<Frame>(name("a"), source()).expect("free");
         let lanes = publisher.stream().watch_lanes();
@@ -424,5 +425,31 @@ mod tests {
         assert_eq!(lanes.borrow().wanted_bridge(), Some(LaneKind::Packets));
         drop(packets);
         assert_eq!(lanes.borrow().wanted_bridge(), None);
+        let compatible = publisher.stream().subscribe::<CompatiblePackets>();
+        assert_eq!(lanes.borrow().wanted_compatible_packets(), Some(LaneKind::CompatiblePackets));
+        drop(compatible);
+        assert_eq!(lanes.borrow().wanted_compatible_packets(), None);
+    }
+
+    #[tokio::test]
+    async fn compatible_packets_are_those_of_the_present_publisher() {
+        use crate::media::PacketBatch;
+        use crate::stream::CompatiblePackets;
+        let (hub, _watcher) = Hub::new(Duration::from_secs(60));
+        let publisher = hub.publish::<Frame>(name("a"), source()).expect("free");
+        let stream = publisher.stream().clone();
+        let _reader = stream.subscribe::<CompatiblePackets>();
+        let bridge = stream.bridge::<CompatiblePackets>();
+        let write = || {
+            let epoch = bridge.begin_epoch(tracks(), SystemTime::UNIX_EPOCH);
+            bridge.write(CompatiblePackets(PacketBatch { epoch, packets: Vec::new() }));
+        };
+        write();
+        assert!(stream.epoch::<CompatiblePackets>().is_some());
+        drop(publisher);
+        assert!(stream.epoch::<CompatiblePackets>().is_none(), "forgotten with the publisher");
+        assert_eq!(stream.watch_lanes().borrow().wanted_compatible_packets(), None);
+        write();
+        assert!(stream.epoch::<CompatiblePackets>().is_none(), "its bridge is void");
     }
 }

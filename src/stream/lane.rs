@@ -17,7 +17,7 @@ const CAPACITY: usize = 1024;
 const CACHE_ITEMS: usize = 8192;
 const CACHE_BYTES: usize = 16 << 20;
 
-/// What travels on a lane: [`Frame`] or [`PacketBatch`].
+/// What travels on a lane: [`Frame`], [`PacketBatch`], or what is made of them.
 pub trait Media: Clone + Send + Sync + 'static {
     /// The lane it travels on.
     const LANE: LaneKind;

@@ -21,7 +21,7 @@ mod statistics;
 mod stream;
 mod watcher;
 
-pub use compatible::CompatibleFrame;
+pub use compatible::{CompatibleFrame, CompatiblePackets};
 pub use events::StreamEvent;
 pub use hold::{HoldWriter, LastGroup};
 pub use hub::{Hub, PublishError};

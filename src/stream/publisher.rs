@@ -172,6 +172,8 @@ impl<T: Media> BridgeWriter<T> {
         T::lane(&self.stream).write_if(item, || match T::LANE {
             // What the frame lane has, whoever fills it, this lane has.
             LaneKind::Compatible | LaneKind::Renditions => true,
+            // What its bridge takes from the frame lane is no hold's.
+            LaneKind::CompatiblePackets => self.is_wanted(),
             LaneKind::Packets => !turn.is_held() && self.is_wanted(),
             LaneKind::Frames => !turn.is_held() && id > turn.floor.load(Acquire) && self.is_wanted(),
         });

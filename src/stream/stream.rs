@@ -1,6 +1,6 @@
 //! One live programme: its lanes, its publisher, its readers.
 
-use super::compatible::CompatibleFrame;
+use super::compatible::{CompatibleFrame, CompatiblePackets};
 use super::lane::{Lane, Media, Subscriber};
 use super::layer::{KeyframeWishes, LayerInfo};
 use super::life::{Dismissal, Life, StreamState, Turn};
@@ -23,6 +23,8 @@ pub enum LaneKind {
     Frames,
     /// Frames of H.264 and AAC only ([`CompatibleFrame`]). No publisher fills it.
     Compatible,
+    /// RTP packets of H.264 and Opus only ([`CompatiblePackets`]). No publisher fills it.
+    CompatiblePackets,
     /// Frames of lower video renditions ([`RenditionFrame`]). No publisher fills it.
     Renditions,
 }
@@ -44,6 +46,8 @@ pub struct LaneWatch {
     pub frame_readers: usize,
     /// Subscribers of the compatible lane.
     pub compatible_readers: usize,
+    /// Subscribers of the lane of compatible packets.
+    pub compatible_packet_readers: usize,
     /// Subscribers of the lane of lower renditions.
     pub rendition_readers: usize,
     /// The stream is over.
@@ -67,6 +71,12 @@ impl LaneWatch {
         ((self.native.is_some() || self.held) && self.compatible_readers > 0).then_some(LaneKind::Compatible)
     }
 
+    /// The lane of compatible packets, if a bridge should fill it now. The bridge reads both the packet and the
+    /// frame lane, one of which wants a bridge of its own. A hold is nothing for those who read packets.
+    pub fn wanted_compatible_packets(&self) -> Option<LaneKind> {
+        (self.native.is_some() && self.compatible_packet_readers > 0).then_some(LaneKind::CompatiblePackets)
+    }
+
     /// The lane of lower renditions, if a bridge should fill it now.
     pub fn wanted_renditions(&self) -> Option<LaneKind> {
         ((self.native.is_some() || self.held) && self.rendition_readers > 0).then_some(LaneKind::Renditions)
@@ -84,11 +94,13 @@ pub struct Stream {
     pub(super) frames: Lane<Frame>,
     pub(super) packets: Lane<PacketBatch>,
     pub(super) compatible: Lane<CompatibleFrame>,
+    pub(super) compatible_packets: Lane<CompatiblePackets>,
     pub(super) renditions: Lane<RenditionFrame>,
     /// How many of them are to be expected.
     promised: AtomicU8,
     pub(super) lanes: watch::Sender<LaneWatch>,
     keyframes_wanted: watch::Sender<KeyframeWishes>,
+    compatible_keyframes_wanted: watch::Sender<KeyframeWishes>,
     layers: watch::Sender<Arc<[LayerInfo]>>,
     statistics: Statistics,
     epochs: AtomicU64,
@@ -105,10 +117,12 @@ impl Stream {
             frames: Lane::new(),
             packets: Lane::new(),
             compatible: Lane::new(),
+            compatible_packets: Lane::new(),
             renditions: Lane::new(),
             promised: AtomicU8::new(0),
             lanes: watch::Sender::new(LaneWatch::default()),
             keyframes_wanted: watch::Sender::new(KeyframeWishes::default()),
+            compatible_keyframes_wanted: watch::Sender::new(KeyframeWishes::default()),
             layers: watch::Sender::new(Arc::default()),
             statistics: Statistics::default(),
             epochs: AtomicU64::new(0),
@@ -190,6 +204,17 @@ impl Stream {
         self.keyframes_wanted.send_modify(|wishes| wishes.wish(Some(layer)));
     }
 
+    /// Asks for a keyframe on the lane of compatible packets. Its bridge makes one, at most one a second; it asks
+    /// the publisher only where it passes that one's pictures on.
+    pub fn request_compatible_keyframe(&self, layer: u8) {
+        self.compatible_keyframes_wanted.send_modify(|wishes| wishes.wish(Some(layer)));
+    }
+
+    /// Changes with each [`Self::request_compatible_keyframe`].
+    pub fn watch_compatible_keyframe_requests(&self) -> watch::Receiver<KeyframeWishes> {
+        self.compatible_keyframes_wanted.subscribe()
+    }
+
     /// The encodings of the present publisher's video, the best first: [`Packet::layer`] counts in this
     /// list. Empty without simulcast.
     ///
@@ -268,6 +293,7 @@ impl Stream {
         self.frames.close();
         self.packets.close();
         self.compatible.close();
+        self.compatible_packets.close();
         self.renditions.close();
     }
 }
@@ -277,6 +303,7 @@ fn readers(lanes: &mut LaneWatch, lane: LaneKind) -> &mut usize {
         LaneKind::Packets => &mut lanes.packet_readers,
         LaneKind::Frames => &mut lanes.frame_readers,
         LaneKind::Compatible => &mut lanes.compatible_readers,
+        LaneKind::CompatiblePackets => &mut lanes.compatible_packet_readers,
         LaneKind::Renditions => &mut lanes.rendition_readers,
     }
 }

@@ -5,15 +5,14 @@
 //! `worker`.
 
 use super::directory::WorkerId;
-use super::egress::Plan;
+use super::egress::{Plan, Reading};
 use super::exits::Exits;
 use super::gather::Gathering;
 use super::handover::Parcel;
 use super::socket::{self, Socket};
 use super::worker::{Shared, Ticket, Worker};
 use super::{LayerSelection, Patched, SessionError, SessionId, SessionKind};
-use crate::media::{PacketBatch, StreamName};
-use crate::stream::Subscriber;
+use crate::media::StreamName;
 use std::cell::RefCell;
 use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,13 +28,8 @@ const DRAIN: usize = 4;
 
 /// What the worker is asked for.
 pub(super) enum Command {
-    /// A viewer comes. `_reading` keeps the stream's packet lane filled until the worker reads it.
-    View {
-        ticket: Ticket,
-        plan: Box<Plan>,
-        _reading: Subscriber<PacketBatch>,
-        done: oneshot::Sender<Outcome>,
-    },
+    /// A viewer comes. `_reading` keeps the lane that it plays filled until the worker reads it.
+    View { ticket: Ticket, plan: Box<Plan>, _reading: Reading, done: oneshot::Sender<Outcome> },
     /// A publisher comes. The answer is its SDP.
     Publish {
         ticket: Ticket,

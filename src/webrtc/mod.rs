@@ -34,17 +34,20 @@ mod transport;
 mod worker;
 
 use crate::admission::{Limit, Places, Refusals};
-use crate::media::{PacketBatch, Shortage, StreamName, Tracks, Transcoding};
+use crate::media::{Epoch, PacketBatch, Shortage, StreamName, Tracks, Transcoding, VideoTranscoding};
 use crate::pipeline::CpuBudget;
-use crate::stream::{Hub, Stream, Subscriber};
+use crate::stream::{CompatiblePackets, Hub, Media, Stream, Subscriber};
 use directory::WorkerId;
 use driver::Command;
 pub use dropped::DropReason;
+use egress::{Reading, ViewerLane};
 use handover::Parcel;
 pub use ledger::SessionTotals;
 use parking_lot::Mutex;
 use placement::{Placement, Seat};
-pub use session::{InvalidSessionId, LayerSelection, Patched, SessionError, SessionId, SessionKind};
+pub use session::{
+    InvalidSessionId, LayerSelection, NotEncoded, Patched, SessionError, SessionId, SessionKind,
+};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -156,6 +159,8 @@ pub struct Answer {
     pub ended: CancellationToken,
     /// What it sends and gets.
     pub traffic: Arc<Traffic>,
+    /// A viewer that has not got the stream's video codec gets H.264 that is made of the pictures.
+    pub transcoded: bool,
 }
 
 /// All WebRTC sessions on one UDP port.
@@ -293,11 +298,12 @@ impl WebRtc {
         let (session, worker) = (ticket.session, ticket.seat.worker());
         let (offer, traffic) = (offer.to_owned(), ticket.account.traffic.clone());
         let sdp = self.ask(worker, |done| Command::Publish { ticket, name, offer, remote, done }).await?;
-        Ok(Answer { sdp, session, etag, ended, traffic })
+        Ok(Answer { sdp, session, etag, ended, traffic, transcoded: false })
     }
 
     /// A viewer's offer for the stream `name` (draft-ietf-wish-whep §4.2). Waits, at most 5 s, for the
-    /// stream's first packet if a bridge has to be started for it.
+    /// stream's first packet if a bridge has to be started for it, and as long for the first packet of what is
+    /// encoded again for it.
     pub async fn whep(
         &self,
         name: &StreamName,
@@ -315,16 +321,32 @@ impl WebRtc {
         if let Some(refusal) = refused(None) {
             return Err(refusal);
         }
-        let (reading, epoch) =
-            first_epoch(&stream).await.ok_or_else(|| SessionError::NotLive(name.clone()))?;
+        let not_live = || SessionError::NotLive(name.clone());
+        let (published, epoch) = first_epoch::<PacketBatch>(&stream).await.ok_or_else(not_live)?;
         if let Some(refusal) = refused(Some(&epoch.tracks)) {
             return Err(refusal);
         }
+        let transcodes = transcoding.video == VideoTranscoding::OnDemand;
+        let (lane, reading, epoch) = if transcodes && offer.needs_h264(&epoch.tracks) {
+            let encodes = stream.watch_lanes().borrow().compatible_packet_readers > 0;
+            if !encodes && self.budget.is_spent() {
+                return Err(offer.not_encoded(&epoch.tracks, NotEncoded::Budget).unwrap_or_else(not_live));
+            }
+            let (compatible, encoded) = first_epoch::<CompatiblePackets>(&stream).await.ok_or_else(|| {
+                let published =
+                    stream.source().and_then(|_| offer.not_encoded(&epoch.tracks, NotEncoded::InTime));
+                published.unwrap_or_else(not_live)
+            })?;
+            (ViewerLane::Compatible, Reading::Compatible(compatible), encoded)
+        } else {
+            (ViewerLane::Published, Reading::Published(published), epoch)
+        };
         let identity = self.shared.identity.clone();
         let plan = egress::prepare(
             Instant::now(),
             &offer,
             stream,
+            lane,
             &epoch.tracks,
             &self.shared.candidate_lines,
             identity,
@@ -335,7 +357,8 @@ impl WebRtc {
         let plan = Box::new(plan);
         self.ask(worker, |done| Command::View { ticket, plan, _reading: reading, done }).await?;
         info!(?session, stream = %name, %remote, "Viewer came.");
-        Ok(Answer { sdp, session, etag, ended, traffic })
+        let transcoded = lane == ViewerLane::Compatible;
+        Ok(Answer { sdp, session, etag, ended, traffic, transcoded })
     }
 
     /// A PATCH: candidates for a session, or an ICE restart (RFC 9725 §4.3). `if_match` is the header's
@@ -477,13 +500,13 @@ enum StartError {
     Thread(std::io::Error),
 }
 
-/// Reads the packet lane, which starts a bridge where one is needed, until its configuration is known.
-async fn first_epoch(stream: &Arc<Stream>) -> Option<(Subscriber<PacketBatch>, Arc<crate::media::Epoch>)> {
+/// Reads a lane, which starts a bridge where one is needed, until its configuration is known.
+async fn first_epoch<T: Media>(stream: &Arc<Stream>) -> Option<(Subscriber<T>, Arc<Epoch>)> {
     stream.source()?;
-    let mut reading = stream.subscribe::<PacketBatch>();
+    let mut reading = stream.subscribe::<T>();
     let deadline = tokio::time::Instant::now() + FIRST_PACKET;
     loop {
-        if let Some(epoch) = stream.epoch::<PacketBatch>() {
+        if let Some(epoch) = stream.epoch::<T>() {
             return Some((reading, epoch));
         }
         if tokio::time::Instant::now() >= deadline {

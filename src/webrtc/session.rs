@@ -88,6 +88,31 @@ pub(super) enum SessionState {
     Ended(&'static str),
 }
 
+/// Why pictures are not encoded again for a viewer that has H.264.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotEncoded {
+    /// It is configured so.
+    Off,
+    /// No picture has come of it in time.
+    InTime,
+    /// There is no processor time for it at the moment.
+    Budget,
+}
+
+impl NotEncoded {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => {
+                "; with transcode.video = \"on-demand\" this viewer would get H.264, but it is \"off\" here"
+            }
+            Self::InTime => "; for this viewer it is encoded again as H.264, but no picture has come in time",
+            Self::Budget => {
+                "; this viewer would get H.264, but for encoding it the CPU budget (transcode.cpu_budget) is spent: try again"
+            }
+        }
+    }
+}
+
 /// Why a session can't be had, changed or closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
@@ -98,12 +123,18 @@ pub enum SessionError {
     #[error("the offer can't be accepted: {0}")]
     UnacceptableOffer(String),
     /// The stream's codec is not among those that the viewer decodes.
-    #[error("no codec in common: the stream has {stream}, the offer has {}", if offered.is_empty() { "none" } else { offered })]
+    #[error(
+        "no codec in common: the stream has {stream}, the offer has {}{}",
+        if offered.is_empty() { "none" } else { offered },
+        h264.map_or("", NotEncoded::as_str)
+    )]
     NoCommonCodec {
         /// The stream's codec without a match.
         stream: Codec,
         /// What the offer's m-section of that kind lists, comma-separated.
         offered: String,
+        /// Why the viewer, which has H.264, does not get the pictures as such; `None` if that would not help.
+        h264: Option<NotEncoded>,
     },
     /// The stream's video has B-frames, and is not changed for viewers.
     #[error(transparent)]

@@ -97,6 +97,80 @@ async fn a_viewer_waits_for_the_first_packet_and_is_counted_until_it_goes() {
     webrtc.shutdown().await;
 }
 
+/// A stream of VP9.
+fn publish_vp9(hub: &Hub) -> Publisher<PacketBatch> {
+    let source = Source { kind: SourceKind::Whip, remote: None };
+    let publisher = hub.publish::<PacketBatch>(name(), source).expect("free");
+    let tracks = Tracks { video: Some(VideoTrack::new(Codec::Vp9)), audio: None };
+    let epoch = publisher.begin_epoch(tracks, SystemTime::UNIX_EPOCH);
+    publisher.write(keyframe(&epoch));
+    publisher
+}
+
+#[tokio::test]
+async fn a_viewer_without_the_streams_codec_reads_the_compatible_packets_and_another_the_published_ones() {
+    let (webrtc, hub) = start();
+    let publisher = publish_vp9(&hub);
+    let stream = publisher.stream().clone();
+    let other =
+        OFFER.replace("H264/90000\r\na=fmtp:96 packetization-mode=1;profile-level-id=42e01f", "VP9/90000");
+    let other = webrtc.whep(&name(), &other, remote()).await.expect("as it is");
+    assert!(!other.transcoded && stream.watch_lanes().borrow().compatible_packet_readers == 0);
+    let request = tokio::spawn({
+        let webrtc = webrtc.clone();
+        async move { webrtc.whep(&name(), OFFER, remote()).await }
+    });
+    let mut lanes = stream.watch_lanes();
+    lanes.wait_for(|lanes| lanes.compatible_packet_readers > 0).await.expect("a reader");
+    let bridge = stream.bridge::<CompatiblePackets>();
+    let tracks = Tracks { video: Some(VideoTrack::new(Codec::H264)), audio: None };
+    let epoch = bridge.begin_epoch(tracks, SystemTime::UNIX_EPOCH);
+    bridge.write(CompatiblePackets(keyframe(&epoch)));
+    let answer = request.await.expect("no panic").expect("accepted");
+    assert!(answer.transcoded && answer.sdp.contains("a=rtpmap:96 H264/90000"), "{}", answer.sdp);
+    assert_eq!(stream.statistics().snapshot().whep_readers, 2);
+    webrtc.close(Whep, &answer.session).await.expect("known");
+    let left = lanes.wait_for(|lanes| lanes.compatible_packet_readers == 0);
+    tokio::time::timeout(Duration::from_secs(10), left).await.expect("soon").expect("no reader is left");
+    assert!(lanes.borrow().packet_readers > 0, "the other goes on");
+    webrtc.shutdown().await;
+}
+
+#[tokio::test]
+async fn without_transcoding_nobody_reads_the_compatible_packets() {
+    let (hub, _reaper) = Hub::new(Duration::from_secs(60));
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let transcoding = Transcoding { video: VideoTranscoding::Off, ..Transcoding::default() };
+    let settings = WebRtcSettings { workers: 1, transcoding, ..WebRtcSettings::new(listen) };
+    let webrtc = WebRtc::start(settings, hub.clone()).expect("started");
+    let publisher = publish_vp9(&hub);
+    let lanes = publisher.stream().watch_lanes();
+    let refused = webrtc.whep(&name(), OFFER, remote()).await.expect_err("no VP9");
+    let expected = SessionError::NoCommonCodec {
+        stream: Codec::Vp9,
+        offered: "H264".into(),
+        h264: Some(NotEncoded::Off),
+    };
+    assert_eq!(refused, expected);
+    assert_eq!(lanes.borrow().compatible_packet_readers, 0);
+    webrtc.shutdown().await;
+}
+
+#[tokio::test]
+async fn without_processor_time_nothing_is_encoded_for_a_first_viewer() {
+    let (hub, _reaper) = Hub::new(Duration::from_secs(60));
+    let settings =
+        WebRtcSettings { workers: 1, ..WebRtcSettings::new(SocketAddr::from(([127, 0, 0, 1], 0))) };
+    let budget = settings.budget.clone();
+    let webrtc = WebRtc::start(settings, hub.clone()).expect("started");
+    let publisher = publish_vp9(&hub);
+    budget.spend(Instant::now());
+    let refused = webrtc.whep(&name(), OFFER, remote()).await.expect_err("no VP9");
+    assert!(refused.to_string().contains("transcode.cpu_budget"), "{refused}");
+    assert_eq!(publisher.stream().watch_lanes().borrow().compatible_packet_readers, 0);
+    webrtc.shutdown().await;
+}
+
 #[tokio::test]
 async fn after_the_stream_or_the_server_nothing_is_left() {
     let (webrtc, hub) = start();

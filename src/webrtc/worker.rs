@@ -22,7 +22,7 @@ use super::tcp::Connections;
 use super::transport::{Identity, Patch};
 use super::{LayerSelection, Patched, SessionError, SessionId, SessionKind};
 use crate::admission::Place;
-use crate::media::{PacketBatch, StreamName};
+use crate::media::StreamName;
 use crate::stream::Hub;
 use foldhash::HashMap;
 use std::cell::RefCell;
@@ -140,18 +140,18 @@ impl Worker {
         }
     }
 
-    /// A viewer comes: it reads the stream with the others of this thread.
+    /// A viewer comes: it reads its lane of the stream with the others of this thread.
     pub(super) fn view(worker: &Rc<RefCell<Self>>, now: Instant, ticket: Ticket, plan: Plan) -> Outcome {
         let mut this = worker.borrow_mut();
         let session = ticket.session;
-        let known = this.fan_outs.iter().find(|(_, fan_out)| Arc::ptr_eq(fan_out.stream(), plan.stream()));
+        let known = this.fan_outs.iter().find(|(_, fan_out)| fan_out.is_of(plan.stream(), plan.lane()));
         let id = match known.map(|(id, _)| *id) {
             Some(id) => id,
             None => {
                 let id = this.next_fan_out;
                 this.next_fan_out += 1;
-                let mut fan_out = FanOut::new(plan.stream().clone(), now);
-                let reader = plan.stream().subscribe::<PacketBatch>();
+                let mut fan_out = FanOut::new(plan.stream().clone(), plan.lane(), now);
+                let reader = plan.lane().read(plan.stream());
                 fan_out.set_task(tokio::task::spawn_local(read_stream(worker.clone(), id, reader)));
                 this.fan_outs.insert(id, fan_out);
                 id

@@ -7,7 +7,6 @@ use super::subscription::Subscription;
 use super::table::{self, Entry};
 use crate::http::event_stream::{self, COMMENT, HELLO, KEEP_ALIVE};
 use crate::http::problem::Problem;
-use crate::media::PacketBatch;
 use crate::stream::{LaneWatch, LayerInfo, Stream};
 use axum::body::{Body, Bytes};
 use serde_json::{Value, json};
@@ -179,6 +178,8 @@ impl Feed {
             told.active = Some(active);
         }
         let layers = self.layers.borrow_and_update().clone();
+        // What is encoded again has none.
+        let layers = if self.entry.transcoded { Arc::default() } else { layers };
         if let Some(video) = self.entry.video
             && told.layers.as_ref().is_none_or(|(at, known)| is_news(known, &layers, now - *at))
         {
@@ -206,8 +207,8 @@ impl Feed {
 
     /// The publisher came back with codecs that this session did not agree upon.
     fn has_other_codecs(&self) -> bool {
-        let Some(epoch) = self.stream.epoch::<PacketBatch>() else { return false };
-        self.entry.codecs.is_some_and(|agreed| agreed != table::codecs(&epoch.tracks))
+        let now = table::codecs_now(&self.stream, self.entry.transcoded);
+        self.entry.codecs.zip(now).is_some_and(|(agreed, now)| agreed != now)
     }
 }
 

@@ -41,7 +41,8 @@ pub(super) fn link(session: &str) -> String {
 pub(super) fn routes() -> MethodRouter<Arc<App>> {
     post(|State(app): State<Arc<App>>, Peer(peer), path: SessionPath, request: Request<Body>| async move {
         let (entry, wish): (_, Wish) = app.admit_wish(peer.ip(), &path, request).await?;
-        let layers = app.rooms.hub.get(&path.stream).map(|stream| stream.layers()).unwrap_or_default();
+        let stream = app.rooms.hub.get(&path.stream).filter(|_| !entry.transcoded);
+        let layers = stream.map(|stream| stream.layers()).unwrap_or_default();
         let selection = wish.selection(entry.video, &layers)?;
         app.rooms.webrtc.select_layer(&path.session, selection).await?;
         Ok::<_, Problem>(StatusCode::OK)

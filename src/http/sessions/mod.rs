@@ -17,7 +17,7 @@ use super::access::bearer;
 use super::problem::{self, Problem};
 use super::request::{Peer, StreamPath};
 use super::{App, body, cors};
-use crate::media::{PacketBatch, Secret, StreamName};
+use crate::media::{Secret, StreamName};
 use crate::webrtc::{Answer, SessionError, SessionKind as Kind};
 use axum::Router;
 use axum::body::Body;
@@ -73,7 +73,8 @@ fn endpoint(kind: Kind) -> MethodRouter<Arc<App>> {
         };
         let entry = Entry {
             kind,
-            codecs: app.codecs(&name),
+            codecs: app.codecs(&name, answer.transcoded),
+            transcoded: answer.transcoded,
             video: video_index(&offer),
             stream: name,
             number: Entry::next_number(),
@@ -161,10 +162,10 @@ impl App {
         }
     }
 
-    /// What viewers of the stream get now.
-    fn codecs(&self, name: &StreamName) -> Option<table::Codecs> {
-        let epoch = self.rooms.hub.get(name)?.epoch::<PacketBatch>()?;
-        Some(table::codecs(&epoch.tracks))
+    /// What viewers of the stream get now; `transcoded`: those that lack its video codec.
+    fn codecs(&self, name: &StreamName, transcoded: bool) -> Option<table::Codecs> {
+        let stream = self.rooms.hub.get(name)?;
+        table::codecs_now(&stream, transcoded)
     }
 }
 

@@ -4,7 +4,8 @@
 use super::subscription::Subscription;
 use crate::http::problem::Problem;
 use crate::http::rates::PatchRate;
-use crate::media::{Codec, MediaKind, Secret, StreamName, Tracks};
+use crate::media::{Codec, MediaKind, PacketBatch, Secret, StreamName, Tracks};
+use crate::stream::{CompatiblePackets, Stream};
 use crate::webrtc::{SessionError, SessionId, SessionKind, Traffic};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -36,7 +37,9 @@ pub(in crate::http) struct Entry {
     pub(super) rate: Option<PatchRate>,
     /// Which m-section of the offer is the video's.
     pub(super) video: Option<usize>,
-    /// What the stream had when the session began.
+    /// What is sent is made of the stream's pictures, as H.264.
+    pub(super) transcoded: bool,
+    /// What was sent when the session began.
     pub(super) codecs: Option<Codecs>,
     pub(super) subscriptions: Mutex<Vec<Arc<Subscription>>>,
 }
@@ -50,8 +53,17 @@ pub(in crate::http) struct Known {
 /// The codecs of video and audio. Sound is Opus whenever there is any: that it begins or stops changes nothing.
 pub(super) type Codecs = [Option<Codec>; 2];
 
-pub(super) fn codecs(tracks: &Tracks) -> Codecs {
+fn codecs(tracks: &Tracks) -> Codecs {
     [tracks.codec(MediaKind::Video), tracks.codec(MediaKind::Audio).or(Some(Codec::Opus))]
+}
+
+/// What viewers of `stream` get now; `transcoded`: those that lack its video codec.
+pub(super) fn codecs_now(stream: &Stream, transcoded: bool) -> Option<Codecs> {
+    let epoch = match transcoded {
+        false => stream.epoch::<PacketBatch>(),
+        true => stream.epoch::<CompatiblePackets>(),
+    };
+    epoch.map(|epoch| codecs(&epoch.tracks))
 }
 
 impl Sessions {
@@ -130,6 +142,7 @@ mod tests {
             ended: ended.clone(),
             rate: None,
             video: None,
+            transcoded: false,
             codecs: None,
             subscriptions: Mutex::default(),
         };

@@ -75,6 +75,11 @@ impl CpuBudget {
         decided.unwrap_or_else(|| state.shortage(stream, now))
     }
 
+    /// Whether more is used than should be, so that nothing new is encoded for viewers.
+    pub fn is_spent(&self) -> bool {
+        self.0.lock().meter.is_spent()
+    }
+
     /// The decision of the bridge of `stream`, which is about to run.
     pub(super) fn decision<'a>(&'a self, stream: &'a StreamName) -> Decision<'a> {
         Decision { budget: self, stream }
@@ -139,7 +144,7 @@ impl Drop for Decision<'_> {
 #[cfg(test)]
 impl CpuBudget {
     /// Far too much is used from `now` on; when that is known.
-    pub(super) fn spend(&self, now: Instant) -> Instant {
+    pub(crate) fn spend(&self, now: Instant) -> Instant {
         let end = now + Duration::from_secs(60);
         self.sample(now, Duration::ZERO);
         self.sample(end, Duration::from_secs(1_000_000));

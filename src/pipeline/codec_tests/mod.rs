@@ -1,9 +1,11 @@
 //! Codecs other than H.264 on their way from packets to frames; `compatible` goes on to frames that everybody
-//! takes, `layers` has several qualities, `packets` is where all of them come from.
+//! takes, `viewers` to packets that every viewer takes, `layers` has several qualities, `packets` is where all of them
+//! come from.
 
 mod compatible;
 mod layers;
 mod packets;
+mod viewers;
 
 use super::fixture::*;
 use super::live::{Live, PATIENCE, encoders, next};

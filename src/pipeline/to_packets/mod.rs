@@ -6,6 +6,7 @@
 //! pictures would be encoded but for want of processor time, that is looked at again at each keyframe.
 
 mod audio;
+pub(super) mod compatible;
 mod fmtp;
 mod order;
 mod video;

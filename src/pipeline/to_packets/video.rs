@@ -6,14 +6,14 @@ use crate::media::{Codec, Frame, MediaKind, MediaTime, PacketVideo, VideoTrack};
 use crate::pipeline::caps::TrackConfig;
 use crate::pipeline::decode::{buffer, decoding};
 use crate::pipeline::encoded::{Unit, collect};
-use crate::pipeline::encoder::{self, Progress};
+use crate::pipeline::encoder::{self, Progress, force_keyframe};
 use crate::pipeline::graph::Graph;
 use crate::pipeline::packetise::Packetiser;
 use crate::pipeline::rtp::Packetized;
 use crate::pipeline::{PipelineError, Pipelines};
 use bytes::Bytes;
 
-pub(super) const TRANSCODER: &str = "reordered-frames-to-h264-frames.launch";
+pub(super) const TRANSCODER: &str = "frames-to-baseline-frames.launch";
 
 /// The pictures of one epoch.
 pub(super) struct Video {
@@ -84,6 +84,13 @@ impl Video {
                 progress.check(TRANSCODER)?;
                 graph.push(buffer(frame)?).map(|()| Took::Nothing)
             }
+        }
+    }
+
+    /// The next picture is to be a keyframe. What is not encoded here has its keyframes where they are.
+    pub(super) fn force_keyframe(&self) {
+        if let Way::Transcoded { graph, .. } = &self.way {
+            graph.send(force_keyframe());
         }
     }
 

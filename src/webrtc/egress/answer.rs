@@ -4,16 +4,17 @@
 //! `inactive`; one for sound is answered in any case: sound is Opus whenever it comes, so it may come later.
 //! One that carries neither pictures nor sound, and a second one of a kind, is refused.
 //!
-//! Pictures are passed through and never transcoded for a viewer: one that has not got the stream's codec is
-//! refused with the names of both sides' codecs (422), since an encoder for each codec that any one viewer lacks
-//! would cost more than all viewers together. Such a viewer has HLS.
+//! A viewer that has not got the stream's codec is answered for another lane, where the pictures are H.264; one
+//! that lacks that as well, or where nothing is transcoded, is refused with the names of both sides' codecs (422).
+//! Such a viewer has HLS: an encoder for each codec that any one viewer lacks would cost more than all viewers
+//! together.
 
 use super::extensions::{SEND_TIME_URI, SendTime};
 use super::offer::{Offer, OfferedCodec, Section, parameter};
 use super::playout::{self, PlayoutHint};
 use super::track::OutTrack;
 use crate::media::{Codec, MediaKind, Tracks};
-use crate::webrtc::SessionError;
+use crate::webrtc::{NotEncoded, SessionError};
 use std::fmt::Write;
 
 /// Feedback we act on.
@@ -40,6 +41,16 @@ pub(super) struct Local<'a> {
     pub(super) cname: &'a str,
 }
 
+/// How what is encoded again for viewers is offered to them: constrained baseline.
+const ENCODED: &str = "packetization-mode=1;profile-level-id=42e01f";
+
+/// Whether the pictures of a stream with these tracks are of no use to the viewer, and H.264 would be.
+pub(super) fn needs_h264(offer: &Offer, stream: &Tracks) -> bool {
+    let Some(track) = stream.video.as_ref().filter(|track| track.codec != Codec::H264) else { return false };
+    let Some(section) = offer.section(MediaKind::Video) else { return false };
+    choose(track.codec, section, &track.fmtp).is_none() && choose(Codec::H264, section, ENCODED).is_some()
+}
+
 /// Answers `offer` for a stream with these tracks.
 pub(super) fn answer(offer: &Offer, stream: &Tracks, local: &Local<'_>) -> Result<Agreement, SessionError> {
     let mut agreement = Agreement { sdp: String::new(), tracks: Vec::new(), unserved: Vec::new() };
@@ -57,10 +68,13 @@ pub(super) fn answer(offer: &Offer, stream: &Tracks, local: &Local<'_>) -> Resul
         let sent = stream.codec(kind);
         served |= sent.is_some();
         let expected = sent.or((kind == MediaKind::Audio).then_some(Codec::Opus));
-        let Some(chosen) = expected.and_then(|codec| choose(codec, section, stream)) else {
+        let Some(chosen) = expected.and_then(|codec| choose(codec, section, fmtp(codec.kind(), stream)))
+        else {
             if let Some(codec) = sent {
                 let offered = section.codec_names();
-                return Err(SessionError::NoCommonCodec { stream: codec, offered });
+                let off = kind == MediaKind::Video && needs_h264(offer, stream);
+                let h264 = off.then_some(NotEncoded::Off);
+                return Err(SessionError::NoCommonCodec { stream: codec, offered, h264 });
             }
             agreement.unserved.push(kind);
             if section.codecs.is_empty() {
@@ -123,12 +137,16 @@ impl DistinctSsrcs {
     }
 }
 
-/// The payload type to send `codec` with.
-fn choose<'a>(codec: Codec, section: &'a Section, stream: &Tracks) -> Option<&'a OfferedCodec> {
-    let fmtp = match codec.kind() {
+/// The format parameters of the stream's track of a kind.
+fn fmtp(kind: MediaKind, stream: &Tracks) -> &str {
+    match kind {
         MediaKind::Video => stream.video.as_ref().map_or("", |track| &track.fmtp),
         MediaKind::Audio => stream.audio.as_ref().map_or("", |track| &track.fmtp),
-    };
+    }
+}
+
+/// The payload type to send `codec` with, as `fmtp` describes it.
+fn choose<'a>(codec: Codec, section: &'a Section, fmtp: &str) -> Option<&'a OfferedCodec> {
     let mut candidates = section.codecs.iter().filter(|offered| offered.is(codec));
     match codec {
         // A stream of mode 1 has fragmented units, which mode 0 knows not; a stream of mode 0 fits either.

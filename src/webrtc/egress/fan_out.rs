@@ -1,8 +1,9 @@
-//! One stream on its way to all its viewers of one worker.
+//! One lane of a stream on its way to all its viewers of one worker.
 //!
-//! Owns the stream's history; the viewers are known by id and owned by the driver.
+//! Owns the lane's history; the viewers are known by id and owned by the driver.
 
 use super::history::History;
+use super::lane::ViewerLane;
 use super::template::Template;
 use super::viewer::Viewer;
 use crate::media::{Epoch, PacketBatch};
@@ -21,6 +22,7 @@ const LAYERS_INTERVAL: Duration = Duration::from_millis(200);
 /// The state of one stream on one worker.
 pub(in crate::webrtc) struct FanOut {
     stream: Arc<Stream>,
+    lane: ViewerLane,
     history: History,
     epoch: Option<Arc<Epoch>>,
     viewers: Vec<SessionId>,
@@ -45,10 +47,11 @@ pub(in crate::webrtc) enum Change {
 
 impl FanOut {
     /// Nothing read yet, nobody watching.
-    pub(in crate::webrtc) fn new(stream: Arc<Stream>, now: Instant) -> Self {
+    pub(in crate::webrtc) fn new(stream: Arc<Stream>, lane: ViewerLane, now: Instant) -> Self {
         Self {
-            layers: stream.layers(),
+            layers: lane.layers(&stream),
             stream,
+            lane,
             history: History::default(),
             epoch: None,
             viewers: Vec::new(),
@@ -64,9 +67,9 @@ impl FanOut {
         self.task = Some(task);
     }
 
-    /// The stream.
-    pub(in crate::webrtc) fn stream(&self) -> &Arc<Stream> {
-        &self.stream
+    /// Whether it is this lane of this stream.
+    pub(in crate::webrtc) fn is_of(&self, stream: &Arc<Stream>, lane: ViewerLane) -> bool {
+        Arc::ptr_eq(&self.stream, stream) && self.lane == lane
     }
 
     /// The present epoch.
@@ -127,7 +130,7 @@ impl FanOut {
         };
         self.lost = lost;
         if change == Change::Epoch || now.saturating_duration_since(self.layers_read) > LAYERS_INTERVAL {
-            (self.layers, self.layers_read) = (self.stream.layers(), now);
+            (self.layers, self.layers_read) = (self.lane.layers(&self.stream), now);
         }
         let template =
             Arc::new(Template::new(batch, |kind, layer, sequence| self.history.fresh(kind, layer, sequence)));

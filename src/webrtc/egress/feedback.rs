@@ -99,7 +99,7 @@ impl Viewer {
             }
         });
         if keyframe {
-            self.stream.request_layer_keyframe(self.layers.wanted());
+            self.request_keyframe();
         }
     }
 

@@ -1,8 +1,9 @@
 //! WHEP viewers: a light, send-only WebRTC session on the `transport` that publishers have too.
 //!
 //! [`prepare`] turns an offer into an answer and a [`Plan`]; the driver makes a [`Viewer`] of the plan and
-//! feeds it datagrams and time; a [`FanOut`] per stream makes each batch ready once (`template`), and each
-//! viewer patches and seals it (`track`, `srtp`). Transcodes nothing, controls no bitrate.
+//! feeds it datagrams and time; a [`FanOut`] per stream and lane makes each batch ready once (`template`), and each
+//! viewer patches and seals it (`track`, `srtp`). Transcodes nothing (a viewer without the
+//! stream's codec reads another `lane`), controls no bitrate.
 
 mod answer;
 mod echo;
@@ -12,6 +13,7 @@ mod feedback;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod history;
+mod lane;
 mod layers;
 mod offer;
 mod pictures;
@@ -29,9 +31,10 @@ mod viewer;
 
 use crate::media::{BFramesRefused, Frame, MediaKind, Shortage, Tracks, Transcoding};
 use crate::stream::{LaneKind, Stream};
-use crate::webrtc::SessionError;
 use crate::webrtc::transport::{Identity, Transport};
+use crate::webrtc::{NotEncoded, SessionError};
 pub(super) use fan_out::FanOut;
+pub(super) use lane::{Reading, ViewerLane};
 use rand::distr::{Alphanumeric, SampleString};
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,6 +43,7 @@ pub(super) use viewer::Viewer;
 /// What a viewer session needs besides its offer.
 pub(super) struct Plan {
     stream: Arc<Stream>,
+    lane: ViewerLane,
     tracks: Tracks,
     transport: Transport,
     agreement: answer::Agreement,
@@ -57,7 +61,19 @@ impl Offer {
 
     /// Whether the viewer asks for video.
     pub(super) fn wants_video(&self) -> bool {
-        self.0.sections.iter().any(|section| section.enabled && section.kind == Some(MediaKind::Video))
+        self.0.section(MediaKind::Video).is_some()
+    }
+
+    /// Whether the viewer can be served only by encoding the pictures of a stream with these `tracks` again.
+    pub(super) fn needs_h264(&self, tracks: &Tracks) -> bool {
+        answer::needs_h264(&self.0, tracks)
+    }
+
+    /// What to say where that is not done.
+    pub(super) fn not_encoded(&self, tracks: &Tracks, why: NotEncoded) -> Option<SessionError> {
+        let (stream, section) = (tracks.codec(MediaKind::Video)?, self.0.section(MediaKind::Video)?);
+        let offered = section.codec_names();
+        Some(SessionError::NoCommonCodec { stream, offered, h264: Some(why) })
     }
 }
 
@@ -79,11 +95,12 @@ pub(super) fn refusal(
     transcoding.to_packets(video, depended_on, shortage).err()
 }
 
-/// Answers `offer` for `stream`, whose tracks are `tracks`.
+/// Answers `offer` for this lane of `stream`, whose tracks are `tracks`.
 pub(super) fn prepare(
     now: Instant,
     offer: &Offer,
     stream: Arc<Stream>,
+    lane: ViewerLane,
     tracks: &Tracks,
     candidates: &str,
     identity: Arc<Identity>,
@@ -94,7 +111,7 @@ pub(super) fn prepare(
     let (session, lines) = (transport.session_lines(), transport.sdp_lines());
     let local = answer::Local { candidates, session, transport: lines, cname: &cname };
     let agreement = answer::answer(offer, tracks, &local)?;
-    Ok(Plan { stream, tracks: tracks.clone(), transport, agreement, cname })
+    Ok(Plan { stream, lane, tracks: tracks.clone(), transport, agreement, cname })
 }
 
 impl Plan {
@@ -106,6 +123,11 @@ impl Plan {
     /// The stream to play.
     pub(super) fn stream(&self) -> &Arc<Stream> {
         &self.stream
+    }
+
+    /// The lane to play of it.
+    pub(super) fn lane(&self) -> ViewerLane {
+        self.lane
     }
 
     /// Begins the session.

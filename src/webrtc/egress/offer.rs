@@ -77,6 +77,11 @@ impl Offer {
         }
         Ok(Self { remote, sections })
     }
+
+    /// The section of a kind that can be served: the first.
+    pub(super) fn section(&self, kind: MediaKind) -> Option<&Section> {
+        self.sections.iter().find(|section| section.enabled && section.kind == Some(kind))
+    }
 }
 
 impl Section {

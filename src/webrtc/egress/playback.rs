@@ -184,7 +184,7 @@ impl Viewer {
     pub(super) fn wait_for_keyframe(&mut self) {
         self.video = VideoState::Waiting;
         if self.track_mut(MediaKind::Video).is_some() {
-            self.stream.request_layer_keyframe(self.layers.wanted());
+            self.request_keyframe();
         }
     }
 

@@ -8,6 +8,7 @@ use super::Plan;
 use super::echo::Echoes;
 use super::fan_out::FanOut;
 use super::feedback::Listener;
+use super::lane::ViewerLane;
 use super::layers::LayerChoice;
 use super::playback::VideoState;
 use super::reach::{Reach, Verdict};
@@ -32,6 +33,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// A session that plays one stream.
 pub(in crate::webrtc) struct Viewer {
     pub(super) stream: Arc<Stream>,
+    lane: ViewerLane,
     _counted: ReaderGuard,
     pub(super) transport: Transport,
     pub(super) tracks: Vec<OutTrack>,
@@ -61,12 +63,13 @@ pub(in crate::webrtc) struct Viewer {
 impl Viewer {
     /// A session for what was agreed upon.
     pub(super) fn new(now: Instant, plan: Plan) -> Self {
-        let Plan { stream, tracks, transport, agreement, cname } = plan;
+        let Plan { stream, lane, tracks, transport, agreement, cname } = plan;
         let codecs =
             agreement.tracks.iter().filter_map(|track| Some((track.kind, tracks.codec(track.kind)?)));
         Self {
             _counted: stream.count_reader(ReaderKind::Whep),
             stream,
+            lane,
             transport,
             codecs: codecs.collect(),
             tracks: agreement.tracks,
@@ -117,7 +120,7 @@ impl Viewer {
     /// The viewer wants this encoding, or the best that its network holds, from the next keyframe on, which
     /// is asked for.
     pub(in crate::webrtc) fn select_layer(&mut self, selection: LayerSelection) -> Result<(), SessionError> {
-        let layers = self.stream.layers();
+        let layers = self.lane.layers(&self.stream);
         if let LayerSelection::Rid(rid) = &selection
             && !layers.iter().any(|layer| layer.rid == *rid)
         {
@@ -142,7 +145,7 @@ impl Viewer {
         }
         if self.transport.take_restarted() {
             // W31: what was on the old way may be lost.
-            self.stream.request_layer_keyframe(self.layers.wanted());
+            self.request_keyframe();
         }
         authentic
     }
@@ -235,6 +238,11 @@ impl Viewer {
         self.transport.close(now, why, outlet);
     }
 
+    /// Asks for a keyframe of the layer that is wanted.
+    pub(super) fn request_keyframe(&self) {
+        self.lane.request_keyframe(&self.stream, self.layers.wanted());
+    }
+
     pub(super) fn is_connected(&self) -> bool {
         self.transport.state() == SessionState::Connected
     }
@@ -266,7 +274,7 @@ impl Viewer {
         let begun = sent.is_none_or(|track| track.layer() == wanted);
         if !begun && now >= self.next_ask {
             self.next_ask = now + ASK_AGAIN;
-            self.stream.request_layer_keyframe(wanted);
+            self.request_keyframe();
         }
     }
 }

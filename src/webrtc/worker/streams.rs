@@ -2,7 +2,8 @@
 
 use super::{FanOutId, Session, Worker, guarded};
 use crate::media::PacketBatch;
-use crate::stream::{Stream, Subscriber};
+use crate::stream::{Media, Stream, Subscriber};
+use crate::webrtc::egress::Reading;
 use crate::webrtc::session::SessionState;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,17 +46,25 @@ impl Worker {
 }
 
 /// Reads a stream for its viewers on this worker.
-pub(super) async fn read_stream(worker: Rc<RefCell<Worker>>, id: FanOutId, reader: Subscriber<PacketBatch>) {
-    feed(reader, |batch, lost| worker.borrow_mut().fan_out(Instant::now(), id, batch, lost)).await;
+pub(super) async fn read_stream(worker: Rc<RefCell<Worker>>, id: FanOutId, reading: Reading) {
+    let fan_out = |batch: &PacketBatch, lost| worker.borrow_mut().fan_out(Instant::now(), id, batch, lost);
+    match reading {
+        Reading::Published(reader) => feed(reader, |batch| batch, fan_out).await,
+        Reading::Compatible(reader) => feed(reader, |packets| &packets.0, fan_out).await,
+    }
     worker.borrow_mut().stream_ended(Instant::now(), id);
 }
 
 /// Gives each batch to `fan_out`, with the items lost so far, until the stream ends or `fan_out` panics.
-async fn feed(mut reader: Subscriber<PacketBatch>, mut fan_out: impl FnMut(&PacketBatch, u64)) {
+async fn feed<T: Media>(
+    mut reader: Subscriber<T>,
+    batch: fn(&T) -> &PacketBatch,
+    mut fan_out: impl FnMut(&PacketBatch, u64),
+) {
     let stream: Arc<Stream> = reader.stream().clone();
-    while let Some(batch) = reader.recv().await {
+    while let Some(item) = reader.recv().await {
         let lost = reader.lost();
-        if catch_unwind(AssertUnwindSafe(|| fan_out(&batch, lost))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| fan_out(batch(&item), lost))).is_err() {
             // Its viewers would see a picture that stands still; closed, they come again.
             error!(stream = %stream.name(), "The fan-out of a stream panicked; its viewers are closed.");
             return;
@@ -79,7 +88,7 @@ mod tests {
         let reader = publisher.stream().subscribe::<PacketBatch>();
         let epoch = publisher.begin_epoch(Tracks::default(), SystemTime::UNIX_EPOCH);
         publisher.write(PacketBatch { epoch, packets: Vec::new() });
-        let fed = feed(reader, |_, _| panic!("a fault in a fan-out"));
+        let fed = feed(reader, |batch| batch, |_, _| panic!("a fault in a fan-out"));
         tokio::time::timeout(Duration::from_secs(5), fed).await.expect("it ends although the stream goes on");
     }
 }

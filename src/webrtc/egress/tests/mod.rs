@@ -5,7 +5,7 @@ mod offers;
 mod playing;
 mod session;
 
-use super::{FanOut, Offer, Plan, Viewer, prepare};
+use super::{FanOut, Offer, Plan, Viewer, ViewerLane, prepare};
 use crate::media::{AudioTrack, Codec, Epoch, MediaKind, MediaTime, Packet, PacketBatch, Tracks, VideoTrack};
 use crate::stream::{Hub, LayerInfo, Publisher, Source, SourceKind};
 use crate::webrtc::SessionError;
@@ -121,6 +121,7 @@ fn plan(offer: &str, tracks: &Tracks) -> (Publisher<PacketBatch>, Result<Plan, S
             Instant::now(),
             &offer,
             publisher.stream().clone(),
+            ViewerLane::Published,
             tracks,
             &sdp_lines(&candidates, false),
             identity,
@@ -152,7 +153,7 @@ impl World {
         Self {
             now,
             epoch: publisher.begin_epoch(tracks, SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)),
-            fan_out: FanOut::new(publisher.stream().clone(), now),
+            fan_out: FanOut::new(publisher.stream().clone(), ViewerLane::Published, now),
             publisher,
             viewer: plan.begin(now),
             password: attribute(&sdp, "ice-pwd").to_owned(),

@@ -77,7 +77,8 @@ fn e04_each_codec_is_answered_with_the_format_that_fits_the_stream_or_not_at_all
             }
             (Err(error), None) => {
                 let offered = formats[0].0;
-                let expected = SessionError::NoCommonCodec { stream: codec, offered: offered.into() };
+                let expected =
+                    SessionError::NoCommonCodec { stream: codec, offered: offered.into(), h264: None };
                 assert_eq!(error, expected);
                 let told = error.to_string();
                 assert!(told.contains(&codec.to_string()) && told.contains(offered), "both sides: {told}");
@@ -85,6 +86,57 @@ fn e04_each_codec_is_answered_with_the_format_that_fits_the_stream_or_not_at_all
             (plan, _) => panic!("{codec:?} {fmtp}: {:?}", plan.map(|plan| plan.sdp().to_owned())),
         }
     }
+}
+
+/// The offer with formats of these names only, the H.264 ones as they are.
+fn offer_of(names: &[&str]) -> Offer {
+    let text = offer_text(DIGEST, "recvonly");
+    let kept =
+        |line: &&str| match line.strip_prefix("a=rtpmap:").and_then(|line| line.split(&[' ', '/']).nth(1)) {
+            Some(name @ ("VP8" | "H264")) => names.contains(&name),
+            _ => true,
+        };
+    let lines: Vec<&str> = text.split_inclusive("\r\n").filter(kept).collect();
+    Offer::parse(&lines.concat()).expect("an offer")
+}
+
+#[test]
+fn e04_h264_is_made_only_where_it_helps() {
+    let stream = |codec| Tracks { video: Some(VideoTrack::new(codec)), ..tracks("42e01f", true) };
+    for (names, codec, needed) in [
+        (&["H264"][..], Codec::Vp8, true),
+        (&["H264"], Codec::Av1, true),
+        (&["VP8", "H264"], Codec::Vp9, true),
+        (&["VP8", "H264"], Codec::Vp8, false),
+        (&["VP8"], Codec::Vp9, false),
+        (&["VP8"], Codec::H264, false),
+        (&["H264"], Codec::H264, false),
+    ] {
+        assert_eq!(offer_of(names).needs_h264(&stream(codec)), needed, "{names:?} of {codec}");
+    }
+    let sound = Tracks { video: None, ..stream(Codec::Vp8) };
+    assert!(!offer_of(&["H264"]).needs_h264(&sound), "there are no pictures");
+    // What is encoded here is fragmented, which mode 0 knows not.
+    let unfragmented = offer_text(DIGEST, "recvonly").replace("packetization-mode=1", "packetization-mode=0");
+    assert!(!Offer::parse(&unfragmented).expect("an offer").needs_h264(&stream(Codec::Vp9)));
+}
+
+#[test]
+fn e04_the_setting_is_named_where_it_would_serve_the_viewer() {
+    let mut stream = tracks("42e01f", true);
+    stream.video = Some(VideoTrack::new(Codec::Vp9));
+    let told = |offer: &str| {
+        let error = plan(offer, &stream).1.err().expect("refused");
+        assert!(matches!(error, SessionError::NoCommonCodec { stream: Codec::Vp9, .. }), "{error:?}");
+        error.to_string()
+    };
+    let offer = offer_text(DIGEST, "recvonly");
+    let with_h264 = told(&offer);
+    for word in ["VP9", "VP8, H264", "transcode.video", "on-demand"] {
+        assert!(with_h264.contains(word), "{with_h264:?} lacks {word}");
+    }
+    let without = told(&offer.replace("H264", "AV1"));
+    assert!(without.contains("VP8, AV1") && !without.contains("transcode"), "{without}");
 }
 
 #[test]
@@ -109,7 +161,8 @@ fn offers_that_can_not_be_served_say_why() {
     }
     let offer = offer_text(DIGEST, "recvonly");
     let error = refused(&offer.replace("H264", "H265"), &stream);
-    let expected = SessionError::NoCommonCodec { stream: Codec::H264, offered: "VP8, H265".into() };
+    let expected =
+        SessionError::NoCommonCodec { stream: Codec::H264, offered: "VP8, H265".into(), h264: None };
     assert_eq!(error, expected);
     let unbundled = offer.replace("a=group:BUNDLE 0 1\r\n", "");
     assert!(
