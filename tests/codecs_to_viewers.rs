@@ -148,7 +148,8 @@ async fn e04_a_browser_that_offers_h264_alone_plays_vp9_and_vp8() {
         let viewed =
             Browser::view_whep(&server.url(&format!("/{codec}/whep")), json!({ "codec": codec })).await;
         assert_eq!(viewed["video"]["codec"], format!("video/{codec}"), "{viewed}");
-        publisher.leave().await;
+        publisher.command("delete");
+        assert_eq!(publisher.event("deleted", seconds(5)).await["status"], 200);
     }
 }
 
@@ -170,7 +171,8 @@ async fn e04_such_a_viewer_stays_when_publishers_come_and_go() {
     assert!(!sound.is_empty());
     // The last one's pictures are passed on as they are.
     for codec in ["VP9", "H264"] {
-        publisher.leave().await;
+        publisher.command("delete");
+        assert_eq!(publisher.event("deleted", seconds(5)).await["status"], 200);
         eventually("the stream waits", seconds(10), async || {
             (server.stream("show").await?["state"] == "waiting").then_some(())
         })

@@ -24,7 +24,7 @@ async fn picture(reader: &mut crate::stream::Subscriber<PacketBatch>) -> (MediaT
 #[tokio::test]
 async fn b_frames_are_left_out_while_the_budget_is_spent_and_the_pictures_encoded_when_it_is_free() {
     let _encoders = encoders().await;
-    let frames = coded(MediaTime::ZERO, 5, 2);
+    let frames = coded(MediaTime::ZERO, 5, 1);
     let keyframe = |frame: &Frame| frame.kind == MediaKind::Video && frame.keyframe;
     let last = frames.iter().rposition(keyframe).expect("a keyframe");
     let until = frames[last].pts - Duration::from_millis(200);
@@ -64,7 +64,7 @@ async fn an_encoder_that_falls_behind_gives_way_to_fewer_pictures() {
     let slow = include_str!("../../pipelines/frames-to-baseline-frames.launch")
         .replace("! videoconvert", "! identity sleep-time=200000 ! videoconvert");
     std::fs::write(folder.path().join("frames-to-baseline-frames.launch"), slow).expect("written");
-    let mut frames = coded(MediaTime::ZERO, 3, 2);
+    let mut frames = coded(MediaTime::ZERO, 3, 1);
     // The second group comes ten seconds after the first: more than an encoder may have inside.
     let keyframe = |frame: &Frame| frame.kind == MediaKind::Video && frame.keyframe;
     let second = frames.iter().rposition(keyframe).expect("a keyframe");

@@ -30,11 +30,13 @@ pub(super) fn wall_origin() -> SystemTime {
     UNIX_EPOCH + WALL
 }
 
-/// What an encoder makes of `seconds` of the demo, beginning at `start`, in the order of decoding times.
+/// What an encoder makes of `seconds` of the demo, beginning at `start`, in the order of decoding times. From two
+/// B-frames in a row on, B-frames depend on B-frames.
 pub(super) fn coded(start: MediaTime, seconds: i64, b_frames: u32) -> Vec<Frame> {
     let folder = tempfile::tempdir().expect("a folder");
     let text = include_str!("../../pipelines/demo-video.launch");
-    let text = text.replace("key-int-max=60", "key-int-max=60 bframes=2").replace("tune=zerolatency", "");
+    let reordered = format!("key-int-max=60 bframes={b_frames}");
+    let text = text.replace("key-int-max=60", &reordered).replace("tune=zerolatency", "");
     if b_frames > 0 {
         std::fs::write(folder.path().join("demo-video.launch"), text).expect("written");
     }

@@ -211,7 +211,7 @@ async fn garbage_and_foreign_checks_get_no_answer() {
         client.send(datagram).await.expect("sent");
     }
     // Commands are taken after the datagrams: the worker lives, and has said nothing.
-    webrtc.patch(Whep, &answer.session, "*", "").await.expect("alive");
+    webrtc.patch(Whep, &answer.session, &answer.etag, "").await.expect("alive");
     let mut buffer = [0; 1500];
     let silence = tokio::time::timeout(Duration::from_millis(200), client.recv(&mut buffer)).await;
     assert!(silence.is_err(), "{silence:?}");

@@ -51,6 +51,12 @@ pub(in crate::pipeline) async fn run(
         let due = bridge.pace.due();
         tokio::select! {
             biased;
+            // First what is rare: media may come without a pause.
+            Ok(()) = wishes.changed() => {
+                let wishes = *wishes.borrow_and_update();
+                bridge.wished(wishes);
+            }
+            () = sleep_until(due) => bridge.ask(),
             came = come(bridge.pictures.as_mut()) => match came? {
                 Came::Encoded(encoded) => bridge.encoded(encoded)?,
                 Came::Frame(frame) => bridge.frame(&frame)?,
@@ -60,11 +66,6 @@ pub(in crate::pipeline) async fn run(
                 Some(batch) => bridge.batch(&batch),
                 None => return Ok(()),
             },
-            Ok(()) = wishes.changed() => {
-                let wishes = *wishes.borrow_and_update();
-                bridge.wished(wishes);
-            }
-            () = sleep_until(due) => bridge.ask(),
         }
     }
 }

@@ -155,10 +155,10 @@ impl History {
         Some((latest.timestamp, arrival.min(latest.at)))
     }
 
-    /// How much later sound comes than the pictures of the same instant, in nanoseconds.
+    /// How much later sound is than the pictures of the same instant, in nanoseconds: it comes later, or less steadily.
     pub(super) fn sound_lag(&self) -> Option<i64> {
         let pictures = self.layers.iter().filter_map(|layer| layer.seen.transit.least()).min()?;
-        Some(self.audio.transit.least()? - pictures)
+        self.audio.transit.sound_lag(pictures)
     }
 
     fn layer(&self, layer: u8) -> Option<&Layer> {

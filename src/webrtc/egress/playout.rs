@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 pub(super) const URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 /// Packets that carry the hint: losing some does no harm.
 const PACKETS: u64 = 32;
-/// How much longer a browser holds sound back than pictures, when both arrive at the same time.
+/// How much longer a browser holds sound back than pictures, when both arrive at the same time and steadily.
 const SOUND_BUFFER: Duration = Duration::from_millis(50);
+/// Sound whose packets take times that differ by no more is steady. A browser holds it back for longer by what is beyond.
+const STEADY: Duration = Duration::from_millis(30);
 /// Where much is lost, pictures wait for the repairs of two more rounds of requests; browsers ask again each
 /// 100 ms.
 const REPAIR: Duration = Duration::from_millis(150);
@@ -53,7 +55,8 @@ impl PlayoutHint {
         self.id
     }
 
-    /// The picture dated `first` begins, and sound comes `lag` nanoseconds later than pictures.
+    /// The picture dated `first` begins, and sound is `lag` nanoseconds later than pictures, see
+    /// [`Transit::sound_lag`].
     pub(super) fn begin(&mut self, first: u32, lag: i64) {
         if self.told.is_some() {
             return self.update(lag);
@@ -106,11 +109,19 @@ impl PlayoutHint {
     }
 }
 
-/// The least time that a track's packets lately took from their instant on the timeline to us.
+/// The times that a track's packets lately took from their instant on the timeline to us, in nanoseconds from the
+/// anchor.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Transit {
-    present: Option<(Instant, i64)>,
-    before: Option<i64>,
+    present: Option<(Instant, Span)>,
+    before: Option<Span>,
+}
+
+/// The least and the most of them.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    least: i64,
+    most: i64,
 }
 
 impl Transit {
@@ -118,20 +129,29 @@ impl Transit {
     pub(super) fn note(&mut self, pts: MediaTime, anchor: Instant, now: Instant) {
         let nanos = now.saturating_duration_since(anchor).as_nanos() as i64 - pts.as_nanos();
         match &mut self.present {
-            Some((since, least)) if now.saturating_duration_since(*since) < SPAN => {
-                *least = nanos.min(*least);
+            Some((since, span)) if now.saturating_duration_since(*since) < SPAN => {
+                (span.least, span.most) = (nanos.min(span.least), nanos.max(span.most));
             }
             present => {
-                self.before = present.map(|(_, least)| least);
-                *present = Some((now, nanos));
+                self.before = present.map(|(_, span)| span);
+                *present = Some((now, Span { least: nanos, most: nanos }));
             }
         }
     }
 
-    /// The least, in nanoseconds from the anchor.
+    /// The least.
     pub(super) fn least(&self) -> Option<i64> {
         let (_, present) = self.present?;
-        Some(self.before.map_or(present, |before| before.min(present)))
+        Some(self.before.map_or(present.least, |before| before.least.min(present.least)))
+    }
+
+    /// How much longer than for pictures that took `least` a browser waits for this sound, besides what it always
+    /// does. A single late packet doesn't count, nor does the first second, in which sound comes as it can.
+    pub(super) fn sound_lag(&self, least: i64) -> Option<i64> {
+        let (own, (_, present)) = (self.least()?, self.present?);
+        let most = self.before.map(|before| before.most.min(present.most));
+        let unsteady = most.map_or(0, |most| (most - own - STEADY.as_nanos() as i64).max(0));
+        Some(own - least + unsteady)
     }
 }
 
@@ -164,5 +184,24 @@ mod tests {
         assert_eq!(told(&mut hint, 2 + PACKETS, 300), None, "not worth telling");
         hint.update(0);
         assert_eq!(told(&mut hint, 3 + PACKETS, 400), Some(200));
+    }
+
+    #[test]
+    fn sound_that_comes_unsteadily_is_waited_for_longer() {
+        let (anchor, ms) = (Instant::now(), Duration::from_millis);
+        // Every 20 ms a packet that took so many milliseconds, for three seconds.
+        let lag = |took: &dyn Fn(u64) -> u64| {
+            let mut transit = Transit::default();
+            for packet in 0..150 {
+                let pts = MediaTime::from_millis(20 * packet as i64);
+                transit.note(pts, anchor, anchor + ms(20 * packet + took(packet)));
+            }
+            transit.sound_lag(ms(100).as_nanos() as i64).expect("sound") / 1_000_000
+        };
+        assert_eq!(lag(&|_| 110), 10);
+        assert_eq!(lag(&|packet| 110 + 30 * (packet % 2)), 10, "steady enough");
+        assert_eq!(lag(&|packet| 110 + 65 * (packet % 2)), 45);
+        assert_eq!(lag(&|packet| if packet == 75 { 400 } else { 110 }), 10, "one is late");
+        assert_eq!(lag(&|packet| if packet < 20 { 400 } else { 110 }), 10, "at the start");
     }
 }
