@@ -15,10 +15,13 @@ const CAPACITY: usize = 4096;
 /// Codec and size of pictures, or codec, sample rate and channels of sound: what takes another form is no measure.
 pub(super) type Form = (Codec, Option<(u32, u32)>);
 
+/// The renditions of one stream.
+type OfStream = BTreeMap<RenditionName, (Form, Bandwidth)>;
+
 /// What was measured last.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
-    known: Mutex<HashMap<StreamName, BTreeMap<RenditionName, (Form, Bandwidth)>>>,
+    known: Mutex<HashMap<StreamName, OfStream>>,
 }
 
 impl Rates {
