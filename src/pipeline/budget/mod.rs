@@ -6,6 +6,7 @@
 
 mod meter;
 
+use super::EncoderSettings;
 use crate::media::{Shortage, StreamName};
 use meter::Meter;
 use parking_lot::Mutex;
@@ -40,9 +41,8 @@ struct Known {
 }
 
 impl Default for CpuBudget {
-    /// Of 80 %.
     fn default() -> Self {
-        Self::new(80)
+        Self::new(EncoderSettings::default().cpu_budget)
     }
 }
 
