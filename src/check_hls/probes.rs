@@ -3,7 +3,7 @@
 //! Each is made with a playlist fetched right before, since the edges move.
 
 use super::client::Http;
-use super::evidence::{Expect, Probe};
+use super::evidence::{Answer, Expect, Probe};
 use super::playlist::{Playlist, Position, Resource};
 use futures_util::future::{join, join_all};
 use std::time::Duration;
@@ -114,7 +114,8 @@ impl Prober<'_> {
             let beyond = (now.open.sequence, Some(now.open.parts.len() as u64 + 2 * limit));
             let asked = self.ask("D06", block(beyond), Expect::Status(400));
             let (probe, then) = join(asked, self.fresh(known)).await;
-            if probe.answer.status == 400 || then.open.sequence == now.open.sequence {
+            let ended = then.open.sequence > now.open.sequence || is_of_the_next(&probe, &now, target);
+            if probe.answer.status == 400 || !ended {
                 return vec![probe];
             }
         }
@@ -164,6 +165,15 @@ fn block((sequence, part): Position) -> Parameters {
     [("_HLS_msn", sequence.to_string())].into_iter().chain(part).collect()
 }
 
+/// Whether an answer shows that the segment which was open in `before` had ended when its request came: it lists
+/// the next one, and was not held for longer than that one's first part takes.
+fn is_of_the_next(probe: &Probe, before: &Playlist, part_target: f64) -> bool {
+    let Answer { status, sent, done, text, url, .. } = &probe.answer;
+    *status == 200
+        && done - sent <= 1.5 * part_target
+        && Playlist::parse(text, url).open.sequence > before.open.sequence
+}
+
 /// A name of the same form that was never listed.
 fn beside(url: &Url) -> Url {
     let mut beside = url.clone();
@@ -188,6 +198,23 @@ fn far_ahead(url: &Url) -> Option<Url> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check_hls::evidence::samples::{answer, live};
+
+    #[test]
+    fn a_segment_that_ended_on_the_way_makes_the_request_one_for_the_next() {
+        let text = |segments: usize| live(5, &"#EXTINF:2,\na\n".repeat(segments));
+        let url = Url::parse("http://h/v.m3u8").expect("a URL");
+        let before = Playlist::parse(&text(2), &url);
+        let probe = |took: f64, status, segments| {
+            let mut answer = answer("v.m3u8", 0.0, status, &text(segments));
+            answer.done = took;
+            Probe { rule: "D06", what: String::new(), expect: Expect::Status(400), answer }
+        };
+        assert!(is_of_the_next(&probe(0.4, 200, 3), &before, 0.3));
+        assert!(!is_of_the_next(&probe(0.4, 200, 2), &before, 0.3), "it has not ended");
+        assert!(!is_of_the_next(&probe(1.9, 200, 3), &before, 0.3), "held until it ended");
+        assert!(!is_of_the_next(&probe(0.4, 503, 3), &before, 0.3));
+    }
 
     #[test]
     fn unknown_names_have_the_form_of_known_ones() {

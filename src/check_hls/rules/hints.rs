@@ -3,13 +3,16 @@
 use super::directives::{misanswered, quickest};
 use super::each;
 use crate::check_hls::evidence::{Evidence, HintFetched, History};
+use crate::check_hls::playlist::Resource;
 use crate::check_hls::report::Broken;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 pub(super) fn h01(evidence: &Evidence) -> Vec<Broken> {
     each(evidence, |history| {
+        let (listed, quickest) = (first_listed(history), quickest(history));
         let broken = history.hints.iter().filter_map(|hint| {
-            let what = unkept(history, hint, evidence.tolerance)?;
+            let listed = listed.get(&hint.media).copied();
+            let what = unkept(history, hint, listed, quickest, evidence.tolerance)?;
             let version = history.versions.get(hint.version);
             let line = version.and_then(|version| {
                 let hinted = version.playlist.hints.iter().find(|hinted| hinted.media == hint.media)?;
@@ -21,21 +24,34 @@ pub(super) fn h01(evidence: &Evidence) -> Vec<Broken> {
     })
 }
 
-/// What is wrong with the answer to a hint.
-fn unkept(history: &History, hint: &HintFetched, tolerance: f64) -> Option<String> {
+/// When the head of the first version was here that listed a part.
+fn first_listed(history: &History) -> HashMap<&Resource, f64> {
+    let mut listed = HashMap::new();
+    for version in &history.versions {
+        for part in version.playlist.all().flat_map(|segment| segment.parts.iter()).filter(|part| !part.gap) {
+            listed.entry(&part.media).or_insert(version.answer.headed);
+        }
+    }
+    listed
+}
+
+/// What is wrong with the answer to a hint whose part was listed at the moment `listed`.
+fn unkept(
+    history: &History,
+    hint: &HintFetched,
+    listed: Option<f64>,
+    quickest: f64,
+    tolerance: f64,
+) -> Option<String> {
     let answer = &hint.fetched.answer;
-    let later = history.versions.iter().find(|version| {
-        let listed = |part: &crate::check_hls::playlist::Part| part.media == hint.media && !part.gap;
-        version.playlist.all().any(|segment| segment.parts.iter().any(listed))
-    });
     if !matches!(answer.status, 200 | 206) {
         // A hint may come to nothing when the stream ends or is cut, or nothing comes (GAP=YES).
-        let later = later?;
+        let listed = listed?;
         let why = answer.error.as_deref().unwrap_or("it was listed later");
         return Some(format!(
             "{} to a hinted part, {why}, {:.3} s after the request",
             answer.status,
-            later.answer.headed - answer.sent
+            listed - answer.sent
         ));
     }
     let took = answer.done - answer.headed;
@@ -43,9 +59,8 @@ fn unkept(history: &History, hint: &HintFetched, tolerance: f64) -> Option<Strin
     if took > most {
         return Some(format!("the body took {took:.3} s after the head; {most:.3} s are due"));
     }
-    let later = later?;
-    let late = answer.headed - later.answer.headed;
-    if late > tolerance + quickest(history) {
+    let late = answer.headed - listed?;
+    if late > tolerance + quickest {
         return Some(format!("answered {late:.3} s after the playlist listed the part"));
     }
     let part = history.fetched.get(&hint.media).filter(|part| matches!(part.answer.status, 200 | 206))?;
