@@ -19,8 +19,10 @@ use tracing::info;
 const PATIENCE_STEP: Duration = Duration::from_millis(100);
 /// Who sends in so many of them in a row is not silent.
 const SENDING_STEPS: u32 = 5;
-/// For so long a publisher is waited for that seems to be falling silent: from then on it counts as stalled.
-const PATIENCE: Duration = Duration::from_millis(2_400);
+/// So long after its last media a publisher counts as stalled, and the watcher has noticed.
+const PATIENCE: Duration = Duration::from_millis(2_500);
+/// None is waited for longer.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Why a stream can't be published now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,10 +120,11 @@ impl Hub {
 
     /// Waits while the present publisher of `name` is silent but has not stalled yet: an encoder whose line
     /// broke tries again at once, and [`Self::publish`] a moment later gives it the name. A publisher that
-    /// sends costs 0.5 s, for what was on its way when it fell silent still comes; none is waited for longer than
-    /// 2.5 s. Cancel safe.
+    /// sends costs 0.5 s, for what was on its way when it fell silent still comes; one that sends now and then is
+    /// waited for 4 s at most. Cancel safe.
     pub async fn settle(&self, name: &StreamName) {
-        let deadline = Instant::now() + PATIENCE;
+        let begin = Instant::now();
+        let mut deadline = begin + PATIENCE;
         let items = || {
             let stream = self.get(name).filter(|stream| stream.state().0 == StreamState::Live);
             stream.map(|stream| stream.statistics().items())
@@ -131,6 +134,9 @@ impl Hub {
             tokio::time::sleep(PATIENCE_STEP).await;
             let now = items();
             moving = if now == known { 0 } else { moving + 1 };
+            if now != known {
+                deadline = (Instant::now() + PATIENCE).min(begin + LONGEST_PATIENCE);
+            }
             known = now;
         }
     }
