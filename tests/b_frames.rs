@@ -62,10 +62,18 @@ async fn refused(server: &Server) -> String {
     told
 }
 
-/// Ticks of RTP time between the pictures that a viewer gets, `count` of them.
+/// Ticks of RTP time between the pictures that a viewer gets, `count` of them, once it is at the live edge: those
+/// of the second before its coming are dated closer together.
 async fn steps(server: &Server, count: usize) -> Vec<u32> {
+    const GROUP: usize = 30;
     let mut viewer = RtcClient::view(server, "show", RtcOptions::default()).await;
     let mut last = viewer.packet(MediaKind::Video).await.timestamp;
+    let mut cached = 0;
+    while cached < GROUP {
+        let timestamp = viewer.packet(MediaKind::Video).await.timestamp;
+        cached += usize::from(timestamp != last);
+        last = timestamp;
+    }
     let mut steps = Vec::new();
     while steps.len() < count {
         let timestamp = viewer.packet(MediaKind::Video).await.timestamp;

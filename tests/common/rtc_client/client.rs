@@ -42,6 +42,7 @@ pub struct RtcOffer {
     wire: Option<Wire>,
     mids: Vec<(MediaKind, Mid)>,
     pending: SdpPendingOffer,
+    checking: bool,
     sdp: String,
 }
 
@@ -78,7 +79,7 @@ impl RtcOffer {
             );
             sdp = sdp.replacen("a=ice-ufrag", &candidate, 1);
         }
-        Self { rtc, wire, mids, pending, sdp: (options.edit_offer)(sdp) }
+        Self { rtc, wire, mids, pending, checking: options.checking, sdp: (options.edit_offer)(sdp) }
     }
 
     /// What is to be sent.
@@ -88,7 +89,7 @@ impl RtcOffer {
 
     /// Takes the answer and begins to connect. With TCP: connects to the answer's first TCP candidate.
     pub async fn answer(self, answer: &str) -> RtcClient {
-        let Self { mut rtc, wire, mids, pending, sdp } = self;
+        let Self { mut rtc, wire, mids, pending, checking, sdp } = self;
         let wire = match wire {
             Some(wire) => wire,
             None => {
@@ -104,7 +105,8 @@ impl RtcOffer {
         let (events_in, events) = mpsc::unbounded_channel();
         let (commands, receiver) = mpsc::unbounded_channel();
         let counts = Arc::new(Counts::default());
-        let peer = Peer::new(rtc, wire, mids, pending, answer, events_in, counts.clone());
+        let mut peer = Peer::new(rtc, wire, mids, pending, answer, events_in, counts.clone());
+        peer.checking = checking;
         let task = tokio::spawn(peer.run(receiver)).abort_handle();
         let sender = RtcSender { commands, counts };
         RtcClient { sender, events, task, offer: sdp, answer: answer.to_owned(), local, session: None }

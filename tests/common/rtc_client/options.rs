@@ -33,6 +33,8 @@ pub struct RtcOptions {
     pub transport_wide_feedback: bool,
     /// Whether the offer holds the client's candidate. Without it the server learns it from the first check.
     pub candidates: bool,
+    /// Whether it sends STUN from the start, see `RtcClient::set_checking`.
+    pub checking: bool,
     /// ICE-TCP, active side (RFC 6544) with the framing of RFC 4571, instead of UDP.
     pub tcp: bool,
     /// The address that its socket is bound to.
@@ -52,6 +54,7 @@ impl Default for RtcOptions {
             rtx: true,
             transport_wide_feedback: true,
             candidates: true,
+            checking: true,
             tcp: false,
             bind: Ipv4Addr::LOCALHOST.into(),
             key: None,
