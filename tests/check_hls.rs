@@ -112,8 +112,7 @@ async fn check(server: &Server, stream: &str, length: Duration, tolerance: Toler
     command.args(tolerance.map(|tolerance| ["--tolerance", tolerance]).into_iter().flatten());
     command.env_remove("TIDEGATE_BIN");
     let mut process = Process::spawn(&format!("check-hls {stream}"), &mut command);
-    // What was seen in ten minutes takes a while to judge, ten checks at once.
-    let status = process.wait(length + seconds(30) + length / 2).await.expect("the check ends");
+    let status = process.wait(length + seconds(60)).await.expect("the check ends");
     let log = process.log();
     let report: Value = serde_json::from_str(&log).unwrap_or_else(|error| panic!("{stream}: {error}: {log}"));
     let clean = report["broken"].as_array().is_some_and(Vec::is_empty);

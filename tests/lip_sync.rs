@@ -18,6 +18,9 @@ const STAY: u64 = 8;
 const LONG: u64 = 600;
 /// Milliseconds between sound and picture.
 const LIMIT: f64 = 40.0;
+/// The same where pictures are encoded again: browsers hold back sound that comes unsteadily by steps, and learn how long
+/// from it.
+const OF_ENCODED: f64 = 80.0;
 
 #[tokio::test]
 async fn from_whip() {
@@ -34,18 +37,28 @@ async fn whip(last_stays: u64) {
     let _machine = machine().await;
     let server = Server::start().await;
     let _publisher = Browser::publish(&server.url("/show/whip"), json!({ "source": "flash" })).await;
-    stays_together(&server, "WHIP", last_stays).await;
+    stays_together(&server, "WHIP", last_stays, LIMIT).await;
 }
 
 #[tokio::test]
 async fn from_rtmp() {
-    let _machine = machine().await;
-    let server = Server::start().await;
-    let _publisher = Ffmpeg::publish(Source::Baseline, &server.rtmp_url("show"));
-    stays_together(&server, "RTMP", STAY).await;
+    rtmp(Source::Baseline, "RTMP", LIMIT).await;
 }
 
-async fn stays_together(server: &Server, source: &str, last_stays: u64) {
+/// The picture is decoded and encoded again for WHEP, which takes its time; the sound is not.
+#[tokio::test]
+async fn from_rtmp_with_b_frames() {
+    rtmp(Source::BFrames, "RTMP with B-frames", OF_ENCODED).await;
+}
+
+async fn rtmp(sent: Source, source: &str, limit: f64) {
+    let _machine = machine().await;
+    let server = Server::start().await;
+    let _publisher = Ffmpeg::publish(sent, &server.rtmp_url("show"));
+    stays_together(&server, source, STAY, limit).await;
+}
+
+async fn stays_together(server: &Server, source: &str, last_stays: u64, limit: f64) {
     let mut offsets: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
     for viewer in 1..=VIEWERS {
         let stay = if viewer == VIEWERS { last_stays } else { STAY };
@@ -64,13 +77,13 @@ async fn stays_together(server: &Server, source: &str, last_stays: u64) {
     };
     let last = offsets.keys().next_back().copied().unwrap_or(0);
     assert!(offsets.values().map(Vec::len).sum::<usize>() >= VIEWERS * 5, "too few flashes: {offsets:?}");
-    assert!(within(0, 4) <= LIMIT, "in the first seconds: {offsets:?}");
-    assert!(within(last.saturating_sub(4), last + 1) <= LIMIT, "in the last seconds: {offsets:?}");
+    assert!(within(0, 4) <= limit, "in the first seconds: {offsets:?}");
+    assert!(within(last.saturating_sub(4), last + 1) <= limit, "in the last seconds: {offsets:?}");
     // From the time on that a browser needs to lay both side by side, in every half minute.
     for from in (30..last.saturating_sub(30)).step_by(30) {
         let apart = within(from, from + 30);
         println!("{source}, seconds {from} to {}: median |offset| {apart:.0} ms", from + 30);
-        assert!(apart <= LIMIT, "in the half minute from {from} s on: {apart} ms");
+        assert!(apart <= limit, "in the half minute from {from} s on: {apart} ms");
     }
 }
 

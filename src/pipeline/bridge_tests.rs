@@ -134,6 +134,47 @@ async fn media_survive_the_way_to_packets_and_back_in_time() {
 }
 
 #[tokio::test]
+async fn what_is_encoded_for_viewers_begins_when_the_first_of_them_comes() {
+    let _encoders = encoders().await;
+    let frames = coded(MediaTime::from_millis(500), 4, 2);
+    let live = Live::<Frame>::new(None);
+    let epoch = live.publisher.begin_epoch(frames[0].epoch.tracks.clone(), wall_origin());
+    let write = |frame: &Frame| live.publisher.write(Frame { epoch: epoch.clone(), ..frame.clone() });
+    let (before, after) = frames.split_at(frames.len() * 6 / 8);
+    before.iter().for_each(write);
+    let keyframe = before.iter().rfind(|frame| frame.keyframe && frame.kind == MediaKind::Video);
+    let (edge, keyframe) = (last_of(before, MediaKind::Video), keyframe.expect("a group").pts);
+    assert!(edge.since(keyframe) > Duration::from_millis(600), "much of a group is cached");
+
+    let mut reader = live.stream.subscribe::<PacketBatch>();
+    live.bridged().await;
+    // Readers skip sound in front of the first keyframe, which takes its time.
+    let (first, rest) = after.split_at(20);
+    for frame in first {
+        write(frame);
+        tokio::task::yield_now().await; // the bridge has read it
+    }
+    let mut batch = next(&mut reader).await;
+    rest.iter().for_each(write);
+    let mut first = [None; 2];
+    loop {
+        for packet in &batch.packets {
+            first[usize::from(packet.kind == MediaKind::Audio)].get_or_insert(packet.pts);
+        }
+        if first.iter().all(Option::is_some) {
+            break;
+        }
+        batch = next(&mut reader).await;
+    }
+    live.end().await;
+    let [video, audio] = first.map(|first| first.expect("both came"));
+    for first in [video, audio] {
+        let apart = (first.as_nanos() - edge.as_nanos()).abs();
+        assert!(apart <= 500_000_000, "{first:?}; the edge is {edge:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_loss_costs_pictures_up_to_the_next_keyframe_and_a_keyframe_is_asked_for() {
     let _encoders = encoders().await;
     let frames = coded(MediaTime::ZERO, 5, 0);

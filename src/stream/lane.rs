@@ -361,6 +361,11 @@ impl<T: Media> Subscriber<T> {
         self.backlog.len()
     }
 
+    /// Those items, the next one first.
+    pub fn cached(&self) -> impl Iterator<Item = &T> {
+        self.backlog.iter().map(Arc::as_ref)
+    }
+
     /// Items lost to lag so far.
     pub fn lost(&self) -> u64 {
         self.lost

@@ -5,6 +5,7 @@
 //! is the packet lane's as it is. Both are on one timeline. Where the packet lane has H.264 itself, because another
 //! publisher has come, its packets pass unchanged. Owns one disposable pipeline for each epoch of the frame lane.
 
+use super::edge::is_at_edge;
 use super::video::{Took, Video};
 use super::{Channels, fmtp};
 use crate::media::{Codec, Epoch, Frame, MediaKind, Packet, PacketBatch, PacketVideo, Tracks, VideoTrack};
@@ -221,10 +222,11 @@ impl Bridge<'_> {
             None => Session::begin(self.pipelines, &frame.epoch)?,
         };
         let session = pictures.session.insert(session);
+        let at_edge = is_at_edge(&pictures.frames);
         match (&mut session.video, frame.kind) {
             // H.264 that the frame lane's own encoder made is in order.
             (Some((video, _)), MediaKind::Video) => {
-                if let Took::Packets(group) = video.take(frame)? {
+                if let Took::Packets(group) = video.take(frame, at_edge)? {
                     self.write(group);
                 }
             }

@@ -7,6 +7,7 @@
 
 mod audio;
 pub(super) mod compatible;
+mod edge;
 mod fmtp;
 mod order;
 mod video;
@@ -23,6 +24,7 @@ use crate::media::{
 };
 use crate::stream::{BridgeWriter, Stream};
 use audio::Audio;
+use edge::is_at_edge;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{mpsc, watch};
@@ -79,7 +81,7 @@ async fn fill(
         {
             session = begin(&output, &frame.epoch, session.seen, false)?;
         }
-        if let Some(seen) = session.take(&frame, &mut output)? {
+        if let Some(seen) = session.take(&frame, is_at_edge(&frames), &mut output)? {
             session = begin(&output, &frame.epoch, seen, session.encodes())?;
         }
         frame = loop {
@@ -197,10 +199,17 @@ impl Session {
         self.video.as_ref().is_some_and(Video::transcodes)
     }
 
-    /// Takes a frame. If it shows something new, this session is over and another one takes the frame's
-    /// successors.
-    fn take(&mut self, frame: &Frame, output: &mut Output) -> Result<Option<Seen>, PipelineError> {
+    /// Takes a frame; `at_edge` if it is not followed by a cached picture. If it shows something new, this session is
+    /// over and another one takes the frame's successors.
+    fn take(
+        &mut self,
+        frame: &Frame,
+        at_edge: bool,
+        output: &mut Output,
+    ) -> Result<Option<Seen>, PipelineError> {
         match frame.kind {
+            // Sound begins with the pictures, see [`edge`].
+            MediaKind::Audio if !at_edge && self.encodes() => {}
             MediaKind::Audio => {
                 let Some(audio) = &mut self.audio else { return Ok(None) };
                 if let Some(group) = audio.take(frame)? {
@@ -209,7 +218,7 @@ impl Session {
             }
             MediaKind::Video => {
                 let Some(video) = &mut self.video else { return Ok(None) };
-                match video.take(frame)? {
+                match video.take(frame, at_edge)? {
                     Took::Packets(group) => output.write(&self.target, MediaKind::Video, group),
                     Took::Nothing => {}
                     Took::OutOfOrder => return Ok(Some(Seen { reordered: true, ..self.seen })),

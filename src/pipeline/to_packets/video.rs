@@ -1,6 +1,7 @@
 //! One epoch's pictures on their way to packets: as they are, without B-frames, or encoded again.
 
 use super::Channels;
+use super::edge::LiveEdge;
 use super::order::{Order, is_disposable};
 use crate::media::{Codec, Frame, MediaKind, MediaTime, PacketVideo, VideoTrack};
 use crate::pipeline::caps::TrackConfig;
@@ -24,7 +25,7 @@ pub(super) struct Video {
 
 enum Way {
     Packetised { codec: Codec, packetiser: Packetiser, order: Order, thinned: bool },
-    Transcoded { graph: Graph, packetiser: Option<Packetiser>, progress: Progress },
+    Transcoded { graph: Graph, packetiser: Option<Packetiser>, progress: Progress, edge: LiveEdge },
 }
 
 /// What a frame led to.
@@ -51,11 +52,11 @@ impl Video {
                 order: Order::default(),
                 thinned: matches!(way, PacketVideo::Thinned { .. }),
             },
-            PacketVideo::Transcoded => Way::Transcoded {
-                graph: transcoder(pipelines, track, channels)?,
-                packetiser: None,
-                progress: Progress::new(true),
-            },
+            PacketVideo::Transcoded => {
+                let graph = transcoder(pipelines, track, channels)?;
+                let edge = LiveEdge::before_encoder(&graph);
+                Way::Transcoded { graph, packetiser: None, progress: Progress::new(true), edge }
+            }
         };
         Ok(Self { way, started: false })
     }
@@ -64,8 +65,8 @@ impl Video {
         matches!(self.way, Way::Transcoded { .. })
     }
 
-    /// Takes the next frame.
-    pub(super) fn take(&mut self, frame: &Frame) -> Result<Took, PipelineError> {
+    /// Takes the next frame; `at_edge` if it is not followed by another cached picture.
+    pub(super) fn take(&mut self, frame: &Frame, at_edge: bool) -> Result<Took, PipelineError> {
         self.started |= frame.keyframe;
         if !self.started {
             return Ok(Took::Nothing);
@@ -79,8 +80,11 @@ impl Video {
                     (false, false) => Took::OutOfOrder,
                 })
             }
-            Way::Transcoded { graph, progress, .. } => {
-                progress.put_in(frame.pts);
+            Way::Transcoded { graph, progress, edge, .. } => {
+                edge.put_in(frame.pts, at_edge);
+                if at_edge {
+                    progress.put_in(frame.pts);
+                }
                 progress.check(TRANSCODER)?;
                 graph.push(buffer(frame)?).map(|()| Took::Nothing)
             }
