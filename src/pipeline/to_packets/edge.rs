@@ -2,7 +2,8 @@
 //!
 //! Who comes first to a stream whose pictures are encoded for viewers gets them from the moment of its coming, as
 //! steadily as all that follow. The cached group of pictures before it is decoded, because pictures depend on it, and,
-//! but for its last moment, not encoded: it would come in a burst and late, and a receiver would hold sound back for it for many seconds.
+//! but for its last moment, not encoded: it would come in a burst and late, and a receiver would hold sound back for it
+//! for many seconds.
 
 use crate::media::{Frame, MediaKind, MediaTime};
 use crate::pipeline::clock::Origin;
